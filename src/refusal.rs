@@ -1,0 +1,157 @@
+//! Every reason to say no, free of HTTP.
+//!
+//! Decides what happened and what a client may read about it (`Display`). Which status and which
+//! body shape that becomes is decided in one place, [`crate::proxy::reply`]. The stable
+//! [`Refusal::code`] is what clients switch on and what the metrics are labelled with.
+
+use crate::identity::{AccountId, AgentId};
+use crate::money::Nanos;
+
+/// A request that Weir itself does not serve, and why.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The body is no JSON that Weir forwards.
+    #[error("The request body is not acceptable JSON: {reason} (at byte {at})")]
+    InvalidJson {
+        /// What is wrong.
+        reason: &'static str,
+        /// Where, counted in bytes from the start of the body.
+        at: usize,
+    },
+    /// A field has a value that Weir cannot serve.
+    #[error("{message}")]
+    InvalidField {
+        /// The top-level field.
+        field: &'static str,
+        /// What is expected of it.
+        message: String,
+    },
+    /// The request's framing or headers are refused.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// No such agent, and no `default` agent either.
+    #[error("Unknown agent '{agent}', and no 'default' agent is configured")]
+    UnknownAgent {
+        /// The agent that was asked for, as the client wrote it (bounded, printable).
+        agent: String,
+        /// The agents that exist, for loopback callers; empty for others.
+        available: Vec<AgentId>,
+    },
+    /// A model without a price, under a hard cap.
+    #[error("The model '{model}' has no known price, so a hard budget cannot cover it")]
+    Unpriced {
+        /// The model.
+        model: String,
+    },
+    /// No key was presented where one is needed.
+    #[error("{0}")]
+    MissingKey(&'static str),
+    /// The key presented is unknown.
+    #[error("Incorrect API key provided")]
+    InvalidKey,
+    /// The key presented has expired.
+    #[error("The API key has expired")]
+    ExpiredKey,
+    /// The key may not act for that agent.
+    #[error("This API key may not act for agent '{agent}'")]
+    ForeignAgent {
+        /// The agent that was asked for, as the client wrote it (bounded, printable).
+        agent: String,
+    },
+    /// The caller may not use the admin API.
+    #[error("{0}")]
+    AdminOnly(&'static str),
+    /// The budget of an account is spent.
+    #[error("Budget exhausted for {}: ${} of ${} spent", .0.account, .0.spent, .0.total)]
+    BudgetExhausted(Box<Exhausted>),
+    /// The budget would do, but other requests in flight hold it.
+    #[error("The budget of {} is held by requests in flight; try again shortly", .0.account)]
+    BudgetInFlight(Box<Exhausted>),
+    /// No such route.
+    #[error("No such route: {0}")]
+    NotFound(String),
+    /// The route exists, for other methods.
+    #[error("This route accepts {allow} only")]
+    MethodNotAllowed {
+        /// The methods it accepts.
+        allow: &'static str,
+    },
+    /// The request did not arrive in time.
+    #[error("The request did not arrive within the time allowed")]
+    RequestTimeout,
+    /// The body is larger than the limit.
+    #[error("The request body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The body is compressed or is no JSON.
+    #[error("{0}")]
+    UnsupportedMedia(&'static str),
+    /// The upstream could not be reached or broke off before an answer.
+    #[error("The upstream provider could not be reached")]
+    UpstreamUnreachable,
+    /// The upstream answered something that is no HTTP answer to the request.
+    #[error("The upstream provider gave an invalid answer")]
+    UpstreamInvalid,
+    /// The upstream took too long.
+    #[error("The upstream provider did not answer in time")]
+    UpstreamTimeout,
+    /// The record of truth cannot be written, so money cannot be promised.
+    #[error("The spend log cannot be written; no budget can be held")]
+    LedgerUnavailable,
+    /// A defect in Weir.
+    #[error("Internal error")]
+    Internal,
+}
+
+/// The state of the account that refused, as the reservation saw it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exhausted {
+    /// The account that could not carry the request.
+    pub account: AccountId,
+    /// The request's agent.
+    pub agent: AgentId,
+    /// The account's limit.
+    pub total: Nanos,
+    /// What is posted in the current period.
+    pub spent: Nanos,
+    /// What requests in flight hold.
+    pub pending: Nanos,
+    /// The tier's number in file order, from 0.
+    pub tier: usize,
+    /// The models of that tier.
+    pub models: Vec<String>,
+    /// Whether the cap is hard (it is, for a refusal).
+    pub hard: bool,
+}
+
+impl Refusal {
+    /// The stable code: `error.code` in the answer, the label in the metrics.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidJson { .. } => "invalid_json",
+            Self::InvalidField { .. } => "invalid_field",
+            Self::BadRequest(_) => "bad_request",
+            Self::UnknownAgent { .. } => "unknown_agent",
+            Self::Unpriced { .. } => "model_unpriced",
+            Self::MissingKey(_) => "missing_api_key",
+            Self::InvalidKey => "invalid_api_key",
+            Self::ExpiredKey => "expired_api_key",
+            Self::ForeignAgent { .. } => "agent_not_allowed",
+            Self::AdminOnly(_) => "admin_only",
+            Self::BudgetExhausted(_) => "budget_exhausted",
+            Self::BudgetInFlight(_) => "budget_in_flight",
+            Self::NotFound(_) => "not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::TooLarge { .. } => "request_too_large",
+            Self::UnsupportedMedia(_) => "unsupported_media_type",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::UpstreamInvalid => "upstream_invalid",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::LedgerUnavailable => "ledger_unavailable",
+            Self::Internal => "internal_error",
+        }
+    }
+}

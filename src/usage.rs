@@ -1,0 +1,78 @@
+//! What one exchange used: token counts in one shape for every provider.
+//!
+//! Decides nothing about prices. Providers translate their own fields into [`Usage`]; the catalogue
+//! prices it.
+
+use serde::{Deserialize, Serialize};
+
+/// Token counts of one exchange. Parts are *inside* their totals (the OpenAI convention), whatever
+/// the provider's own convention is: `cache_read + cache_write + audio_input <= input` and
+/// `reasoning + audio_output <= output` for every honest answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// All input tokens, cached ones included.
+    pub input: u64,
+    /// Input tokens read from the provider's cache.
+    pub cache_read: u64,
+    /// Input tokens written to the provider's cache (five-minute lifetime where it matters).
+    pub cache_write: u64,
+    /// Input tokens written to the provider's cache with a one-hour lifetime.
+    pub cache_write_1h: u64,
+    /// Input tokens that were audio.
+    pub audio_input: u64,
+    /// All output tokens, reasoning included.
+    pub output: u64,
+    /// Output tokens spent on reasoning.
+    pub reasoning: u64,
+    /// Output tokens that were audio.
+    pub audio_output: u64,
+}
+
+impl Usage {
+    /// Input and output together.
+    pub fn total(&self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+}
+
+/// Where the amount on a bill came from, most trusted first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CostSource {
+    /// The provider said what it charges.
+    Provider,
+    /// The provider's token counts times the price table.
+    Usage,
+    /// Our own token counts times the price table: the provider's were missing or absurd.
+    Estimated,
+    /// Nothing is known about the answer: the whole reservation is charged.
+    Unresolved,
+}
+
+impl CostSource {
+    /// The stable name used in records, metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Usage => "usage",
+            Self::Estimated => "estimated",
+            Self::Unresolved => "unresolved",
+        }
+    }
+}
+
+/// What is charged for one attempt, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bill {
+    /// The charge.
+    pub cost: crate::money::Nanos,
+    /// How it was found.
+    pub source: CostSource,
+    /// The tokens it stands for; all zero when nothing is known.
+    pub usage: Usage,
+    /// The model that answered, else the one asked for.
+    pub model: String,
+    /// Version of the price table that was in force.
+    pub prices: std::sync::Arc<str>,
+}
