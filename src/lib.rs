@@ -13,4 +13,8 @@
 //!
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.
 
+pub mod identity;
 pub mod money;
+pub mod refusal;
+pub mod secret;
+pub mod usage;
