@@ -13,8 +13,10 @@
 //!
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.
 
+pub mod catalog;
 pub mod identity;
 pub mod money;
 pub mod refusal;
 pub mod secret;
+pub mod tokens;
 pub mod usage;
