@@ -13,10 +13,12 @@
 //!
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.
 
-pub mod catalog;
 pub mod identity;
+pub mod json;
 pub mod money;
+pub mod provider;
 pub mod refusal;
 pub mod secret;
-pub mod tokens;
+pub mod stream;
+pub mod surface;
 pub mod usage;
