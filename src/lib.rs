@@ -13,8 +13,11 @@
 //!
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.
 
+pub mod auth;
 pub mod identity;
 pub mod money;
+pub mod policy;
 pub mod refusal;
 pub mod secret;
+pub mod settings;
 pub mod usage;
