@@ -14,10 +14,12 @@
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.
 
 pub mod auth;
+pub mod catalog;
 pub mod identity;
 pub mod money;
 pub mod policy;
 pub mod refusal;
 pub mod secret;
 pub mod settings;
+pub mod tokens;
 pub mod usage;
