@@ -5,6 +5,7 @@
 pub mod context;
 
 mod admit;
+mod redact;
 mod relay;
 mod reply;
 mod session;

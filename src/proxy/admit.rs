@@ -202,7 +202,9 @@ async fn chat(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Context) 
 
     let agent = Arc::clone(&identity.agent);
     let route = Route::of(&live, &agent, &request)?;
-    let offers = offers(&live, &route, &request, body.len(), || tokens::prompt_estimate(&body));
+    let offers = offers(&live, &route, &request, body.len(), || {
+        tokens::prompt_estimate(&body, tokens::Encoding::O200k)
+    });
     let id = AttemptId { request: ctx.id, number: 1 };
     let reservation = gateway
         .book
@@ -246,7 +248,7 @@ async fn chat(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Context) 
         agent.id.clone(),
         reservation,
         Arc::clone(&asked),
-        request.service_tier.unwrap_or(ServiceTier::Default),
+        service_tier(&request).unwrap_or(ServiceTier::Default),
         &rewritten,
     );
     let admission = Admission {
@@ -415,6 +417,7 @@ fn offers(
     estimate: impl FnOnce() -> u64,
 ) -> Vec<Offer> {
     let policy = &live.policy;
+    let tier = service_tier(request);
     let strict = policy.bound == BoundMode::Strict;
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let text = if strict { count(bytes) } else { estimate() };
@@ -439,8 +442,8 @@ fn offers(
                 .iter()
                 .flatten()
                 .map(|price| Worst {
-                    input: price.worst_input(input, strict, request.service_tier),
-                    output: price.worst_output(input, request.service_tier, request.audio_output),
+                    input: price.worst_input(input, strict, tier),
+                    output: price.worst_output(input, tier, request.audio_output || request.image_output),
                     fees: price.per_request
                         + if request.server_tools {
                             policy.server_tool_fee.max(price.search)
@@ -453,6 +456,15 @@ fn offers(
             bound::offer(size, &worst, unpriced.map(|(model, _)| model.clone()))
         })
         .collect()
+}
+
+/// The tier to price the request at: an unknown one may be the dearest.
+fn service_tier(request: &ChatRequest<'_>) -> Option<ServiceTier> {
+    request.service_tier.map(|tier| match tier {
+        chat::ServiceTier::Default => ServiceTier::Default,
+        chat::ServiceTier::Flex => ServiceTier::Flex,
+        chat::ServiceTier::Priority | chat::ServiceTier::Other => ServiceTier::Priority,
+    })
 }
 
 /// What a denied reservation looks like to the client.

@@ -18,6 +18,10 @@ use std::sync::Arc;
 /// A request body up to this size is kept until the end, in case its tokens must be counted.
 const KEEP_BODY: usize = 16 << 10;
 
+/// For a longer one, this many bytes are taken for a token: fewer than in any prose or code, so
+/// that the estimate is not too low.
+const BYTES_PER_TOKEN: usize = 3;
+
 /// How far an attempt came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -73,7 +77,7 @@ impl Exchange {
         let input = if body.len() <= KEEP_BODY {
             Input::Body(body.clone())
         } else {
-            Input::Tokens(tokens::quick_estimate(body.len()))
+            Input::Tokens(u64::try_from(body.len() / BYTES_PER_TOKEN).unwrap_or(u64::MAX))
         };
         Self {
             gateway: Arc::clone(gateway),
@@ -172,7 +176,11 @@ impl Exchange {
 
     fn input_tokens(&self) -> u64 {
         match &self.input {
-            Input::Body(body) => tokens::prompt_estimate(body),
+            Input::Body(body) => {
+                let model = self.asked.first().map_or("", String::as_str);
+                let counted = tokens::prompt_estimate(body, tokens::encoding_for(model));
+                tokens::correction_for(model).apply(counted)
+            }
             Input::Tokens(tokens) => *tokens,
         }
     }
