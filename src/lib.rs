@@ -13,7 +13,9 @@
 //!
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.
 
+pub mod budget;
 pub mod identity;
+pub mod ledger;
 pub mod money;
 pub mod refusal;
 pub mod secret;
