@@ -1,0 +1,222 @@
+//! Who may spend what, on which models: `policy.yaml`, resolved.
+//!
+//! Decides what a policy file means and whether it is sound as a whole: a file with one error is
+//! refused with all of its problems, and whoever reloads keeps the policy in force. It does not
+//! hold balances (that is [`crate::ledger`]) and does not judge requests.
+//!
+//! The Execwall OR Gate's file loads unchanged. What Weir adds has defaults that hold budgets
+//! strictly.
+
+mod agents;
+pub mod keys;
+pub mod models;
+mod prices;
+mod routing;
+pub mod upstream;
+
+use crate::budget::AccountSpec;
+use crate::budget::tier::Threshold;
+use crate::catalog::PriceOverride;
+use crate::identity::AgentId;
+use crate::money::Nanos;
+use crate::settings::environment::Environment;
+use crate::settings::file;
+use crate::settings::origin::Fact;
+use crate::settings::problem::{Problem, Problems};
+use crate::settings::reader::Reader;
+use keys::KeyRing;
+use models::Models;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use upstream::Upstream;
+
+/// The agent whose budget and tiers unknown agents use, when it is configured.
+pub const DEFAULT_AGENT: &str = "default";
+
+/// A policy in force. Immutable; a reload makes a new one.
+#[derive(Clone)]
+pub struct Policy {
+    /// The agents by name.
+    pub agents: BTreeMap<AgentId, Arc<Agent>>,
+    /// The account that every request is charged to besides its agent's.
+    pub gateway: Option<Arc<AccountSpec>>,
+    /// The keys that clients may present.
+    pub keys: KeyRing,
+    /// Where requests go.
+    pub upstream: Upstream,
+    /// The record of truth.
+    pub spend_log: PathBuf,
+    /// Whether answers carry `_execwall`.
+    pub metadata: bool,
+    /// How the worst case of a request's input is counted.
+    pub bound: BoundMode,
+    /// Whether `max_tokens` may be lowered to what the budget affords.
+    pub fit_max_tokens: bool,
+    /// The fewest output tokens worth dispatching a request for.
+    pub min_output_tokens: u64,
+    /// Input tokens held for each part of a message that is no text.
+    pub media_tokens: u64,
+    /// Held for a request that may use tools of the provider, such as a web search.
+    pub server_tool_fee: Nanos,
+    /// Output tokens held for when neither the client nor the price table gives a limit.
+    pub default_max_output: u64,
+    /// Prices that win over the bundled table.
+    pub prices: BTreeMap<String, PriceOverride>,
+    /// The price of models without one; without it they are refused under a hard cap.
+    pub unpriced_ceiling: Option<PriceOverride>,
+    /// What is sound, but probably not meant.
+    pub warnings: Vec<Problem>,
+    /// Every setting in force and where it came from.
+    pub facts: Vec<Fact>,
+}
+
+/// How the worst case of a request's input is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BoundMode {
+    /// One token for every byte: never too little.
+    #[default]
+    Strict,
+    /// By the tokenizer: closer, but a provider may count more.
+    Estimate,
+}
+
+/// Where an agent's budget is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BudgetSource {
+    /// In the policy file.
+    #[default]
+    Local,
+    /// By whoever pushes to the budget API.
+    Console,
+}
+
+impl BudgetSource {
+    /// The name in policy files and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Console => "console",
+        }
+    }
+}
+
+/// One agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    /// Its name.
+    pub id: AgentId,
+    /// Its own account.
+    pub account: Arc<AccountSpec>,
+    /// All accounts that its requests are charged to, its own first.
+    pub accounts: Vec<Arc<AccountSpec>>,
+    /// The thresholds of its tiers, in file order.
+    pub thresholds: Vec<Threshold>,
+    /// The models of each tier. No tiers at all: the agent gets the model it asks for.
+    pub tiers: Vec<Vec<String>>,
+    /// Where its budget is set.
+    pub budget_source: BudgetSource,
+}
+
+impl Default for Policy {
+    /// No agents, no keys, and the default of every setting.
+    fn default() -> Self {
+        Self {
+            agents: BTreeMap::new(),
+            gateway: None,
+            keys: KeyRing::default(),
+            upstream: Upstream::default(),
+            spend_log: PathBuf::from("./spend.jsonl"),
+            metadata: true,
+            bound: BoundMode::Strict,
+            fit_max_tokens: true,
+            min_output_tokens: 16,
+            media_tokens: 16_384,
+            server_tool_fee: Nanos(50_000_000),
+            default_max_output: 16_384,
+            prices: BTreeMap::new(),
+            unpriced_ceiling: None,
+            warnings: Vec::new(),
+            facts: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Policy {
+    /// Names and numbers only: a policy holds secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("agents", &self.agents.keys().collect::<Vec<_>>())
+            .field("keys", &self.keys.len())
+            .field("upstream", &self.upstream)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads and checks a policy file.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: &Path, environment: &Environment) -> Result<Policy, Problems> {
+    let text = file::read(path)?;
+    parse(&path.display().to_string(), &text, environment)
+}
+
+/// Checks the text of a policy file called `file`.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Policy, Problems> {
+    let reader = Reader::new(file, environment);
+    let mut policy = match reader.parse(text) {
+        Some(node) => routing::read(&mut reader.root(&node)),
+        None => Policy::default(),
+    };
+    let findings = reader.finish()?;
+    policy.warnings = findings.warnings;
+    policy.facts = findings.facts;
+    Ok(policy)
+}
+
+impl Policy {
+    /// The agent of that name, else the `default` agent.
+    pub fn agent(&self, id: &str) -> Option<&Arc<Agent>> {
+        self.agents
+            .get(id)
+            .or_else(|| self.agents.get(DEFAULT_AGENT))
+    }
+
+    /// Every account of this policy, each once.
+    pub fn accounts(&self) -> Vec<Arc<AccountSpec>> {
+        let agents = self.agents.values().map(|agent| Arc::clone(&agent.account));
+        agents.chain(self.gateway.clone()).collect()
+    }
+
+    /// Takes over what a models file says: its prices, where this policy states none, and its
+    /// daily limit, when this policy has no limit for the whole gateway.
+    pub fn adopt(&mut self, models: &Models) {
+        for (model, price) in &models.prices {
+            self.prices
+                .entry(model.clone())
+                .or_insert_with(|| price.clone());
+        }
+        if self.gateway.is_none() {
+            self.set_gateway(models.gateway.clone());
+        }
+    }
+
+    /// Sets the account of the whole gateway, and puts it into every agent.
+    fn set_gateway(&mut self, gateway: Option<Arc<AccountSpec>>) {
+        for agent in self.agents.values_mut() {
+            let accounts = [Some(Arc::clone(&agent.account)), gateway.clone()];
+            let agent = Arc::make_mut(agent);
+            agent.accounts = accounts.into_iter().flatten().collect();
+        }
+        self.gateway = gateway;
+    }
+}
+
+#[cfg(test)]
+#[path = "policy/tests.rs"]
+mod tests;

@@ -1,0 +1,92 @@
+//! How the process runs: `conf/weir.yaml` and the environment, resolved.
+//!
+//! Decides every setting's default, unit and bounds, and which of file and variable wins (the
+//! variable). It does not decide who may spend what; that is [`crate::policy`], which reads its
+//! file with the same reader: [`yaml`] makes the tree, [`reader`] the typed values, [`problem`] the
+//! diagnostics.
+
+pub mod environment;
+pub mod expand;
+pub mod file;
+pub mod origin;
+pub mod problem;
+pub mod reader;
+mod sections;
+pub mod units;
+pub mod yaml;
+
+pub use sections::{
+    Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Shutdown, SpendLog, Timeouts,
+    Tls, Upgrade, UpstreamLink,
+};
+
+use environment::Environment;
+use file::Chosen;
+use origin::Fact;
+use problem::{Problem, Problems};
+use reader::Reader;
+
+/// How the process runs. Fixed while it does.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: Listen,
+    /// Threads that serve requests.
+    pub threads: usize,
+    /// What a request may be at most.
+    pub limits: Limits,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
+    /// What is still read from the provider after the client left.
+    pub drain: Drain,
+    /// How the record of truth is written.
+    pub spend_log: SpendLog,
+    /// How the provider is connected to.
+    pub upstream: UpstreamLink,
+    /// How the process ends.
+    pub shutdown: Shutdown,
+    /// How a new process takes over.
+    pub upgrade: Upgrade,
+    /// What is logged.
+    pub log: Log,
+    /// The admin API.
+    pub admin: Admin,
+    /// What is sound, but probably not meant.
+    pub warnings: Vec<Problem>,
+    /// Every setting in force and where it came from.
+    pub facts: Vec<Fact>,
+}
+
+/// Reads the settings file, if there is one, and the environment.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(chosen: &Chosen, environment: &Environment) -> Result<Settings, Problems> {
+    let text = if chosen.is_left_out() {
+        String::new()
+    } else {
+        file::read(&chosen.path)?
+    };
+    parse(&chosen.path.display().to_string(), &text, environment)
+}
+
+/// Checks the text of a settings file called `file`; no text at all gives the defaults.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Settings, Problems> {
+    let reader = Reader::new(file, environment);
+    let node = reader.parse(text);
+    let mut settings = match &node {
+        Some(node) => sections::read(&reader.root(node)),
+        None => sections::read(&reader.absent()),
+    };
+    let findings = reader.finish()?;
+    settings.warnings.extend(findings.warnings);
+    settings.facts = findings.facts;
+    Ok(settings)
+}
+
+#[cfg(test)]
+#[path = "settings/tests.rs"]
+mod tests;
