@@ -11,7 +11,7 @@ import machine
 HERE = os.path.dirname(os.path.abspath(__file__))
 MOCK_PORT = 9100
 GATEWAY_CORE, LOAD_CORE = "0", "1"
-KEY = "weir-bench-key"
+KEY = "weir-bench-key-0123456789"
 
 
 def pinned(core, command, **options):
