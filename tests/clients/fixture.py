@@ -13,6 +13,7 @@ import urllib.request
 from decimal import Decimal
 
 ADMIN_TOKEN = "weir-test-admin-0123456789abcdef0123456789abcdef"
+PROVIDER_KEY = "sk-test-provider-0123456789"
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TARGET = os.path.join(ROOT, os.environ.get("CARGO_TARGET_DIR", "target"))
 
@@ -111,7 +112,7 @@ class World:
             ]},
             "cost_routing": {
                 "spend_log": "./spend.jsonl",
-                "openrouter": {"base_url": f"{self.mock_url}/v1", "api_key": "sk-test-provider",
+                "openrouter": {"base_url": f"{self.mock_url}/v1", "api_key": PROVIDER_KEY,
                                "timeout_seconds": 20},
                 "agents": {
                     name: {"budget_source": "local", "period": "none", "hard_cap": True,
@@ -132,8 +133,10 @@ class World:
             json.dump(content, file, indent=1)
 
     def start_mock(self):
-        self.mock = Process("mock", [self.weir, "mock", "--listen", f"127.0.0.1:{self.mock_port}"],
-                            self.directory, f"{self.mock_url}/stats")
+        self.mock = Process(
+            "mock", [self.weir, "mock", "--listen", f"127.0.0.1:{self.mock_port}", "--require-key", PROVIDER_KEY,
+                     "--no-log", "--record", "exchanges.jsonl"],
+            self.directory, f"{self.mock_url}/health")
 
     def start_gateway(self):
         self.gateway = Process("gateway", [self.weir, "serve"], self.directory, f"{self.url}/api/health",
@@ -171,3 +174,10 @@ class World:
     def announced(self):
         """Nano-dollars, the sum of what the mock provider said its answers cost."""
         return get(f"{self.mock_url}/stats")["announced_cost_nanos"]
+
+    def produced(self):
+        """Nano-dollars, what the mock provider put into its answers by its own prices, whether or not
+        anybody was left to read it."""
+        with open(os.path.join(self.directory, "exchanges.jsonl")) as file:
+            rows = [json.loads(line) for line in file]
+        return sum(row["produced_cost_nanos"] for row in rows if row["event"] == "end")

@@ -18,16 +18,21 @@ MODEL = "openai/gpt-4o"
 METADATA = {"agent_id", "cost", "budget_remaining", "models_allowed", "original_model"}
 
 
-class Counted:
+class Case(unittest.TestCase):
     """A client that counts how often it really sends."""
 
-    def __init__(self, key=KEY, **options):
+    def connect(self, key=KEY):
         self.sent = 0
         http_client = openai.DefaultHttpxClient(event_hooks={"request": [self.count]})
-        self.client = openai.OpenAI(base_url=f"{URL}/v1", api_key=key, http_client=http_client, **options)
+        self.client = openai.OpenAI(base_url=f"{URL}/v1", api_key=key, http_client=http_client)
+        self.addCleanup(self.client.close)
+        self.chat = self.client.chat.completions
 
     def count(self, _request):
         self.sent += 1
+
+    def setUp(self):
+        self.connect()
 
 
 def ask(text):
@@ -38,10 +43,7 @@ def text_of(chunks):
     return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
 
 
-class Answers(unittest.TestCase):
-    def setUp(self):
-        self.chat = Counted().client.chat.completions
-
+class Answers(Case):
     def test_an_answer_has_its_text_its_usage_and_the_metadata(self):
         answer = self.chat.create(
             model=MODEL, messages=ask("[[chunks=5 tokens_in=10 tokens_out=20 cost=0.0015]] Hello"))
@@ -137,8 +139,7 @@ class Answers(unittest.TestCase):
         self.assertTrue(found[0])
 
     def test_a_provider_that_is_busy_once_is_asked_again(self):
-        counted = Counted()
-        answer = counted.client.chat.completions.create(
+        answer = self.chat.create(
             model=MODEL, messages=ask("[[status=429 retry_after=0 fail_first=1 key=python-busy chunks=2]]"))
         self.assertTrue(answer.choices[0].message.content)
 
@@ -150,40 +151,40 @@ class Answers(unittest.TestCase):
             self.assertIn("choices", json.loads(answer.read()))
 
 
-class Refusals(unittest.TestCase):
-    def refused(self, kind, counted, **request):
-        """The error, and that the client did not send again."""
+class Refusals(Case):
+    def refused(self, kind, key=KEY, **request):
+        """The error; the client must not have sent again."""
+        self.connect(key)
         with self.assertRaises(kind) as caught:
-            counted.client.chat.completions.create(**{"model": MODEL, "messages": ask("Hello"), **request})
-        self.assertEqual(counted.sent, 1)
+            self.chat.create(**{"model": MODEL, "messages": ask("Hello"), **request})
+        self.assertEqual(self.sent, 1)
         return caught.exception
 
     def test_a_wrong_key_is_an_authentication_error(self):
-        error = self.refused(openai.AuthenticationError, Counted("sk-wrong"))
+        error = self.refused(openai.AuthenticationError, "sk-wrong")
         self.assertEqual(error.code, "invalid_api_key")
 
     def test_an_exhausted_budget_is_a_402_that_is_sent_once(self):
         for stream in (False, True):
-            error = self.refused(openai.APIStatusError, Counted(BROKE), stream=stream)
+            error = self.refused(openai.APIStatusError, BROKE, stream=stream)
             self.assertEqual((error.status_code, error.code), (402, "budget_exhausted"))
             self.assertEqual(error.response.headers["x-should-retry"], "false")
             detail = error.response.json()["detail"]
             self.assertEqual((detail["error"], detail["agent_id"]), ("budget_exhausted", "broke"))
 
     def test_an_unusable_request_is_a_bad_request(self):
-        error = self.refused(openai.BadRequestError, Counted(), messages=[])
+        error = self.refused(openai.BadRequestError, messages=[])
         self.assertTrue(error.message)
 
     def test_an_unknown_route_is_not_found(self):
-        counted = Counted()
         with self.assertRaises(openai.NotFoundError):
-            counted.client.post("/no/such/route", cast_to=object, body={})
-        self.assertEqual(counted.sent, 1)
+            self.client.post("/no/such/route", cast_to=object, body={})
+        self.assertEqual(self.sent, 1)
 
     def test_an_error_inside_a_stream_is_raised_after_what_came_before_it(self):
         chunks = []
         with self.assertRaises(openai.APIError) as caught:
-            for chunk in Counted().client.chat.completions.create(
+            for chunk in self.chat.create(
                     model=MODEL, messages=ask("[[chunks=9 error_at=2 error_cost=0.0005]]"), stream=True):
                 chunks.append(chunk)
         self.assertTrue(text_of(chunks))
