@@ -4,6 +4,7 @@
 //! [`crate::ledger`]) nor what a model costs (that is [`crate::catalog`]).
 
 pub mod account;
+pub mod bound;
 pub mod period;
 pub mod tier;
 

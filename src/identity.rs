@@ -118,6 +118,11 @@ impl RequestId {
             random: fastrand::u64(..),
         }
     }
+
+    /// A number that is spread evenly over all ids.
+    pub(crate) fn spread(self) -> u64 {
+        self.random
+    }
 }
 
 impl fmt::Display for RequestId {
@@ -140,6 +145,33 @@ pub struct AttemptId {
     pub request: RequestId,
     /// Which attempt, from 1.
     pub number: u16,
+}
+
+impl std::str::FromStr for AttemptId {
+    type Err = NameError;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let parts = text
+            .strip_prefix("req_")
+            .and_then(|rest| rest.split_once('-'));
+        let (digits, number) = parts.ok_or(NameError::BadCharacter)?;
+        let hex = |range| {
+            digits
+                .get(range)
+                .and_then(|part| u64::from_str_radix(part, 16).ok())
+        };
+        if digits.len() != 26 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(NameError::BadCharacter);
+        }
+        match (hex(0..10), hex(10..26), number.parse()) {
+            (Some(millis), Some(random), Ok(number)) => Ok(Self {
+                request: RequestId { millis, random },
+                number,
+            }),
+            _ => Err(NameError::BadCharacter),
+        }
+    }
 }
 
 impl fmt::Display for AttemptId {

@@ -13,13 +13,29 @@
 //!
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.
 
+pub mod admin;
+pub mod answer;
+pub mod app;
 pub mod auth;
+pub mod bill;
+pub mod budget;
 pub mod catalog;
+pub mod cli;
+pub mod gateway;
 pub mod identity;
+pub mod json;
+pub mod ledger;
+pub mod metrics;
+pub mod mock;
 pub mod money;
 pub mod policy;
+pub mod provider;
+pub mod proxy;
 pub mod refusal;
 pub mod secret;
 pub mod settings;
+pub mod stream;
+pub mod surface;
+pub mod telemetry;
 pub mod tokens;
 pub mod usage;

@@ -1,7 +1,7 @@
 //! Every reason to say no, free of HTTP.
 //!
 //! Decides what happened and what a client may read about it (`Display`). Which status and which
-//! body shape that becomes is decided in one place, [`crate::proxy::reply`]. The stable
+//! body shape that becomes is decided in one place, [`crate::answer`]. The stable
 //! [`Refusal::code`] is what clients switch on and what the metrics are labelled with.
 
 use crate::identity::{AccountId, AgentId};
@@ -58,6 +58,24 @@ pub enum Refusal {
         /// The agent that was asked for, as the client wrote it (bounded, printable).
         agent: String,
     },
+    /// No agent by that name to report on or to change.
+    #[error("No agent is named '{agent}'")]
+    AgentNotFound {
+        /// The name asked for, as the client wrote it (bounded, printable).
+        agent: String,
+    },
+    /// Too many wrong admin tokens from one address.
+    #[error("Too many wrong tokens; try again in a minute")]
+    TooManyAttempts,
+    /// The files on disk do not make a valid configuration; nothing was changed.
+    #[error("The configuration is not valid; nothing was changed")]
+    InvalidConfig {
+        /// Every problem found, as `weir check` prints it.
+        problems: Vec<String>,
+    },
+    /// The admin token is missing or wrong.
+    #[error("{0}")]
+    AdminToken(&'static str),
     /// The caller may not use the admin API.
     #[error("{0}")]
     AdminOnly(&'static str),
@@ -139,6 +157,10 @@ impl Refusal {
             Self::InvalidKey => "invalid_api_key",
             Self::ExpiredKey => "expired_api_key",
             Self::ForeignAgent { .. } => "agent_not_allowed",
+            Self::AgentNotFound { .. } => "agent_not_found",
+            Self::TooManyAttempts => "too_many_attempts",
+            Self::InvalidConfig { .. } => "invalid_config",
+            Self::AdminToken(_) => "invalid_admin_token",
             Self::AdminOnly(_) => "admin_only",
             Self::BudgetExhausted(_) => "budget_exhausted",
             Self::BudgetInFlight(_) => "budget_in_flight",

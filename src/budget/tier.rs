@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn thresholds_are_inclusive_and_in_file_order() {
-        let at = |cents| select(&SEED, Nanos(cents * 10_000_000), Nanos::usd(50));
+        let at = |cents: i64| select(&SEED, Nanos(cents * 10_000_000), Nanos::usd(50));
         assert_eq!(at(5000), 0);
         assert_eq!(at(4000), 0, "exactly 80 % is premium");
         assert_eq!(at(3999), 1);

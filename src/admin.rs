@@ -1,0 +1,337 @@
+//! The admin API: health, spend, budgets, resets, reload, metrics.
+//!
+//! Paths and shapes are the Execwall OR Gate's, so that its console and scripts go on working.
+//! Everything that shows or changes budgets needs the admin token, or a loopback peer while no token
+//! is set. Changes are logged before they are applied, by [`crate::ledger::Book`].
+
+mod attempts;
+
+use crate::answer::Answer;
+use crate::auth;
+use crate::gateway::{Gateway, Live};
+use crate::identity::AgentId;
+use crate::metrics::Levels;
+use crate::money::Nanos;
+use crate::policy::Agent;
+use crate::refusal::Refusal;
+use attempts::Attempts;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use std::net::IpAddr;
+use std::sync::Arc;
+use tower::ServiceExt as _;
+
+/// The other end of the connection, where it is known.
+type Peer = Extension<Option<IpAddr>>;
+
+/// The admin API over a running gateway.
+pub struct Admin {
+    router: Router,
+}
+
+#[derive(Clone)]
+struct Shared {
+    gateway: Arc<Gateway>,
+    attempts: Arc<Attempts>,
+}
+
+impl Admin {
+    /// Builds the routes.
+    pub fn new(gateway: &Arc<Gateway>) -> Self {
+        let shared = Shared {
+            gateway: Arc::clone(gateway),
+            attempts: Arc::default(),
+        };
+        let router = Router::new()
+            .route("/api/health", get(health))
+            .route("/api/spend", get(all_spend))
+            .route("/api/spend/{agent}", get(spend))
+            .route("/api/budget/{agent}", post(set_budget))
+            .route("/api/reset/{agent}", post(reset))
+            .route("/api/reload", post(reload))
+            .route("/metrics", get(metrics))
+            .method_not_allowed_fallback(wrong_method)
+            .fallback(no_route)
+            .with_state(shared);
+        Self { router }
+    }
+
+    /// Whether `path` belongs to this API.
+    pub fn serves(path: &str) -> bool {
+        path.starts_with("/api/") || path == "/metrics"
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: Request<Bytes>, peer: Option<IpAddr>) -> Answer {
+        let mut request = request.map(Body::from);
+        request.extensions_mut().insert(peer);
+        let response = match self.router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        let (parts, body) = response.into_parts();
+        match body.collect().await {
+            Ok(body) => Answer {
+                status: parts.status,
+                headers: parts
+                    .headers
+                    .iter()
+                    .filter(|(name, _)| *name != header::CONTENT_LENGTH)
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect(),
+                body: body.to_bytes(),
+            },
+            Err(_) => Answer::refusal(&Refusal::Internal),
+        }
+    }
+}
+
+/// A refusal as an axum response.
+struct Refused(Refusal);
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let answer = Answer::refusal(&self.0);
+        let mut response = Response::new(Body::from(answer.body));
+        *response.status_mut() = answer.status;
+        response.headers_mut().extend(answer.headers);
+        response
+    }
+}
+
+type Reply = Result<Response, Refused>;
+
+fn reply(body: &Value) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    (StatusCode::OK, [(header::CONTENT_TYPE, json)], body.to_string()).into_response()
+}
+
+impl Shared {
+    fn allow(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), Refused> {
+        let token = self.gateway.settings.admin.token.as_ref();
+        let loopback = peer.is_some_and(|ip| ip.to_canonical().is_loopback());
+        if token.is_none() && headers.contains_key(header::ORIGIN) {
+            return Err(Refusal::AdminOnly(
+                "Web pages may use the admin API with ADMIN_TOKEN only",
+            )
+            .into());
+        }
+        if !self.attempts.may_try(peer) {
+            return Err(Refusal::TooManyAttempts.into());
+        }
+        let presented = auth::presented(
+            headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()),
+            None,
+        );
+        auth::admin_allowed(token, presented, loopback).map_err(|refusal| {
+            if presented.is_some() {
+                self.attempts.failed(peer);
+            }
+            Refused(refusal)
+        })
+    }
+
+    fn agent(&self, name: &str) -> Result<Arc<Agent>, Refused> {
+        let live = self.gateway.live();
+        live.policy.agents.get(name).cloned().ok_or_else(|| {
+            Refused(Refusal::AgentNotFound {
+                agent: name.chars().filter(|c| !c.is_control()).take(128).collect(),
+            })
+        })
+    }
+
+    fn account(&self, agent: &Agent) -> Value {
+        let balance = self.gateway.book.balance(&agent.account);
+        let source = if balance.pushed { "console" } else { agent.budget_source.name() };
+        json!({
+            "agent_id": agent.id,
+            "budget_total": balance.limit.usd_6dp(),
+            "budget_spent": balance.posted.usd_6dp(),
+            "budget_remaining": (balance.limit - balance.posted).usd_6dp(),
+            "budget_held": balance.pending.usd_6dp(),
+            "budget_source": source,
+            "period": agent.account.period.kind.to_string(),
+            "period_reset": balance.period_end.and_then(timestamp),
+            "hard_cap": agent.account.hard,
+        })
+    }
+}
+
+fn timestamp(unix_seconds: i64) -> Option<String> {
+    jiff::Timestamp::from_second(unix_seconds).ok().map(|at| at.to_string())
+}
+
+fn ids(live: &Live) -> Vec<&AgentId> {
+    live.policy.agents.keys().collect()
+}
+
+async fn health(State(shared): State<Shared>, Extension(peer): Peer, headers: HeaderMap) -> Response {
+    let live = shared.gateway.live();
+    // Names and addresses are for operators; that the gateway lives is for everybody.
+    let trusted = shared.allow(&headers, peer).is_ok();
+    let agents = if trusted { ids(&live) } else { Vec::new() };
+    let url = trusted.then(|| live.policy.upstream.base_url.text.clone());
+    reply(&json!({
+        "status": "ok",
+        "service": "weir",
+        "version": env!("CARGO_PKG_VERSION"),
+        "agents": agents,
+        "openrouter_url": url,
+    }))
+}
+
+async fn all_spend(State(shared): State<Shared>, Extension(peer): Peer, headers: HeaderMap) -> Reply {
+    shared.allow(&headers, peer)?;
+    let live = shared.gateway.live();
+    let all: Map<String, Value> = live
+        .policy
+        .agents
+        .iter()
+        .map(|(id, agent)| (id.to_string(), shared.account(agent)))
+        .collect();
+    Ok(reply(&Value::Object(all)))
+}
+
+async fn spend(
+    State(shared): State<Shared>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(agent): Path<String>,
+) -> Reply {
+    shared.allow(&headers, peer)?;
+    Ok(reply(&shared.account(&*shared.agent(&agent)?)))
+}
+
+/// A pushed budget; amounts are read as exact decimals.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Push<'a> {
+    #[serde(borrow, default)]
+    budget_total: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    budget_spent: Option<&'a RawValue>,
+}
+
+async fn set_budget(
+    State(shared): State<Shared>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Reply {
+    shared.allow(&headers, peer)?;
+    let agent = shared.agent(&name)?;
+    let push: Push<'_> = serde_json::from_slice(&body).map_err(|_| {
+        Refusal::BadRequest("Expected a JSON object with 'budget_total' and/or 'budget_spent'")
+    })?;
+    let total = amount("budget_total", push.budget_total)?;
+    let spent = amount("budget_spent", push.budget_spent)?;
+    if total.is_none() && spent.is_none() {
+        return Err(Refusal::BadRequest("Provide 'budget_total' and/or 'budget_spent'").into());
+    }
+    let by = origin(peer);
+    let balance = shared
+        .gateway
+        .book
+        .push(&agent.account, total, spent, &by)
+        .map_err(|error| unavailable(&error))?;
+    tracing::info!(agent.id = %agent.id, admin.peer = by, "budget changed");
+    Ok(reply(&json!({
+        "status": "updated",
+        "agent_id": agent.id,
+        "budget_total": balance.limit.usd_6dp(),
+        "budget_spent": balance.posted.usd_6dp(),
+    })))
+}
+
+fn amount(field: &'static str, raw: Option<&RawValue>) -> Result<Option<Nanos>, Refusal> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
+        return Ok(None);
+    };
+    let invalid = || Refusal::InvalidField {
+        field,
+        message: format!("'{field}' must be an amount in US dollars, 0 or more"),
+    };
+    let amount = Nanos::parse_usd(raw.get()).map_err(|_| invalid())?;
+    if amount < Nanos::ZERO || raw.get().starts_with('-') {
+        return Err(invalid());
+    }
+    Ok(Some(amount))
+}
+
+async fn reset(
+    State(shared): State<Shared>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+) -> Reply {
+    shared.allow(&headers, peer)?;
+    let agent = shared.agent(&name)?;
+    let by = origin(peer);
+    shared
+        .gateway
+        .book
+        .reset(&agent.account, &by)
+        .map_err(|error| unavailable(&error))?;
+    tracing::info!(agent.id = %agent.id, admin.peer = by, "spend reset");
+    Ok(reply(&json!({"status": "reset", "agent_id": agent.id, "budget_spent": 0.0})))
+}
+
+async fn reload(State(shared): State<Shared>, Extension(peer): Peer, headers: HeaderMap) -> Reply {
+    shared.allow(&headers, peer)?;
+    match shared.gateway.reload() {
+        Ok(live) => {
+            tracing::info!(admin.peer = origin(peer), "configuration reloaded");
+            Ok(reply(&json!({"status": "reloaded", "agents": ids(&live)})))
+        }
+        Err(problems) => {
+            shared.gateway.metrics.reload_failed();
+            tracing::warn!(admin.peer = origin(peer), problems = problems.len(), "reload refused");
+            Err(Refusal::InvalidConfig { problems }.into())
+        }
+    }
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    let gateway = &shared.gateway;
+    let text = gateway.metrics.expose(Levels {
+        reservations: gateway.book.open_reservations(),
+        in_flight: gateway.in_flight.load(std::sync::atomic::Ordering::Relaxed),
+        lost_records: gateway.book.lost_records(),
+        log_failed: gateway.book.log_failed(),
+    });
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+async fn wrong_method() -> Refused {
+    Refused(Refusal::MethodNotAllowed { allow: "GET, POST" })
+}
+
+async fn no_route(request: Request<Body>) -> Refused {
+    Refused(Refusal::NotFound(request.uri().path().chars().take(128).collect()))
+}
+
+fn origin(peer: Option<IpAddr>) -> String {
+    peer.map_or_else(|| "unknown".into(), |ip| ip.to_string())
+}
+
+fn unavailable(error: &dyn std::error::Error) -> Refused {
+    tracing::error!(%error, "a budget change could not be logged, so it was not made");
+    Refused(Refusal::LedgerUnavailable)
+}

@@ -1,0 +1,152 @@
+//! The composition root: reads the configuration, opens the stores, starts the server, ends it.
+//!
+//! The only place that names concrete stores and joins the proxy with the admin API.
+
+mod leave;
+
+use crate::admin::Admin;
+use crate::answer::Answer;
+use crate::catalog::Catalog;
+use crate::gateway::{Gateway, Live};
+use crate::ledger::{Book, LogOptions};
+use crate::metrics::Metrics;
+use crate::policy;
+use crate::proxy::{Local, Proxy};
+use crate::settings::environment::Environment;
+use crate::settings::file::{Files, Flags};
+use crate::settings::problem::Problems;
+use crate::settings::{self, Settings};
+use crate::{telemetry, tokens};
+use anyhow::Context as _;
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_core::listeners::ListenerConfig;
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::protocols::l4::stream::L4BufferSettings;
+use pingora_core::server::configuration::{Opt, ServerConf};
+use pingora_core::server::{RunArgs, Server};
+use pingora_core::services::background::background_service;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Read buffer of a client connection: headers are small, bodies are read past it.
+const READ_BUFFER: usize = 4 << 10;
+
+/// Runs the gateway until it has left.
+///
+/// # Errors
+/// When the configuration is not valid, the spend log cannot be opened, or an address is taken.
+pub fn serve(environment: Environment, flags: Flags, upgrade: bool) -> anyhow::Result<()> {
+    let files = Files::choose(&flags, &environment);
+    let settings = settings::load(&files.config, &environment).map_err(invalid)?;
+    telemetry::start(&settings.log)?;
+    // reqwest-free as the process is, rustls still wants one provider for all its users.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+
+    let live = load(&files, &environment).map_err(invalid)?;
+    for warning in settings.warnings.iter().chain(&live.policy.warnings) {
+        tracing::warn!("{warning}");
+    }
+    let (book, recovery) = Book::open(
+        LogOptions::new(&live.policy.spend_log, &settings.spend_log),
+        &live.policy.accounts(),
+    )
+    .with_context(|| format!("spend log {}", live.policy.spend_log.display()))?;
+    tracing::info!(%recovery, "spend log replayed");
+    tokens::warm();
+
+    let reload = {
+        let (files, environment) = (files.clone(), environment.clone());
+        Box::new(move || {
+            load(&files, &environment)
+                .map_err(|problems| problems.0.iter().map(ToString::to_string).collect())
+        })
+    };
+    let metrics = Metrics::new().context("metrics")?;
+    let gateway = Arc::new(Gateway::new(live, reload, settings, Arc::clone(&book), metrics));
+    let result = run(&gateway, upgrade);
+    book.close();
+    result
+}
+
+/// Policy and prices from the files, resolved as one.
+fn load(files: &Files, environment: &Environment) -> Result<Live, Problems> {
+    let policy = policy::load(&files.policy.path, environment)?;
+    let catalog = Catalog::bundled()
+        .with_overrides(&policy.prices)
+        .with_ceiling(policy.unpriced_ceiling.clone());
+    Ok(Live { policy, catalog })
+}
+
+fn invalid(problems: Problems) -> anyhow::Error {
+    anyhow::anyhow!("the configuration is not valid\n{problems}")
+}
+
+fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
+    let settings = &gateway.settings;
+    let mut server = Server::new_with_opt_and_conf(
+        Opt { upgrade, ..Opt::default() },
+        server_conf(settings, gateway),
+    );
+    server.bootstrap();
+
+    let admin = Arc::new(AdminRoutes(Admin::new(gateway)));
+    let proxy = Proxy::new(Arc::clone(gateway), admin);
+    let mut service = pingora_proxy::http_proxy_service_with_name(&server.configuration, proxy, "weir");
+    let buffered = |endpoint: ListenerConfig| {
+        endpoint.l4_buffer(L4BufferSettings::default().read(READ_BUFFER))
+    };
+    let address = settings.listen.http.to_string();
+    if !upgrade {
+        // Pingora ends the process without a word when it cannot bind.
+        std::net::TcpListener::bind(settings.listen.http)
+            .with_context(|| format!("cannot listen on {address}"))?;
+    }
+    service.add_listener(buffered(ListenerConfig::tcp(&address)));
+    if let Some(tls) = &settings.listen.tls {
+        let (cert, key) = (tls.cert.display().to_string(), tls.key.display().to_string());
+        let mut offered = TlsSettings::intermediate(&cert, &key)
+            .map_err(|error| anyhow::anyhow!("TLS certificate {cert}: {error}"))?;
+        if tls.h2 {
+            offered.enable_h2();
+        }
+        service.add_tls_with_settings(&tls.address.to_string(), None, offered);
+    }
+    server.add_service(service);
+    server.add_service(background_service("leave", leave::Leave::new(gateway)));
+    tracing::info!(%address, threads = settings.threads, "listening");
+    server.run(RunArgs { shutdown_signal: Box::new(leave::Signals::new(gateway)) });
+    Ok(())
+}
+
+fn server_conf(settings: &Settings, gateway: &Gateway) -> ServerConf {
+    let trusted = settings
+        .upstream
+        .ca_file
+        .clone()
+        .or_else(|| gateway.live().policy.upstream.ca_file.clone());
+    ServerConf {
+        threads: settings.threads,
+        work_stealing: false,
+        upstream_keepalive_pool_size: settings.upstream.pool_size,
+        ca_file: trusted.map(|path| path.display().to_string()),
+        upgrade_sock: settings.upgrade.socket.display().to_string(),
+        grace_period_seconds: Some(settings.shutdown.grace.as_secs()),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    }
+}
+
+/// The admin API as routes of the proxy's listener.
+struct AdminRoutes(Admin);
+
+#[async_trait]
+impl Local for AdminRoutes {
+    fn serves(&self, path: &str) -> bool {
+        Admin::serves(path)
+    }
+
+    async fn answer(&self, request: http::Request<Bytes>, peer: Option<IpAddr>) -> Answer {
+        self.0.answer(request, peer).await
+    }
+}

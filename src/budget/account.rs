@@ -1,0 +1,358 @@
+//! One account: what is posted, what is held, and in which window.
+//!
+//! A pure state machine. It decides how a hold becomes a charge, what a turn of the period, a push
+//! and a reset do, and what is left. It knows no clock, no lock and no log; [`crate::ledger`] calls
+//! it under a lock and records what it did.
+
+use super::period::Window;
+use super::{AccountSpec, Balance};
+use crate::identity::AttemptId;
+use crate::money::{MAX_AMOUNT, Nanos};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// The state of one account.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// The spec last adopted, so that an unchanged one is recognised by its address.
+    seen: Option<Arc<AccountSpec>>,
+    opened: bool,
+    /// [`super::period::Period::tag`] of the period that `window` belongs to; empty when unknown.
+    tag: String,
+    window: Window,
+    posted: Nanos,
+    pending: Nanos,
+    /// Open holds of the current window.
+    open: usize,
+    pushed: Option<Pushed>,
+    /// Windows that are over and still have open holds.
+    earlier: BTreeMap<i64, Earlier>,
+    holds: HashMap<AttemptId, Held>,
+}
+
+/// A budget set from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// The limit in force.
+    pub total: Nanos,
+    /// The policy's own limit at that time; once the policy says something else, it wins again.
+    pub policy: Nanos,
+}
+
+/// A window that is over and still has open holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Earlier {
+    /// What was posted in it, charges that arrived since included.
+    pub posted: Nanos,
+    /// How many holds are still open.
+    pub open: usize,
+}
+
+/// One open hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The money held.
+    pub amount: Nanos,
+    /// Start of the window it was admitted in.
+    pub window: i64,
+}
+
+/// What adopting a spec changed, for the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The account was seen for the first time and its opening spend posted.
+    pub opened: bool,
+    /// The period is another one than before.
+    pub period: bool,
+}
+
+/// The parts of an account that a snapshot keeps beside its open holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Whether the opening spend is posted.
+    pub opened: bool,
+    /// Tag of the period.
+    pub tag: String,
+    /// The current window.
+    pub window: Window,
+    /// Posted in it.
+    pub posted: Nanos,
+    /// The push in force.
+    pub pushed: Option<Pushed>,
+    /// Posted in earlier windows with open holds.
+    pub earlier: Vec<(i64, Nanos)>,
+}
+
+/// Brings an amount into `0..=MAX_AMOUNT`.
+pub fn clamped(amount: Nanos) -> Nanos {
+    amount.clamp(Nanos::ZERO, MAX_AMOUNT)
+}
+
+impl Account {
+    /// An account that nobody has used.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An account as a snapshot kept it, without its open holds.
+    pub fn restored(kept: Kept) -> Self {
+        let earlier = kept.earlier.into_iter();
+        Self {
+            opened: kept.opened,
+            tag: kept.tag,
+            window: kept.window,
+            posted: clamped(kept.posted),
+            pushed: kept.pushed,
+            earlier: earlier
+                .map(|(start, posted)| (start, Earlier { posted, open: 0 }))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What a snapshot keeps of the account beside its open holds.
+    pub fn kept(&self) -> Kept {
+        Kept {
+            opened: self.opened,
+            tag: self.tag.clone(),
+            window: self.window,
+            posted: self.posted,
+            pushed: self.pushed,
+            earlier: self
+                .earlier
+                .iter()
+                .map(|(start, e)| (*start, e.posted))
+                .collect(),
+        }
+    }
+
+    /// Whether `spec` is the very one adopted last: then [`Account::adopt`] has nothing to do.
+    pub fn knows(&self, spec: &Arc<AccountSpec>) -> bool {
+        self.seen
+            .as_ref()
+            .is_some_and(|seen| Arc::ptr_eq(seen, spec))
+    }
+
+    /// Takes over what the policy says of the account: posts its opening spend the first time, moves
+    /// to another period if that changed (what is posted and held stays so, in the new window).
+    pub fn adopt(&mut self, spec: &Arc<AccountSpec>, now: i64) -> Changes {
+        let mut changes = Changes::default();
+        let tag = spec.period.tag();
+        if self.tag == tag {
+            self.window.end = spec.period.window(self.window.start).end;
+        } else {
+            changes.period = self.opened && !self.tag.is_empty();
+            self.change_period(tag, spec.period.window(now));
+        }
+        if !self.opened {
+            changes.opened = true;
+            self.open(spec.opening);
+        }
+        self.seen = Some(Arc::clone(spec));
+        changes
+    }
+
+    /// Posts the spend to begin with.
+    pub fn open(&mut self, opening: Nanos) {
+        self.opened = true;
+        self.posted = clamped(self.posted + opening);
+    }
+
+    /// Goes over to windows of another period. Everything posted and held counts in the new one.
+    pub fn change_period(&mut self, tag: String, window: Window) {
+        self.tag = tag;
+        self.window = window;
+        self.earlier.clear();
+        self.pending = Nanos::ZERO;
+        self.open = self.holds.len();
+        for held in self.holds.values_mut() {
+            held.window = window.start;
+            self.pending += held.amount;
+        }
+    }
+
+    /// Goes over to another period, or on in the same one, as a record says.
+    pub fn enter(&mut self, tag: String, start: i64) {
+        if self.tag == tag {
+            self.roll_to(start);
+        } else {
+            self.change_period(tag, Window { start, end: None });
+        }
+    }
+
+    /// Whether a push is kept that the policy has overtaken: its own limit is another one now. Such
+    /// a push has no effect under that policy, and should end so that it has none under a later one.
+    pub fn overtaken(&self, spec: &AccountSpec) -> bool {
+        self.pushed
+            .is_some_and(|pushed| pushed.policy != spec.limit)
+    }
+
+    /// Ends a push.
+    pub fn end_push(&mut self) {
+        self.pushed = None;
+    }
+
+    /// Begins the window that `now` falls in, if that is a later one. A clock that went back never
+    /// reopens an earlier window.
+    pub fn roll(&mut self, spec: &AccountSpec, now: i64) {
+        if self.window.end.is_some_and(|end| now >= end) {
+            let window = spec.period.window(now);
+            if window.start > self.window.start {
+                self.advance(window);
+            }
+        }
+    }
+
+    /// Begins the window that starts at `start` unless that one or a later one has begun: how a
+    /// record says which window was current.
+    pub fn roll_to(&mut self, start: i64) {
+        if start > self.window.start {
+            let end = self
+                .seen
+                .as_ref()
+                .and_then(|spec| spec.period.window(start).end);
+            self.advance(Window { start, end });
+        }
+    }
+
+    fn advance(&mut self, window: Window) {
+        if self.open > 0 {
+            let over = Earlier {
+                posted: self.posted,
+                open: self.open,
+            };
+            self.earlier.insert(self.window.start, over);
+        }
+        self.window = window;
+        self.posted = Nanos::ZERO;
+        self.pending = Nanos::ZERO;
+        self.open = 0;
+    }
+
+    /// Holds `amount` in the current window and says which that is. An id that is held already is
+    /// left as it is.
+    pub fn hold(&mut self, id: AttemptId, amount: Nanos) -> i64 {
+        self.hold_in(id, amount, self.window.start);
+        self.window.start
+    }
+
+    /// Holds `amount` in the window that starts at `start`, which may be over.
+    pub fn hold_in(&mut self, id: AttemptId, amount: Nanos, start: i64) {
+        let amount = clamped(amount);
+        let held = Held {
+            amount,
+            window: start,
+        };
+        if self.holds.contains_key(&id) {
+            return;
+        }
+        self.holds.insert(id, held);
+        if start == self.window.start {
+            self.pending += amount;
+            self.open += 1;
+        } else {
+            self.earlier.entry(start).or_default().open += 1;
+        }
+    }
+
+    /// Turns a hold into a charge, in the window it was admitted in. `None`, and no charge, when
+    /// there is no such hold (any more).
+    pub fn settle(&mut self, id: AttemptId, actual: Nanos) -> Option<Held> {
+        let held = self.holds.remove(&id)?;
+        if held.window == self.window.start {
+            self.pending -= held.amount;
+            self.open = self.open.saturating_sub(1);
+            self.posted = clamped(self.posted + clamped(actual));
+        } else if let Some(over) = self.earlier.get_mut(&held.window) {
+            over.posted = clamped(over.posted + clamped(actual));
+            over.open = over.open.saturating_sub(1);
+            if over.open == 0 {
+                self.earlier.remove(&held.window);
+            }
+        }
+        Some(held)
+    }
+
+    /// Gives a hold back without a charge.
+    pub fn void(&mut self, id: AttemptId) -> Option<Held> {
+        self.settle(id, Nanos::ZERO)
+    }
+
+    /// Adds spend to the current window without a hold: rows of a log that knew none.
+    pub fn post(&mut self, amount: Nanos) {
+        self.posted = clamped(self.posted + clamped(amount));
+    }
+
+    /// Sets the limit, the spend of the current window, or both; holds stay.
+    pub fn push(&mut self, total: Option<Pushed>, spent: Option<Nanos>) {
+        self.pushed = total.or(self.pushed);
+        self.posted = spent.map_or(self.posted, clamped);
+    }
+
+    /// Forgets the spend of the current window and says what it was; holds stay.
+    pub fn reset(&mut self) -> Nanos {
+        std::mem::take(&mut self.posted)
+    }
+
+    /// Tag of the period in force; empty for an account that nobody has adopted.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// The current window.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    /// An open hold.
+    pub fn held(&self, id: AttemptId) -> Option<Held> {
+        self.holds.get(&id).copied()
+    }
+
+    /// Every open hold, earlier windows included.
+    pub fn holds(&self) -> impl Iterator<Item = (AttemptId, Held)> + '_ {
+        self.holds.iter().map(|(id, held)| (*id, *held))
+    }
+
+    /// The state under `spec` in the current window, the clock not consulted.
+    pub fn standing(&self, spec: &AccountSpec) -> Balance {
+        self.show(spec, self.window, self.posted, self.pending)
+    }
+
+    /// The state under `spec` at `now`, as [`Account::adopt`] and [`Account::roll`] would leave it.
+    pub fn balance(&self, spec: &AccountSpec, now: i64) -> Balance {
+        let opening = if self.opened {
+            Nanos::ZERO
+        } else {
+            spec.opening
+        };
+        let posted = clamped(self.posted + opening);
+        let tag = spec.period.tag();
+        if tag != self.tag {
+            let pending = self.holds.values().map(|held| held.amount).sum();
+            return self.show(spec, spec.period.window(now), posted, pending);
+        }
+        let current = spec.period.window(self.window.start);
+        if current.end.is_some_and(|end| now >= end) {
+            let window = spec.period.window(now);
+            return self.show(spec, window, Nanos::ZERO, Nanos::ZERO);
+        }
+        let window = Window {
+            start: self.window.start,
+            end: current.end,
+        };
+        self.show(spec, window, posted, self.pending)
+    }
+
+    fn show(&self, spec: &AccountSpec, window: Window, posted: Nanos, pending: Nanos) -> Balance {
+        let pushed = self.pushed.filter(|pushed| pushed.policy == spec.limit);
+        Balance {
+            limit: pushed.map_or(spec.limit, |pushed| pushed.total),
+            posted,
+            pending,
+            period_start: window.start,
+            period_end: window.end,
+            pushed: pushed.is_some(),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The running gateway: what the proxy and the admin API work on together.
+//!
+//! Decides how a new configuration takes effect: policy and prices are resolved first and swapped
+//! as one; requests keep the snapshot they began with.
+
+use crate::catalog::Catalog;
+use crate::ledger::Book;
+use crate::metrics::Metrics;
+use crate::policy::Policy;
+use crate::settings::Settings;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+/// One consistent configuration: a policy and the prices it implies.
+pub struct Live {
+    /// Who may spend what.
+    pub policy: Policy,
+    /// The bundled table with the policy's own prices on top.
+    pub catalog: Catalog,
+}
+
+/// Reads the configuration files anew; on failure every problem as a line of text.
+pub type Reload = Box<dyn Fn() -> Result<Live, Vec<String>> + Send + Sync>;
+
+/// State shared by everything in the process.
+pub struct Gateway {
+    live: ArcSwap<Live>,
+    reload: Reload,
+    /// How the process runs.
+    pub settings: Settings,
+    /// Balances and the record of truth.
+    pub book: Arc<Book>,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// Set once the process was told to leave.
+    pub stopping: Arc<AtomicBool>,
+    /// Requests being served.
+    pub in_flight: Arc<AtomicUsize>,
+}
+
+impl Gateway {
+    /// A gateway that starts with `live`.
+    pub fn new(live: Live, reload: Reload, settings: Settings, book: Arc<Book>, metrics: Metrics) -> Self {
+        Self {
+            live: ArcSwap::from_pointee(live),
+            reload,
+            settings,
+            book,
+            metrics,
+            stopping: Arc::default(),
+            in_flight: Arc::default(),
+        }
+    }
+
+    /// The configuration in force, for the length of one request.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Reads the files anew and puts them in force.
+    ///
+    /// # Errors
+    /// Every problem found; then nothing has changed.
+    pub fn reload(&self) -> Result<Arc<Live>, Vec<String>> {
+        let live = Arc::new((self.reload)()?);
+        self.live.store(Arc::clone(&live));
+        Ok(live)
+    }
+}

@@ -1,0 +1,484 @@
+//! Balances in memory and the spend log, as one.
+//!
+//! Decides the order: a hold is recorded before a request goes out, a push and a reset before they
+//! act, and records stand in the log in the order in which they changed each account, because they
+//! are appended while the accounts are locked. What a record does is decided in `projection.rs`, how
+//! it is made durable in [`super::log`].
+
+use super::log::record::{self, Party};
+use super::log::segment::Family;
+use super::log::writer::{Log, Poisoned};
+use super::log::{Clock, Durability, LogError, LogOptions, Recovery};
+use super::memory::pushed;
+use super::projection::Projection;
+use super::reservation::{State, unresolved};
+use super::{Ask, Denied, Grant, Hold, Push, Reservation, recover};
+use crate::budget::account::{Account, Changes};
+use crate::budget::{AccountSpec, Balance};
+use crate::money::{MAX_AMOUNT, Nanos};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The budget book of one process.
+#[derive(Debug)]
+pub struct Book {
+    core: Arc<Core>,
+    durability: Durability,
+    syncer: Option<JoinHandle<()>>,
+}
+
+/// What the book shares with its thread.
+#[derive(Debug)]
+struct Core {
+    projection: Projection,
+    log: Log,
+    clock: Clock,
+    lost: AtomicU64,
+    stop: AtomicBool,
+    /// The last record of other chains that is part of the state. Held while a snapshot is made.
+    folded: Mutex<BTreeMap<String, u64>>,
+}
+
+/// Figures for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Reservations that are open, those of other live processes included.
+    pub open: usize,
+    /// Records that could not be written since the start.
+    pub lost: u64,
+    /// Bytes in the active segment at the start and written since.
+    pub log_bytes: u64,
+    /// Whether the log has failed and hard budgets are refused.
+    pub poisoned: bool,
+}
+
+thread_local! {
+    /// Where this thread puts a record together.
+    static BODY: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(1024));
+}
+
+/// Runs `encode` on an empty buffer and `then` on what it wrote.
+fn with_body<T>(encode: impl FnOnce(&mut Vec<u8>), then: impl FnOnce(&[u8]) -> T) -> T {
+    let mut body = BODY.take();
+    body.clear();
+    encode(&mut body);
+    let value = then(&body);
+    BODY.set(body);
+    value
+}
+
+impl Core {
+    /// Appends a record; without success it counts as lost.
+    fn append(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<u64, Poisoned> {
+        let outcome = with_body(encode, |body| self.log.append(body));
+        outcome.inspect_err(|Poisoned| {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Appends what a spec changed about its account.
+    fn adopted(&self, now: u64, spec: &AccountSpec, account: &Account, changes: Changes) {
+        // Without success the log is poisoned and the record counted as lost.
+        let _ = self.append(|out| record::adopted(out, now, spec, account, changes.opened));
+    }
+
+    fn rotate(&self) -> Result<(), LogError> {
+        let folded = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.millis();
+        self.projection.memory.freeze(|accounts| {
+            let state = self.projection.frozen(accounts, &folded);
+            let footer = recover::body(now, "footer", &state);
+            self.log
+                .rotate(&footer, &recover::body(now, "header", &state))
+        })
+    }
+
+    /// Syncs when there is something to sync, at most once in `interval`, until told to stop.
+    fn run(&self, interval: Duration) {
+        let mut last: Option<Instant> = None;
+        while !self.stop.load(Ordering::Acquire) {
+            if !self.log.dirty() {
+                std::thread::park();
+                continue;
+            }
+            let since = last.map_or(interval, |last| last.elapsed());
+            if since < interval {
+                std::thread::park_timeout(interval - since);
+                continue;
+            }
+            last = Some(Instant::now());
+            // A failure poisons the log, which says so itself.
+            let outcome = self.log.sync();
+            if outcome.is_ok() && self.log.full() {
+                let _ = self.rotate();
+            }
+        }
+    }
+}
+
+impl Book {
+    /// Opens the log, replays it, and charges what dead processes left open. `specs` are the
+    /// accounts of the policy; others appear when they are first used.
+    ///
+    /// # Errors
+    /// [`LogError`] when a file cannot be read or written, or is damaged anywhere but at the end of
+    /// the active segment.
+    pub fn open(
+        options: LogOptions,
+        specs: &[Arc<AccountSpec>],
+    ) -> Result<(Arc<Self>, Recovery), LogError> {
+        let family = Family::of(&options.path);
+        let now = options.clock.millis();
+        let mut claim = family.claim(now)?;
+        let own = claim.chain.clone();
+        let recovered = recover::recover(&family, &own, specs)?;
+        let mut recovery = Recovery {
+            segment: claim.path.clone(),
+            ..Recovery::default()
+        };
+        for chain in recovered.chains.values() {
+            recovery.records += chain.records;
+            recovery.legacy += chain.legacy;
+            recovery.live += usize::from(chain.live);
+        }
+        let found = recovered.chains.get(&own);
+        let newest = found.map(|chain| chain.newest).unwrap_or_default();
+        if newest.tail > 0 {
+            let (path, at) = (claim.path.display(), newest.valid);
+            tracing::warn!(%path, at, bytes = newest.tail, "cut an invalid tail off the spend log");
+            claim
+                .file
+                .set_len(newest.valid)
+                .map_err(LogError::io(&claim.path))?;
+            recovery.cut_bytes = newest.tail;
+        }
+        let mut size = newest.valid;
+        if newest.unterminated {
+            claim
+                .file
+                .write_all(b"\n")
+                .map_err(LogError::io(&claim.path))?;
+            size += 1;
+        }
+        let last = found.and_then(|chain| chain.last);
+        let next = last.map_or(1, |(seq, _)| seq + 1);
+        let first = found.and_then(|chain| chain.first);
+        let folded = recover::folded(&recovered.chains, &own);
+        let dead = |party: &Party| {
+            recovered
+                .chains
+                .get(&*party.chain)
+                .is_none_or(|chain| !chain.live)
+        };
+        let orphans: Vec<_> = recovered
+            .projection
+            .open()
+            .into_iter()
+            .filter(|p| dead(p))
+            .collect();
+        let unfolded = recovered.unfolded;
+        let core = Core {
+            log: Log::new(&options, family, claim, last, first.unwrap_or(next), size),
+            projection: recovered.projection,
+            clock: options.clock,
+            lost: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            folded: Mutex::new(folded),
+        };
+        if first.is_none() || unfolded {
+            let folded = core.folded.lock().unwrap_or_else(PoisonError::into_inner);
+            let kind = if first.is_none() {
+                "header"
+            } else {
+                "checkpoint"
+            };
+            core.log.put(&recover::body(
+                now,
+                kind,
+                &core.projection.snapshot(&folded),
+            ))?;
+        }
+        for party in orphans {
+            recovery.orphans += 1;
+            recovery.orphaned += party.held;
+            core.charge_orphan(&party)?;
+        }
+        let core = Arc::new(core);
+        let shared = Arc::clone(&core);
+        let interval = options.group_commit;
+        let syncer = std::thread::Builder::new()
+            .name("spend-log".into())
+            .spawn(move || shared.run(interval))
+            .map_err(LogError::io(&options.path))?;
+        core.log.wake(syncer.thread().clone());
+        let book = Self {
+            core,
+            durability: options.durability,
+            syncer: Some(syncer),
+        };
+        book.adopt(specs);
+        book.flush()?;
+        Ok((Arc::new(book), recovery))
+    }
+
+    /// Takes over what a new policy says of its accounts: opening spend of new ones, changed
+    /// periods, and the end of pushes that its own limits have overtaken. Requests do the first two
+    /// by themselves.
+    pub fn adopt(&self, specs: &[Arc<AccountSpec>]) {
+        let core = &*self.core;
+        let now = core.clock.millis();
+        for spec in specs {
+            let note = |spec: &_, account: &_, changes| core.adopted(now, spec, account, changes);
+            core.projection.memory.current(spec, now, note, |account| {
+                if account.overtaken(spec) {
+                    let _ = core.append(|out| record::limit(out, now, spec));
+                    account.end_push();
+                }
+            });
+        }
+        // A failure has poisoned the log, which every later step reports.
+        let _ = core.log.write_all();
+    }
+
+    /// Holds the worst case of a request on every account it falls under, and records it.
+    ///
+    /// # Errors
+    /// [`Denied`] when nothing is held: a hard account cannot carry it, or the log cannot record it.
+    pub async fn reserve(self: &Arc<Self>, ask: Ask<'_>) -> Result<Reservation, Denied> {
+        let core = &*self.core;
+        let hard = ask.accounts.iter().any(|spec| spec.hard);
+        if hard && core.log.poisoned() {
+            return Err(Denied::Unavailable);
+        }
+        let note = |spec: &_, account: &_, changes| {
+            core.adopted(ask.now_millis, spec, account, changes);
+        };
+        let (grant, (party, seq)) = core.projection.memory.reserve_with(&ask, note, |grant| {
+            let party = Arc::new(self.party(&ask, grant));
+            let models = ask.models.get(grant.tier).map_or(&[][..], Vec::as_slice);
+            let seq = core.append(|out| record::intent(out, ask.now_millis, &party, models));
+            if hard && seq.is_err() {
+                return Err(Denied::Unavailable);
+            }
+            core.projection.opened(&party);
+            Ok((party, seq.ok()))
+        })?;
+        let mut reservation = Reservation {
+            book: Arc::clone(self),
+            hold: Hold::new(&ask, &grant),
+            grant,
+            party,
+            state: State::Recording,
+        };
+        if let Some(seq) = seq {
+            // Other tasks of this thread may append meanwhile, for one write of all.
+            tokio::task::yield_now().await;
+            let mut recorded = core.log.write(seq);
+            if recorded.is_ok() && self.durability == Durability::Strict {
+                recorded = core.log.durable(seq).await;
+            }
+            if recorded.is_err() {
+                core.lost.fetch_add(1, Ordering::Relaxed);
+                if hard {
+                    return Err(Denied::Unavailable);
+                }
+            }
+        }
+        reservation.state = State::Open;
+        Ok(reservation)
+    }
+
+    fn party(&self, ask: &Ask<'_>, grant: &Grant) -> Party {
+        let windows = ask.accounts.iter().zip(&grant.windows);
+        let models = ask.models.get(grant.tier);
+        Party {
+            id: ask.id,
+            agent: ask.agent.clone(),
+            key: ask.key.cloned(),
+            user: ask.user.cloned(),
+            model: models
+                .and_then(|models| models.first())
+                .cloned()
+                .unwrap_or_default(),
+            tier: grant.tier,
+            held: grant.held,
+            accounts: windows
+                .map(|(spec, window)| (spec.id.clone(), *window))
+                .collect(),
+            chain: Arc::clone(self.core.log.chain()),
+        }
+    }
+
+    /// Ends a reservation: a charge, or with `None` a release. `encode` writes the record.
+    pub(super) fn end(
+        &self,
+        hold: &Hold,
+        party: &Party,
+        cost: Option<Nanos>,
+        encode: impl FnOnce(u64, &mut Vec<u8>),
+    ) -> Balance {
+        let core = &*self.core;
+        let now = core.clock.millis();
+        let (balances, seq) = core.projection.memory.end_with(hold, cost, |_| {
+            core.projection.ended(party.id);
+            core.append(|out| encode(now, out)).ok()
+        });
+        if let Some(seq) = seq.flatten()
+            && core.log.write(seq).is_err()
+        {
+            core.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        balances.first().copied().unwrap_or_default()
+    }
+
+    /// The state of an account now.
+    pub fn balance(&self, spec: &AccountSpec) -> Balance {
+        self.core
+            .projection
+            .memory
+            .look(spec, self.core.clock.millis())
+    }
+
+    /// Sets the limit of an account (until the policy's own number changes), the spend of its
+    /// current window, or both. Recorded before it acts.
+    ///
+    /// # Errors
+    /// [`LogError`] when an amount is out of range or the record cannot be written; nothing has
+    /// changed then.
+    pub fn push(
+        &self,
+        spec: &AccountSpec,
+        total: Option<Nanos>,
+        spent: Option<Nanos>,
+        by: &str,
+    ) -> Result<Balance, LogError> {
+        let sane = |amount: &Nanos| (Nanos::ZERO..=MAX_AMOUNT).contains(amount);
+        if ![total, spent].iter().flatten().all(sane) {
+            return Err(LogError::AmountOutOfRange);
+        }
+        let change = Push { total, spent };
+        self.change(spec, |core, now, account| {
+            let window = account.window().start;
+            with_body(
+                |out| record::budget(out, now, spec, change, window, by),
+                |body| core.log.put(body),
+            )?;
+            account.push(pushed(change, spec.limit), spent);
+            Ok(account.standing(spec))
+        })
+    }
+
+    /// Forgets the spend of an account's current window and says what it was. Recorded before it
+    /// acts.
+    ///
+    /// # Errors
+    /// [`LogError`] when the record cannot be written; nothing has changed then.
+    pub fn reset(&self, spec: &AccountSpec, by: &str) -> Result<Nanos, LogError> {
+        self.change(spec, |core, now, account| {
+            let (window, previous) = (account.window().start, account.standing(spec).posted);
+            with_body(
+                |out| record::reset(out, now, &spec.id, previous, window, by),
+                |body| core.log.put(body),
+            )?;
+            Ok(account.reset())
+        })
+    }
+
+    /// Runs a recorded change, and returns once it is on the disk where that is asked for.
+    fn change<T>(
+        &self,
+        spec: &AccountSpec,
+        step: impl FnOnce(&Core, u64, &mut Account) -> Result<T, Poisoned>,
+    ) -> Result<T, LogError> {
+        let core = &*self.core;
+        let now = core.clock.millis();
+        let note = |spec: &_, account: &_, changes| core.adopted(now, spec, account, changes);
+        let spec = Arc::new(spec.clone());
+        let value = core
+            .projection
+            .memory
+            .current(&spec, now, note, |account| step(core, now, account))?;
+        if self.durability == Durability::Strict {
+            core.log.sync()?;
+        }
+        Ok(value)
+    }
+
+    /// How many reservations are open, those of other live processes included.
+    pub fn open_reservations(&self) -> usize {
+        self.core.projection.count()
+    }
+
+    /// Figures for the metrics.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            open: self.open_reservations(),
+            lost: self.core.lost.load(Ordering::Relaxed),
+            log_bytes: self.core.log.bytes(),
+            poisoned: self.core.log.poisoned(),
+        }
+    }
+
+    /// Brings everything to the disk.
+    ///
+    /// # Errors
+    /// [`LogError`] when that fails; the log is poisoned then.
+    pub fn flush(&self) -> Result<(), LogError> {
+        self.core.log.sync()
+    }
+
+    /// Begins a new segment now, whatever the size of the active one.
+    ///
+    /// # Errors
+    /// [`LogError`] when that fails; the log is poisoned then.
+    pub fn rotate(&self) -> Result<(), LogError> {
+        self.core.rotate()
+    }
+
+    /// Ends the log for this run: a footer, so that the next start has little to replay, and
+    /// everything on the disk. Reservations that are still open can be settled afterwards.
+    pub fn close(&self) {
+        let core = &*self.core;
+        let folded = core.folded.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = core.clock.millis();
+        // A failure has poisoned the log, which says so itself.
+        let _ = core.projection.memory.freeze(|accounts| {
+            let state = core.projection.frozen(accounts, &folded);
+            core.log.put(&recover::body(now, "footer", &state))
+        });
+        let _ = core.log.sync();
+    }
+}
+
+impl Core {
+    /// Charges the hold of a reservation whose process died.
+    fn charge_orphan(&self, party: &Party) -> Result<(), Poisoned> {
+        let accounts: Vec<_> = party.accounts.iter().map(|(id, _)| id.clone()).collect();
+        let now = self.clock.millis();
+        let record = |out: &mut Vec<u8>| record::settle(out, now, party, &unresolved(party));
+        let end = || {
+            self.projection.ended(party.id);
+            with_body(record, |body| self.log.append(body)).map(|_| ())
+        };
+        self.projection
+            .memory
+            .end(party.id, &accounts, party.held, end)
+            .unwrap_or(Ok(()))
+    }
+}
+
+impl Drop for Book {
+    fn drop(&mut self) {
+        self.core.stop.store(true, Ordering::Release);
+        if let Some(syncer) = self.syncer.take() {
+            syncer.thread().unpark();
+            // It ends by itself; a panic in it has been reported by its hook.
+            let _ = syncer.join();
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Balances in memory: one short lock per account, taken in the order of the account ids.
+//!
+//! Decides atomicity: a step over several accounts happens on all of them or on none, and the
+//! `_with` methods run a closure while the accounts are locked, so that the order of records in a
+//! log is the order of the steps on each account. The rules themselves are in
+//! [`crate::budget::account`] and [`Decision`]. Nothing here survives the process.
+
+use super::{Ask, Decision, Denied, Grant, Hold, Ledger, Push};
+use crate::budget::account::{Account, Changes, Pushed};
+use crate::budget::{AccountSpec, Balance};
+use crate::identity::{AccountId, AttemptId};
+use crate::money::Nanos;
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+type Cell = Arc<Mutex<Account>>;
+
+/// Every account, in memory.
+#[derive(Debug, Default)]
+pub struct Memory {
+    accounts: RwLock<HashMap<AccountId, Cell>>,
+}
+
+/// Locked accounts of one step, addressed in the order of the step.
+struct Locked<'a> {
+    guards: Vec<MutexGuard<'a, Account>>,
+    /// Which guard stands for which account of the step.
+    place: Vec<usize>,
+}
+
+impl Locked<'_> {
+    fn get(&mut self, index: usize) -> &mut Account {
+        &mut self.guards[self.place[index]]
+    }
+}
+
+/// An account's lock. A panic elsewhere leaves whole steps behind, never half of one.
+fn lock(cell: &Mutex<Account>) -> MutexGuard<'_, Account> {
+    cell.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unix seconds of Unix milliseconds.
+pub(super) fn seconds(millis: u64) -> i64 {
+    i64::try_from(millis / 1000).unwrap_or(i64::MAX)
+}
+
+impl Memory {
+    /// No accounts.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reserves, and runs `then` before the accounts are unlocked. When `then` refuses, nothing is
+    /// held. `adopted` hears of every account that the ask's specs changed.
+    pub(super) fn reserve_with<T>(
+        &self,
+        ask: &Ask<'_>,
+        mut adopted: impl FnMut(&AccountSpec, &Account, Changes),
+        then: impl FnOnce(&Grant) -> Result<T, Denied>,
+    ) -> Result<(Grant, T), Denied> {
+        let now = seconds(ask.now_millis);
+        self.with(ask.accounts.iter().map(|spec| &spec.id), |locked| {
+            let mut balances = Vec::with_capacity(ask.accounts.len());
+            for (index, spec) in ask.accounts.iter().enumerate() {
+                let account = locked.get(index);
+                if account.held(ask.id).is_some() {
+                    return Err(Denied::Unavailable);
+                }
+                if !account.knows(spec) {
+                    let changes = account.adopt(spec, now);
+                    if changes != Changes::default() {
+                        adopted(spec, account, changes);
+                    }
+                }
+                account.roll(spec, now);
+                balances.push(account.standing(spec));
+            }
+            let Decision { tier, tokens, held } = Decision::make(ask, &balances)?;
+            let mut windows = Vec::with_capacity(ask.accounts.len());
+            for (index, spec) in ask.accounts.iter().enumerate() {
+                let account = locked.get(index);
+                windows.push(account.hold(ask.id, held));
+                balances[index] = account.standing(spec);
+            }
+            let wanted = ask
+                .offers
+                .get(tier)
+                .or(ask.offers.last())
+                .map_or(0, |offer| offer.wanted);
+            let fitted = tokens < wanted;
+            let grant = Grant {
+                tier,
+                tokens,
+                fitted,
+                held,
+                balances,
+                windows,
+            };
+            match then(&grant) {
+                Ok(value) => Ok((grant, value)),
+                Err(denied) => {
+                    for index in 0..ask.accounts.len() {
+                        locked.get(index).void(ask.id);
+                    }
+                    Err(denied)
+                }
+            }
+        })
+    }
+
+    /// Settles (or with `None` voids) a hold, and runs `then` with the first account's state before
+    /// the accounts are unlocked; `then` is not run for a hold that has ended.
+    pub(super) fn end_with<T>(
+        &self,
+        hold: &Hold,
+        actual: Option<Nanos>,
+        then: impl FnOnce(&[Balance]) -> T,
+    ) -> (Vec<Balance>, Option<T>) {
+        self.with(hold.accounts.iter().map(|spec| &spec.id), |locked| {
+            let mut ended = false;
+            let mut balances = Vec::with_capacity(hold.accounts.len());
+            for (index, spec) in hold.accounts.iter().enumerate() {
+                let account = locked.get(index);
+                ended |= account
+                    .settle(hold.id, actual.unwrap_or_default())
+                    .is_some();
+                balances.push(account.standing(spec));
+            }
+            let value = ended.then(|| then(&balances));
+            (balances, value)
+        })
+    }
+
+    /// Ends a hold that is known by its record only; `then` as in [`Memory::end_with`].
+    pub(super) fn end<T>(
+        &self,
+        id: AttemptId,
+        accounts: &[AccountId],
+        actual: Nanos,
+        then: impl FnOnce() -> T,
+    ) -> Option<T> {
+        self.with(accounts.iter(), |locked| {
+            let mut ended = false;
+            for index in 0..accounts.len() {
+                ended |= locked.get(index).settle(id, actual).is_some();
+            }
+            ended.then(then)
+        })
+    }
+
+    /// Runs `step` on one locked account.
+    pub(super) fn one<T>(&self, id: &AccountId, step: impl FnOnce(&mut Account) -> T) -> T {
+        self.with(std::iter::once(id), |locked| step(locked.get(0)))
+    }
+
+    /// Like [`Memory::one`], after the account has adopted `spec` and rolled to `now`.
+    pub(super) fn current<T>(
+        &self,
+        spec: &Arc<AccountSpec>,
+        now_millis: u64,
+        mut adopted: impl FnMut(&AccountSpec, &Account, Changes),
+        step: impl FnOnce(&mut Account) -> T,
+    ) -> T {
+        let now = seconds(now_millis);
+        self.one(&spec.id, |account| {
+            if !account.knows(spec) {
+                let changes = account.adopt(spec, now);
+                if changes != Changes::default() {
+                    adopted(spec, account, changes);
+                }
+            }
+            account.roll(spec, now);
+            step(account)
+        })
+    }
+
+    /// Locks every account at once and runs `look` on them, in the order of their ids.
+    pub(super) fn freeze<T>(&self, look: impl FnOnce(&BTreeMap<&AccountId, &Account>) -> T) -> T {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        let mut cells: Vec<_> = accounts.iter().collect();
+        cells.sort_unstable_by_key(|(id, _)| *id);
+        let guards: Vec<_> = cells.iter().map(|(id, cell)| (*id, lock(cell))).collect();
+        look(&guards.iter().map(|(id, guard)| (*id, &**guard)).collect())
+    }
+
+    /// Puts an account in place of whatever is known under its id.
+    pub(super) fn put(&self, id: AccountId, account: Account) {
+        let mut accounts = self
+            .accounts
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        accounts.insert(id, Arc::new(Mutex::new(account)));
+    }
+
+    /// The state of an account without changing it.
+    pub(super) fn look(&self, spec: &AccountSpec, now_millis: u64) -> Balance {
+        let cell = {
+            let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+            accounts.get(&spec.id).map(Arc::clone)
+        };
+        let now = seconds(now_millis);
+        match cell {
+            Some(cell) => lock(&cell).balance(spec, now),
+            None => Account::new().balance(spec, now),
+        }
+    }
+
+    fn with<'i, T>(
+        &self,
+        ids: impl ExactSizeIterator<Item = &'i AccountId>,
+        step: impl FnOnce(&mut Locked<'_>) -> T,
+    ) -> T {
+        let ids: Vec<&AccountId> = ids.collect();
+        let mut order: Vec<usize> = (0..ids.len()).collect();
+        order.sort_unstable_by_key(|index| ids[*index]);
+        let cells = self.cells(&ids);
+        let mut guards: Vec<MutexGuard<'_, Account>> = Vec::with_capacity(ids.len());
+        let mut place = vec![0; ids.len()];
+        let mut previous: Option<&AccountId> = None;
+        for index in order {
+            // An account named twice is locked once.
+            if previous != Some(ids[index]) {
+                guards.push(lock(&cells[index]));
+                previous = Some(ids[index]);
+            }
+            place[index] = guards.len().saturating_sub(1);
+        }
+        step(&mut Locked { guards, place })
+    }
+
+    fn cells(&self, ids: &[&AccountId]) -> Vec<Cell> {
+        let known: Option<Vec<Cell>> = {
+            let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+            ids.iter()
+                .map(|id| accounts.get(*id).map(Arc::clone))
+                .collect()
+        };
+        known.unwrap_or_else(|| {
+            let mut accounts = self
+                .accounts
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            ids.iter()
+                .map(|id| Arc::clone(accounts.entry((*id).clone()).or_default()))
+                .collect()
+        })
+    }
+}
+
+/// A push of `change` as of now, when the policy's limit is `policy`.
+pub(super) fn pushed(change: Push, policy: Nanos) -> Option<Pushed> {
+    change.total.map(|total| Pushed { total, policy })
+}
+
+#[async_trait::async_trait]
+impl Ledger for Memory {
+    async fn reserve(&self, ask: &Ask<'_>) -> Result<Grant, Denied> {
+        let (grant, ()) = self.reserve_with(ask, |_, _, _| {}, |_| Ok(()))?;
+        Ok(grant)
+    }
+
+    fn settle(&self, hold: &Hold, actual: Nanos) -> Vec<Balance> {
+        self.end_with(hold, Some(actual), |_| {}).0
+    }
+
+    fn void(&self, hold: &Hold) {
+        self.end_with(hold, None, |_| {});
+    }
+
+    fn push(&self, spec: &AccountSpec, change: Push, now_millis: u64) -> Balance {
+        self.current(
+            &Arc::new(spec.clone()),
+            now_millis,
+            |_, _, _| {},
+            |account| {
+                account.push(pushed(change, spec.limit), change.spent);
+                account.standing(spec)
+            },
+        )
+    }
+
+    fn reset(&self, spec: &AccountSpec, now_millis: u64) -> Nanos {
+        self.current(
+            &Arc::new(spec.clone()),
+            now_millis,
+            |_, _, _| {},
+            Account::reset,
+        )
+    }
+
+    fn balance(&self, spec: &AccountSpec, now_millis: u64) -> Balance {
+        self.look(spec, now_millis)
+    }
+
+    fn open_holds(&self) -> usize {
+        self.freeze(|accounts| {
+            let ids = accounts
+                .values()
+                .flat_map(|account| account.holds().map(|(id, _)| id));
+            ids.collect::<std::collections::HashSet<_>>().len()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::contract::{self, NOON, Request, account, attempt, fixed};
+    use proptest::prelude::*;
+
+    #[tokio::test]
+    async fn memory_fulfils_the_contract() {
+        contract::all(Memory::new).await;
+    }
+
+    #[test]
+    fn an_account_named_twice_is_held_once() {
+        let memory = Memory::new();
+        let spec = Arc::new(account("agent:a", 100));
+        let request = Request::new(&[&spec, &spec], fixed(60));
+        let ask = request.ask(attempt(), NOON);
+        memory.reserve_with(&ask, |_, _, _| {}, |_| Ok(())).unwrap();
+        assert_eq!(memory.look(&spec, NOON).pending, Nanos(60));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn threads_racing_for_a_hard_limit_never_pass_it(
+            limits in (1_i64..2_000, 1_i64..2_000),
+            costs in proptest::collection::vec(1_i64..200, 4..40),
+        ) {
+            let memory = Memory::new();
+            let agent = Arc::new(account("agent:a", limits.0));
+            let gateway = Arc::new(account("gateway", limits.1));
+            let within = |spec: &AccountSpec| memory.look(spec, NOON).remaining() >= Nanos::ZERO;
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let (memory, agent, gateway, costs) = (&memory, &agent, &gateway, &costs);
+                    scope.spawn(move || {
+                        for (turn, cost) in costs.iter().enumerate() {
+                            // Opposite orders: locks are taken in one order all the same.
+                            let mut accounts = [agent, gateway];
+                            accounts.rotate_left((turn + thread) % 2);
+                            let request = Request::new(&accounts, fixed(*cost));
+                            let ask = request.ask(attempt(), NOON);
+                            let reserved = memory.reserve_with(&ask, |_, _, _| {}, |_| Ok(()));
+                            assert!(within(agent) && within(gateway));
+                            if let Ok((grant, ())) = reserved {
+                                let hold = Hold::new(&ask, &grant);
+                                let actual = (turn % 3 > 0).then_some(Nanos(cost / 2));
+                                memory.end_with(&hold, actual, |_| ());
+                            }
+                        }
+                    });
+                }
+            });
+            prop_assert!(within(&agent) && within(&gateway));
+            prop_assert_eq!(memory.open_holds(), 0);
+        }
+    }
+}

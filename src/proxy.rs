@@ -1,0 +1,148 @@
+//! The proxy: Pingora's hooks, each one call into the file of its phase.
+//!
+//! `docs/request.md` tells the same story at length. Nothing is decided here.
+
+pub mod context;
+
+mod admit;
+mod redact;
+mod relay;
+mod reply;
+mod session;
+mod settle;
+mod upstream;
+
+use crate::answer::Answer;
+use crate::gateway::Gateway;
+use async_trait::async_trait;
+use bytes::Bytes;
+use context::Context;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, Result};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Routes that are answered inside the process, such as the admin API. The proxy knows no more of
+/// them than this.
+#[async_trait]
+pub trait Local: Send + Sync {
+    /// Whether `path` is one of these routes.
+    fn serves(&self, path: &str) -> bool;
+
+    /// Answers a request whose body was read whole; `peer` is the other end of the connection.
+    async fn answer(&self, request: http::Request<Bytes>, peer: Option<IpAddr>) -> Answer;
+}
+
+/// Weir as Pingora sees it.
+pub struct Proxy {
+    gateway: Arc<Gateway>,
+    local: Arc<dyn Local>,
+    resolver: upstream::Resolver,
+}
+
+impl Proxy {
+    /// A proxy over a running gateway.
+    pub fn new(gateway: Arc<Gateway>, local: Arc<dyn Local>) -> Self {
+        Self {
+            gateway,
+            local,
+            resolver: upstream::Resolver::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new(&self.gateway.in_flight)
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {
+        // None: Pingora's default is a compression module that Weir never turns on.
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        admit::request(&self.gateway, self.local.as_ref(), session, ctx).await
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        upstream::peer(&self.gateway, &self.resolver, ctx).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        upstream::header(ctx, session.req_header(), request)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        relay::examine(response, ctx)
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        relay::header(response, ctx)
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        relay::body(body, end_of_stream, ctx);
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut Context,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        upstream::connect_failed(&self.gateway, ctx, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        _: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        upstream::exchange_failed(&self.gateway, ctx, error, reused)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        relay::failed(&self.gateway, session, error, ctx).await
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        relay::finished(&self.gateway, session, error, ctx);
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        // Every request has its own line, with the error in it.
+        true
+    }
+}

@@ -1,0 +1,496 @@
+//! Letting a request in: route, framing, identity, body, worst case, hold.
+//!
+//! A request leaves here refused and answered, or admitted: its budget is held on every account,
+//! INTENT is in the log and its body is rewritten for the tier that the budget affords.
+
+use super::Local;
+use super::context::{Admission, Context, State};
+use super::relay::Relay;
+use super::reply;
+use super::session::{self, Drain, Link};
+use super::settle::Exchange;
+use crate::answer::Answer;
+use crate::auth::{self, Identity};
+use crate::budget::Offer;
+use crate::budget::bound::{self, Size, Worst};
+use crate::catalog::{ModelPrice, ServiceTier};
+use crate::gateway::{Gateway, Live};
+use crate::identity::AttemptId;
+use crate::json::Limits;
+use crate::ledger::{Ask, Denied};
+use crate::policy::BoundMode;
+use crate::provider::openrouter::{self, Rewrite};
+use crate::refusal::{Exhausted, Refusal};
+use crate::surface::chat::{self, ChatRequest};
+use crate::tokens;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Version, header};
+use pingora_core::{Error, Result};
+use pingora_proxy::Session;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The route of the OpenAI chat surface.
+const CHAT: &str = "/v1/chat/completions";
+
+/// Body limit of routes that are answered inside the process.
+const LOCAL_BODY: usize = 64 << 10;
+
+/// Tokens that providers add around tools without the client sending a byte for them.
+const TOOL_PREAMBLE: u64 = 1024;
+
+/// Why a request goes no further.
+enum Stop {
+    /// It is refused; `close` when what it still sends is not worth reading.
+    Refuse { refusal: Refusal, close: bool },
+    /// The connection is broken: there is nobody to answer.
+    Broken(Box<Error>),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse { refusal, close: false }
+    }
+}
+
+/// A refusal after which the connection must not be used again.
+fn last(refusal: Refusal) -> Stop {
+    Stop::Refuse { refusal, close: true }
+}
+
+/// Decides about a request. `Ok(true)`: it has been answered here.
+///
+/// # Errors
+/// When the client is gone.
+pub(crate) async fn request(
+    gateway: &Arc<Gateway>,
+    local: &dyn Local,
+    session: &mut Session,
+    ctx: &mut Context,
+) -> Result<bool> {
+    if gateway.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+        session.set_keepalive(None);
+    } else {
+        session.set_keepalive(Some(gateway.settings.timeouts.keepalive.as_secs().max(1)));
+    }
+    let stop = match route(gateway, local, session, ctx).await {
+        Ok(Some(answer)) => {
+            gateway.metrics.answered(ctx.route, answer.status.as_u16());
+            reply::send(session, ctx.id, answer, false).await?;
+            return Ok(true);
+        }
+        Ok(None) => return Ok(false),
+        Err(stop) => stop,
+    };
+    match stop {
+        Stop::Refuse { refusal, close } => {
+            refuse(gateway, session, ctx, &refusal, close).await?;
+            Ok(true)
+        }
+        Stop::Broken(error) => Err(error),
+    }
+}
+
+/// Answers with a refusal and counts it.
+///
+/// # Errors
+/// When the client is gone.
+pub(crate) async fn refuse(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Context,
+    refusal: &Refusal,
+    close: bool,
+) -> Result<()> {
+    ctx.refused = Some(refusal.code());
+    let answer = Answer::refusal(refusal);
+    gateway.metrics.refused(refusal.code());
+    gateway.metrics.answered(ctx.route, answer.status.as_u16());
+    reply::send(session, ctx.id, answer, close).await
+}
+
+/// `Some`: a local answer. `None`: admitted, on to the upstream.
+async fn route(
+    gateway: &Arc<Gateway>,
+    local: &dyn Local,
+    session: &mut Session,
+    ctx: &mut Context,
+) -> Result<Option<Answer>, Stop> {
+    framing(gateway, session)?;
+    let raw = session.req_header().raw_path();
+    let path = std::str::from_utf8(raw)
+        .map_err(|_| last(Refusal::BadRequest("The request target is no valid text")))?;
+    // The exact raw path: whatever a server behind might normalise is a different route.
+    let path = path.split('?').next().unwrap_or_default();
+    if path == CHAT {
+        ctx.route = "chat";
+        if session.req_header().method != Method::POST {
+            return Err(last(Refusal::MethodNotAllowed { allow: "POST" }));
+        }
+        chat(gateway, session, ctx).await?;
+        return Ok(None);
+    }
+    if local.serves(path) {
+        ctx.route = "local";
+        return answer_locally(gateway, local, session).await.map(Some);
+    }
+    let shown = path.chars().take(128).collect();
+    Err(last(Refusal::NotFound(shown)))
+}
+
+/// Refuses what proxies and servers could read differently, and headers beyond the limits.
+fn framing(gateway: &Gateway, session: &Session) -> Result<(), Stop> {
+    let request = session.req_header();
+    let headers = &request.headers;
+    let refuse = |why| Err(last(Refusal::BadRequest(why)));
+    let limits = &gateway.settings.limits;
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if size + request.raw_path().len() > limits.header_bytes {
+        return refuse("The request header is too large");
+    }
+    if headers.len() > limits.headers {
+        return refuse("The request has too many headers");
+    }
+    let sized = headers.get_all(header::CONTENT_LENGTH).iter().count();
+    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    if sized > 1 || (sized == 1 && chunked) {
+        return refuse("The request's length is ambiguous");
+    }
+    if headers.get_all(header::HOST).iter().count() > 1 {
+        return refuse("The request names several hosts");
+    }
+    match request.version {
+        Version::HTTP_11 if !headers.contains_key(header::HOST) => {
+            return refuse("The request names no host");
+        }
+        Version::HTTP_10 if sized > 0 || chunked => {
+            return refuse("HTTP/1.0 requests with a body are not served");
+        }
+        _ => {}
+    }
+    if headers.contains_key(header::UPGRADE) {
+        return refuse("This route does not upgrade connections");
+    }
+    Ok(())
+}
+
+async fn answer_locally(
+    gateway: &Gateway,
+    local: &dyn Local,
+    session: &mut Session,
+) -> Result<Answer, Stop> {
+    let body = read_body(gateway, session, LOCAL_BODY).await?;
+    let peer = peer_ip(session);
+    let header = session.req_header();
+    let mut request = http::Request::builder()
+        .method(header.method.clone())
+        .uri(header.uri.clone())
+        .body(body)
+        .map_err(|_| Refusal::BadRequest("The request target is no valid URI"))?;
+    *request.headers_mut() = header.headers.clone();
+    Ok(local.answer(request, peer).await)
+}
+
+/// The chat surface: from header to hold.
+async fn chat(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Context) -> Result<(), Stop> {
+    let live = gateway.live();
+    let identity = identify(&live, session, ctx).map_err(last)?;
+    content_type(&session.req_header().headers).map_err(last)?;
+    let limits = &gateway.settings.limits;
+    let body = read_body(gateway, session, limits.body_bytes).await?;
+    let request = chat::parse(&body, Limits { depth: limits.json_depth })?;
+
+    let agent = Arc::clone(&identity.agent);
+    let route = Route::of(&live, &agent, &request)?;
+    let offers = offers(&live, &route, &request, body.len(), || {
+        tokens::prompt_estimate(&body, tokens::Encoding::O200k)
+    });
+    let id = AttemptId { request: ctx.id, number: 1 };
+    let reservation = gateway
+        .book
+        .reserve(Ask {
+            id,
+            agent: &agent.id,
+            key: identity.key.as_ref(),
+            user: identity.user.as_ref(),
+            accounts: &agent.accounts,
+            thresholds: &agent.thresholds,
+            offers: &offers,
+            models: &route.models,
+            now_millis: ctx.unix_millis,
+        })
+        .await
+        .map_err(|denied| refusal(denied, &identity, &route))?;
+
+    let grant = reservation.grant();
+    let (tier, fitted) = (grant.tier, grant.fitted.then_some(grant.tokens));
+    let remaining = grant.balances.first().map(crate::budget::Balance::remaining).unwrap_or_default();
+    let asked: Arc<[String]> = route.models.get(tier).cloned().unwrap_or_default().into();
+    let rewritten = Bytes::from(openrouter::body(
+        &request,
+        &Rewrite {
+            models: if route.tiered { &asked } else { &[] },
+            max_tokens: fitted.map(|tokens| (request.max_tokens_field, tokens)),
+        },
+    ));
+    let drain = &gateway.settings.drain;
+    let link = Link::new(
+        rewritten.clone(),
+        Drain {
+            time: drain.time,
+            bytes: u64::try_from(drain.bytes).unwrap_or(u64::MAX),
+        },
+        Arc::clone(&gateway.stopping),
+    );
+    let exchange = Exchange::new(
+        gateway,
+        &live,
+        agent.id.clone(),
+        reservation,
+        Arc::clone(&asked),
+        service_tier(&request).unwrap_or(ServiceTier::Default),
+        &rewritten,
+    );
+    let admission = Admission {
+        agent: agent.id.clone(),
+        tier,
+        models: asked,
+        original_model: request.model.as_deref().map(str::to_owned),
+        fitted,
+        remaining,
+        link: Arc::clone(&link),
+        passthrough: passthrough(&identity, &session.req_header().headers),
+        stream: request.stream,
+        include_usage: request.include_usage,
+        http1: session.req_header().version == Version::HTTP_11,
+        exchange,
+        attempts: 0,
+        relay: Relay::default(),
+        live,
+    };
+    ctx.state = State::Admitted(Box::new(admission));
+    session.set_write_timeout(Some(gateway.settings.timeouts.write));
+    session::install(&mut session.downstream_session, &link);
+    Ok(())
+}
+
+/// Who is asking, from the headers and the peer's address.
+fn identify(live: &Live, session: &Session, ctx: &Context) -> Result<Identity, Refusal> {
+    let headers = &session.req_header().headers;
+    if live.policy.keys.is_empty() && headers.contains_key(header::ORIGIN) {
+        // Any page that a browser on this machine opens could spend the budget.
+        return Err(Refusal::MissingKey("Web pages are served with an API key only"));
+    }
+    let presented = auth::presented(
+        text(headers, header::AUTHORIZATION.as_str()),
+        text(headers, "x-api-key"),
+    );
+    auth::authenticate(
+        &live.policy,
+        presented,
+        text(headers, "x-agent-id"),
+        peer_ip(session).is_some_and(|ip| ip.to_canonical().is_loopback()),
+        i64::try_from(ctx.unix_millis / 1000).unwrap_or(i64::MAX),
+    )
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn peer_ip(session: &Session) -> Option<IpAddr> {
+    session
+        .client_addr()
+        .and_then(|address| address.as_inet())
+        .map(std::net::SocketAddr::ip)
+}
+
+fn passthrough(identity: &Identity, headers: &HeaderMap) -> Option<http::HeaderValue> {
+    let mut value = headers.get(header::AUTHORIZATION).filter(|_| identity.passthrough).cloned()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// JSON that is not compressed. A missing or different type is refused: browsers send such
+/// requests across origins without asking.
+fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(Refusal::UnsupportedMedia("Compressed request bodies are not accepted"));
+    }
+    let kind = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Refusal::UnsupportedMedia("The request needs 'Content-Type: application/json'"))
+}
+
+/// Reads the whole body within its deadline, at most `limit` bytes.
+async fn read_body(gateway: &Gateway, session: &mut Session, limit: usize) -> Result<Bytes, Stop> {
+    let headers = &session.req_header().headers;
+    let length = text(headers, header::CONTENT_LENGTH.as_str()).and_then(|n| n.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limit) {
+        return Err(last(Refusal::TooLarge { limit }));
+    }
+    let waits = headers
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if waits {
+        // Without this the final answer would carry `Connection: close`.
+        session.downstream_session.set_close_on_response_before_downstream_finish(false);
+        session.downstream_session.write_continue_response().await.map_err(Stop::Broken)?;
+        session.downstream_session.set_close_on_response_before_downstream_finish(true);
+    }
+    match tokio::time::timeout(gateway.settings.timeouts.body, collect(session, length, limit)).await {
+        Ok(body) => body,
+        Err(_) => Err(last(Refusal::RequestTimeout)),
+    }
+}
+
+async fn collect(session: &mut Session, length: Option<usize>, limit: usize) -> Result<Bytes, Stop> {
+    let downstream = &mut session.downstream_session;
+    let Some(first) = downstream.read_request_body().await.map_err(broken)? else {
+        return Ok(Bytes::new());
+    };
+    if length == Some(first.len()) {
+        // The usual case: the body came in one piece and needs no copy. Reading once more lets
+        // the session see its end.
+        return match downstream.read_request_body().await.map_err(broken)? {
+            None => Ok(first),
+            Some(_) => Err(last(Refusal::BadRequest("The body is longer than announced"))),
+        };
+    }
+    let mut body = BytesMut::with_capacity(length.unwrap_or(first.len() * 2).min(limit));
+    body.extend_from_slice(&first);
+    while body.len() <= limit {
+        match downstream.read_request_body().await.map_err(broken)? {
+            Some(chunk) => body.extend_from_slice(&chunk),
+            None => return Ok(body.freeze()),
+        }
+    }
+    Err(last(Refusal::TooLarge { limit }))
+}
+
+fn broken(error: Box<Error>) -> Stop {
+    if matches!(error.etype(), pingora_core::ErrorType::ReadTimedout) {
+        return last(Refusal::RequestTimeout);
+    }
+    Stop::Broken(error.into_down())
+}
+
+/// The tiers of an agent, or the one model that an agent without tiers asked for.
+struct Route<'a> {
+    models: Vec<Vec<String>>,
+    prices: Vec<Vec<Option<&'a ModelPrice>>>,
+    tiered: bool,
+}
+
+impl<'a> Route<'a> {
+    fn of(live: &'a Live, agent: &crate::policy::Agent, request: &ChatRequest<'_>) -> Result<Self, Refusal> {
+        let tiered = !agent.tiers.is_empty();
+        let models = if tiered {
+            agent.tiers.clone()
+        } else {
+            let model = request.model.as_deref().ok_or_else(|| Refusal::InvalidField {
+                field: "model",
+                message: "This agent has no tiers, so the request must name a 'model'".into(),
+            })?;
+            vec![vec![model.to_owned()]]
+        };
+        let prices = models
+            .iter()
+            .map(|tier| tier.iter().map(|model| live.catalog.find_or_ceiling(model)).collect())
+            .collect();
+        Ok(Self { models, prices, tiered })
+    }
+}
+
+/// What the request would need on each tier.
+fn offers(
+    live: &Live,
+    route: &Route<'_>,
+    request: &ChatRequest<'_>,
+    bytes: usize,
+    estimate: impl FnOnce() -> u64,
+) -> Vec<Offer> {
+    let policy = &live.policy;
+    let tier = service_tier(request);
+    let strict = policy.bound == BoundMode::Strict;
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let text = if strict { count(bytes) } else { estimate() };
+    let preamble = if request.object.get("tools").is_some() { TOOL_PREAMBLE } else { 0 };
+    let input = text
+        .saturating_add(count(request.media_parts).saturating_mul(policy.media_tokens))
+        .saturating_add(preamble);
+    let size = Size {
+        input,
+        max_tokens: request.max_tokens,
+        choices: request.choices,
+        extra_output: count(request.prediction_bytes),
+        fit_down_to: policy.fit_max_tokens.then_some(policy.min_output_tokens),
+    };
+    route
+        .models
+        .iter()
+        .zip(&route.prices)
+        .map(|(models, prices)| {
+            let unpriced = models.iter().zip(prices).find(|(_, price)| price.is_none());
+            let worst: Vec<Worst> = prices
+                .iter()
+                .flatten()
+                .map(|price| Worst {
+                    input: price.worst_input(input, strict, tier),
+                    output: price.worst_output(input, tier, request.audio_output || request.image_output),
+                    fees: price.per_request
+                        + if request.server_tools {
+                            policy.server_tool_fee.max(price.search)
+                        } else {
+                            crate::money::Nanos::ZERO
+                        },
+                    max_output: price.max_output.unwrap_or(policy.default_max_output),
+                })
+                .collect();
+            bound::offer(size, &worst, unpriced.map(|(model, _)| model.clone()))
+        })
+        .collect()
+}
+
+/// The tier to price the request at: an unknown one may be the dearest.
+fn service_tier(request: &ChatRequest<'_>) -> Option<ServiceTier> {
+    request.service_tier.map(|tier| match tier {
+        chat::ServiceTier::Default => ServiceTier::Default,
+        chat::ServiceTier::Flex => ServiceTier::Flex,
+        chat::ServiceTier::Priority | chat::ServiceTier::Other => ServiceTier::Priority,
+    })
+}
+
+/// What a denied reservation looks like to the client.
+fn refusal(denied: Denied, identity: &Identity, route: &Route<'_>) -> Refusal {
+    let agent = &identity.agent;
+    let state = |account: usize, tier: usize, balance: crate::budget::Balance| {
+        let spec = agent.accounts.get(account).unwrap_or(&agent.account);
+        Box::new(Exhausted {
+            account: spec.id.clone(),
+            agent: agent.id.clone(),
+            total: balance.limit,
+            spent: balance.posted,
+            pending: balance.pending,
+            tier,
+            models: route.models.get(tier).cloned().unwrap_or_default(),
+            hard: spec.hard,
+        })
+    };
+    match denied {
+        Denied::Exhausted { account, tier, balance } => {
+            Refusal::BudgetExhausted(state(account, tier, balance))
+        }
+        Denied::InFlight { account, tier, balance } => {
+            Refusal::BudgetInFlight(state(account, tier, balance))
+        }
+        Denied::Unpriced { model, .. } => Refusal::Unpriced { model },
+        Denied::Unavailable => Refusal::LedgerUnavailable,
+    }
+}

@@ -1,0 +1,107 @@
+//! What is known about one request while it is on its way: a state, not twenty options.
+
+use super::session::Link;
+use super::settle::Exchange;
+use crate::identity::{AgentId, RequestId};
+use crate::gateway::Live;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The request's context, created with its header and dropped after its answer.
+pub struct Context {
+    pub(crate) id: RequestId,
+    pub(crate) arrived: Instant,
+    pub(crate) unix_millis: u64,
+    pub(crate) state: State,
+    /// The code of the refusal that was answered, for metrics and the log.
+    pub(crate) refused: Option<&'static str>,
+    /// When the first byte of an upstream's answer was passed on.
+    pub(crate) first_byte: Option<Instant>,
+    /// The matched route, a closed set, for metrics.
+    pub(crate) route: &'static str,
+    _in_flight: InFlight,
+}
+
+/// How far the request has come.
+pub(crate) enum State {
+    /// Nothing is decided.
+    Arrived,
+    /// Admitted: its budget is held, its body is rewritten.
+    Admitted(Box<Admission>),
+}
+
+/// Everything that was decided when the request was let in.
+pub(crate) struct Admission {
+    /// The configuration it was admitted under.
+    pub live: Arc<Live>,
+    pub agent: AgentId,
+    /// The tier's number and models; no models for an agent without tiers.
+    pub tier: usize,
+    pub models: Arc<[String]>,
+    /// The model that the client asked for.
+    pub original_model: Option<String>,
+    /// Output tokens per choice written into the body, when they were fitted to the budget.
+    pub fitted: Option<u64>,
+    /// What the agent had left once this request's hold was taken.
+    pub remaining: crate::money::Nanos,
+    /// The wrapper's other half.
+    pub link: Arc<Link>,
+    /// The client's `Authorization`, to go upstream when no upstream key is configured.
+    pub passthrough: Option<http::HeaderValue>,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// Whether the client asked for the usage chunk.
+    pub include_usage: bool,
+    /// Whether the client speaks HTTP/1.1, so that a body of unknown length is chunked.
+    pub http1: bool,
+    /// The owner of the reservation and of the meter.
+    pub exchange: Exchange,
+    /// Connection attempts made.
+    pub attempts: u16,
+    /// How the answer is passed on, once its header was seen.
+    pub relay: super::relay::Relay,
+}
+
+impl Context {
+    /// A context for a request that has just arrived.
+    pub(crate) fn new(in_flight: &Arc<AtomicUsize>) -> Self {
+        let unix_millis = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(0));
+        Self {
+            id: RequestId::new(unix_millis),
+            arrived: Instant::now(),
+            unix_millis,
+            state: State::Arrived,
+            refused: None,
+            first_byte: None,
+            route: "other",
+            _in_flight: InFlight::enter(in_flight),
+        }
+    }
+
+    /// The admission, once the request was let in.
+    pub(crate) fn admission(&mut self) -> Option<&mut Admission> {
+        match &mut self.state {
+            State::Admitted(admission) => Some(admission),
+            State::Arrived => None,
+        }
+    }
+}
+
+/// Counts a request as in flight for as long as it lives.
+struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn enter(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,193 @@
+//! The owner of a request's reservation: it settles once, whatever happens.
+//!
+//! [`Exchange::close`] is called where the answer ends, again when Pingora has finished with the
+//! request, and by `Drop` when a hook panicked; only the first call counts. What an answer costs is
+//! decided in [`crate::bill`].
+
+use crate::bill::{self, Terms};
+use crate::catalog::ServiceTier;
+use crate::gateway::{Gateway, Live};
+use crate::identity::AgentId;
+use crate::ledger::{Reservation, Settled};
+use crate::stream::Meter;
+use crate::tokens;
+use crate::usage::Bill;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A request body up to this size is kept until the end, in case its tokens must be counted.
+const KEEP_BODY: usize = 16 << 10;
+
+/// For a longer one, this many bytes are taken for a token: fewer than in any prose or code, so
+/// that the estimate is not too low.
+const BYTES_PER_TOKEN: usize = 3;
+
+/// How far an attempt came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing was sent.
+    Held,
+    /// The request was sent, or may have been.
+    Dispatched,
+    /// The provider refused it: an error status, which no provider bills.
+    Rejected,
+    /// An answer began.
+    Answering,
+}
+
+/// How the request's own tokens can be counted, should the provider not say.
+enum Input {
+    Body(Bytes),
+    Tokens(u64),
+}
+
+/// One attempt with its reservation and meter.
+pub(crate) struct Exchange {
+    gateway: Arc<Gateway>,
+    live: Arc<Live>,
+    agent: AgentId,
+    reservation: Option<Reservation>,
+    asked: Arc<[String]>,
+    service_tier: ServiceTier,
+    input: Input,
+    phase: Phase,
+    meter: Option<Meter>,
+    outcome: Option<Outcome>,
+}
+
+/// How an exchange ended.
+pub(crate) struct Outcome {
+    /// The bill; `None` when nothing was charged.
+    pub bill: Option<Bill>,
+    /// What the ledger made of it.
+    pub settled: Option<Settled>,
+}
+
+impl Exchange {
+    /// Takes charge of a reservation for a request sent to `asked` with the given body.
+    pub(crate) fn new(
+        gateway: &Arc<Gateway>,
+        live: &Arc<Live>,
+        agent: AgentId,
+        reservation: Reservation,
+        asked: Arc<[String]>,
+        service_tier: ServiceTier,
+        body: &Bytes,
+    ) -> Self {
+        let input = if body.len() <= KEEP_BODY {
+            Input::Body(body.clone())
+        } else {
+            Input::Tokens(u64::try_from(body.len() / BYTES_PER_TOKEN).unwrap_or(u64::MAX))
+        };
+        Self {
+            gateway: Arc::clone(gateway),
+            live: Arc::clone(live),
+            agent,
+            reservation: Some(reservation),
+            asked,
+            service_tier,
+            input,
+            phase: Phase::Held,
+            meter: None,
+            outcome: None,
+        }
+    }
+
+    /// Notes how far the attempt came.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+    }
+
+    /// How far the attempt came.
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Takes the meter of the answer that has begun.
+    pub(crate) fn measure(&mut self, meter: Meter) {
+        self.phase = Phase::Answering;
+        self.meter = Some(meter);
+    }
+
+    /// The meter, once an answer has begun.
+    pub(crate) fn meter(&mut self) -> Option<&mut Meter> {
+        self.meter.as_mut()
+    }
+
+    /// Settles or voids, once; later calls only give the outcome again.
+    pub(crate) fn close(&mut self) -> &Outcome {
+        let outcome = match self.outcome.take() {
+            Some(outcome) => outcome,
+            None => self.settle(),
+        };
+        self.outcome.insert(outcome)
+    }
+
+    fn settle(&mut self) -> Outcome {
+        let nothing = Outcome { bill: None, settled: None };
+        let Some(reservation) = self.reservation.take() else {
+            return nothing;
+        };
+        let bill = match self.phase {
+            Phase::Held => {
+                reservation.void("never dispatched");
+                return nothing;
+            }
+            Phase::Rejected => {
+                reservation.void("refused by the provider");
+                return nothing;
+            }
+            Phase::Dispatched => bill::unanswered(&self.terms(), self.input_tokens()),
+            Phase::Answering => {
+                let bill = self.meter.as_ref().and_then(|meter| {
+                    bill::bill(meter.reading(), &self.terms(), || self.input_tokens())
+                });
+                match bill {
+                    Some(bill) => bill,
+                    None => {
+                        reservation.void("no work done by the provider");
+                        return nothing;
+                    }
+                }
+            }
+        };
+        let settled = reservation.settle(bill.clone());
+        if settled.over_bound {
+            tracing::warn!(
+                agent.id = %self.agent,
+                cost.usd = %settled.cost,
+                model = %bill.model,
+                "billed above what was held: the provider charges more than its documented maximum"
+            );
+        }
+        self.gateway
+            .metrics
+            .settled(self.agent.as_str(), &bill, settled.over_bound);
+        Outcome { bill: Some(bill), settled: Some(settled) }
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        Terms {
+            catalog: &self.live.catalog,
+            asked: &self.asked,
+            service_tier: self.service_tier,
+        }
+    }
+
+    fn input_tokens(&self) -> u64 {
+        match &self.input {
+            Input::Body(body) => {
+                let model = self.asked.first().map_or("", String::as_str);
+                let counted = tokens::prompt_estimate(body, tokens::encoding_for(model));
+                tokens::correction_for(model).apply(counted)
+            }
+            Input::Tokens(tokens) => *tokens,
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

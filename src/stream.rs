@@ -1,0 +1,17 @@
+//! Answers as they pass: what they say about themselves, and the few bytes taken out or put in.
+//!
+//! Decides nothing about money. [`Meter`] reads one answer, a stream of events or a JSON object, in
+//! whatever pieces it arrives, and hands on what may be passed to the client; [`Reading`] is what
+//! it learned. Every answer gives the same reading and the same output however it was split.
+
+mod chunk;
+mod events;
+pub mod meter;
+#[cfg(test)]
+mod recorded;
+pub mod sse;
+mod tally;
+mod usage;
+mod whole;
+
+pub use meter::{AnswerKind, Finish, Meter, MeterOptions, Place, Reading};

@@ -1,0 +1,351 @@
+//! The meter of one answer.
+//!
+//! Decides what an answer says about itself and which of its bytes may go on now. It does not
+//! decide what is charged, nor what is put in: that is the caller's, between [`Meter::finish`] and
+//! [`Finish::with`].
+//!
+//! Bytes are held back only where a change may have to be made: with neither option set, everything
+//! goes on at once and untouched. Otherwise a stream's current event is held until it is complete
+//! (clients can do nothing with less), and `data: [DONE]` until [`Meter::finish`]; of a JSON answer
+//! the closing brace is held.
+
+use bytes::Bytes;
+
+use super::chunk;
+use super::events::Events;
+use super::sse::Ended;
+use super::tally::Tally;
+use super::usage;
+use super::whole::Whole;
+use crate::money::Nanos;
+use crate::usage::Usage;
+
+/// How an answer is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerKind {
+    /// One JSON object.
+    Json,
+    /// Server-sent events.
+    EventStream,
+}
+
+/// What a meter does besides reading.
+#[derive(Clone, Copy, Debug)]
+pub struct MeterOptions {
+    /// Take the usage-only chunk out of a stream: the client did not ask for it.
+    pub strip_usage_chunk: bool,
+    /// Hold back the end of the answer, so that something can be put before it: an event before
+    /// `data: [DONE]`, or a member before the closing brace.
+    pub insert_before_done: bool,
+    /// Counts the tokens of a text.
+    pub count: fn(&str) -> u64,
+}
+
+impl Default for MeterOptions {
+    /// Reads only, and counts four bytes as a token.
+    fn default() -> Self {
+        Self {
+            strip_usage_chunk: false,
+            insert_before_done: false,
+            count: |text| u64::try_from(text.len().div_ceil(4)).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// What an answer said about itself. Complete after [`Meter::finish`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The answer's identifier.
+    pub id: Option<String>,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// When the answer was created, in Unix seconds, as the provider says.
+    pub created: Option<u64>,
+    /// The token counts of the last usage that could be believed.
+    pub usage: Option<Usage>,
+    /// The provider's own total in that usage.
+    pub total_tokens: Option<u64>,
+    /// What OpenRouter charges, by that usage; `None` when it says nothing believable. Zero is a
+    /// price.
+    pub cost: Option<Nanos>,
+    /// What the upstream provider charges, by that usage.
+    pub upstream_cost: Option<Nanos>,
+    /// Whether the upstream provider bills an account of the client's own: then [`Self::cost`] is
+    /// OpenRouter's fee only, and [`Self::upstream_cost`] comes on top.
+    pub is_byok: bool,
+    /// Whether a usage was ignored because it cannot be true.
+    pub usage_invalid: bool,
+    /// Our own count of all that was generated: text, reasoning, refusals, tool calls,
+    /// transcripts. Up to 8 KiB behind until [`Meter::finish`].
+    pub own_output: u64,
+    /// Whether anything was generated.
+    pub saw_content: bool,
+    /// Whether the answer said that it is complete.
+    pub done: bool,
+    /// The last error the answer carried, at most 300 bytes of the provider's words: not for logs
+    /// before secrets are redacted.
+    pub error: Option<String>,
+    /// Bytes that arrived.
+    pub bytes: u64,
+}
+
+/// Where something may be put into an answer, at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere: the answer is no JSON object, its end is out already, or nothing was to be put in.
+    Nowhere,
+    /// A whole event with its empty line.
+    Event,
+    /// A member of the JSON object, `"key":value` without a comma.
+    Member,
+}
+
+/// The end of an answer: what was held back, around the place for something more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finish {
+    /// What may be put between [`Self::before`] and [`Self::after`]; [`Self::with`] does it.
+    pub place: Place,
+    /// What comes first.
+    pub before: Bytes,
+    /// What comes last: `data: [DONE]`, the closing brace, or nothing.
+    pub after: Bytes,
+    /// What must stand between `before` and something put in: what an unfinished event lacks, or a
+    /// comma.
+    pub(super) gap: &'static str,
+    /// `before` is a part of an event that cannot be read. It goes on when nothing is put in; else
+    /// it is discarded, as the standard tells clients to.
+    pub(super) broken: bool,
+}
+
+impl Finish {
+    pub(super) const fn nothing() -> Self {
+        Self {
+            place: Place::Nowhere,
+            before: Bytes::new(),
+            after: Bytes::new(),
+            gap: "",
+            broken: false,
+        }
+    }
+
+    /// All that was held back, with `last` (which must fit [`Self::place`]) in its place; `None` to
+    /// put nothing in. What has no place is left out.
+    #[must_use]
+    pub fn with(self, last: Option<&[u8]>) -> Bytes {
+        let last = last.filter(|_| self.place != Place::Nowhere);
+        let parts: [&[u8]; 4] = match last {
+            None if self.after.is_empty() => return self.before,
+            None if self.before.is_empty() => return self.after,
+            None => [&self.before, b"", b"", &self.after],
+            Some(last) if self.broken => [b"", b"", last, &self.after],
+            Some(last) => [&self.before, self.gap.as_bytes(), last, &self.after],
+        };
+        Bytes::from(parts.concat())
+    }
+}
+
+/// What is to be done with an event that was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Passed on.
+    #[default]
+    Pass,
+    /// Passed on, though it cannot be read.
+    Broken,
+    /// Taken out.
+    Remove,
+    /// The end of the stream.
+    Done,
+}
+
+/// What is known of an answer, and how it is read on.
+pub(super) struct Book {
+    pub(super) reading: Reading,
+    tally: Tally,
+    strip: bool,
+    /// `[DONE]` was read: whatever follows is no part of the answer.
+    over: bool,
+}
+
+impl Book {
+    /// Reads what the stream's reader found.
+    pub(super) fn event(&mut self, ended: Ended<'_>) -> Fate {
+        let data = match ended {
+            _ if self.over => return Fate::Pass,
+            Ended::Nothing | Ended::LineFeed => return Fate::Pass,
+            Ended::Oversize(bytes) => {
+                self.tally.add_bytes(bytes);
+                return Fate::Pass;
+            }
+            Ended::Data(data) => data.trim_ascii(),
+        };
+        if data.is_empty() {
+            return Fate::Pass;
+        }
+        if data == b"[DONE]" {
+            self.over = true;
+            self.reading.done = true;
+            return Fate::Done;
+        }
+        match self.document(data) {
+            None => Fate::Broken,
+            Some(Document {
+                usage_only: true, ..
+            }) if self.strip => Fate::Remove,
+            Some(_) => Fate::Pass,
+        }
+    }
+
+    /// Reads a whole answer.
+    pub(super) fn answer(&mut self, body: &[u8]) -> Option<Document> {
+        let document = self.document(body)?;
+        self.reading.done = true;
+        Some(document)
+    }
+
+    /// Whether `[DONE]` was read.
+    pub(super) const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Counts bytes that nobody reads.
+    pub(super) fn unread(&mut self, bytes: u64) {
+        self.tally.add_bytes(bytes);
+    }
+
+    fn document(&mut self, data: &[u8]) -> Option<Document> {
+        let text = std::str::from_utf8(data).ok();
+        let seen = text.and_then(|text| chunk::read(text, &mut self.reading, &mut self.tally));
+        let Some(seen) = seen else {
+            self.tally
+                .add_bytes(u64::try_from(data.len()).unwrap_or(u64::MAX));
+            return None;
+        };
+        if let Some(raw) = seen.usage {
+            self.usage(raw);
+        }
+        self.reading.done |= seen.terminal;
+        Some(Document {
+            empty: seen.fields == 0,
+            usage_only: seen.choices == Some(0) && seen.usage.is_some() && !seen.extra,
+        })
+    }
+
+    fn usage(&mut self, raw: &str) {
+        match usage::read(raw) {
+            Ok(None) => {}
+            Ok(Some(stated)) => {
+                self.reading.usage = stated.usage;
+                self.reading.total_tokens = stated.total;
+                self.reading.cost = stated.cost;
+                self.reading.upstream_cost = stated.upstream_cost;
+                self.reading.is_byok = stated.byok;
+            }
+            Err(()) => self.reading.usage_invalid = true,
+        }
+    }
+
+    fn update(&mut self) {
+        self.reading.own_output = self.tally.tokens();
+        self.reading.saw_content = self.tally.any();
+    }
+}
+
+/// What a document is, once read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Document {
+    /// An object without members.
+    pub(super) empty: bool,
+    /// A chunk that carries usage and nothing else.
+    pub(super) usage_only: bool,
+}
+
+enum Framing {
+    Events(Box<Events>),
+    Whole(Box<Whole>),
+}
+
+/// Reads one answer while it passes.
+pub struct Meter {
+    framing: Framing,
+    book: Book,
+    finished: bool,
+}
+
+impl Meter {
+    /// A meter for an answer that has not begun.
+    pub fn new(kind: AnswerKind, options: MeterOptions) -> Self {
+        let MeterOptions {
+            strip_usage_chunk: strip,
+            insert_before_done: insert,
+            count,
+        } = options;
+        let framing = match kind {
+            AnswerKind::EventStream => Framing::Events(Box::new(Events::new(strip, insert))),
+            AnswerKind::Json => Framing::Whole(Box::new(Whole::new(insert))),
+        };
+        let book = Book {
+            reading: Reading::default(),
+            tally: Tally::new(count),
+            strip,
+            over: false,
+        };
+        Self {
+            framing,
+            book,
+            finished: false,
+        }
+    }
+
+    /// Takes what arrived and returns what may be passed on now: the same bytes, uncopied, unless
+    /// something was taken out or was held back before. Empty when there is nothing to pass on yet.
+    ///
+    /// After [`Self::finish`] everything goes on unread.
+    #[must_use]
+    pub fn push(&mut self, piece: Bytes) -> Bytes {
+        let size = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        self.book.reading.bytes = self.book.reading.bytes.saturating_add(size);
+        if self.finished {
+            return piece;
+        }
+        let out = match &mut self.framing {
+            Framing::Events(events) => events.push(piece, &mut self.book),
+            Framing::Whole(whole) => whole.push(piece),
+        };
+        self.book.update();
+        out
+    }
+
+    /// Whether `data: [DONE]` has arrived and is held back. It is time to call [`Self::finish`]:
+    /// the upstream may leave the connection open for long, and the client waits for that line.
+    pub fn at_done(&self) -> bool {
+        match &self.framing {
+            Framing::Events(events) => !self.finished && events.at_done(),
+            Framing::Whole(_) => false,
+        }
+    }
+
+    /// What was learned so far.
+    pub fn reading(&self) -> &Reading {
+        &self.book.reading
+    }
+
+    /// Ends the reading, at [`Self::at_done`], at the end of the answer or where it broke off: reads
+    /// what is left, after which [`Self::reading`] is complete, and gives back what was held.
+    /// Nothing more is held when called again.
+    pub fn finish(&mut self) -> Finish {
+        if std::mem::replace(&mut self.finished, true) {
+            return Finish::nothing();
+        }
+        let finish = match &mut self.framing {
+            Framing::Events(events) => events.finish(&mut self.book),
+            Framing::Whole(whole) => whole.finish(&mut self.book),
+        };
+        self.book.tally.flush();
+        self.book.update();
+        finish
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Counting the text of an answer as it comes, with bounded memory.
+
+use crate::json;
+
+/// The most text that is kept before it is counted.
+const LIMIT: usize = 8 << 10;
+
+/// Which of an answer's texts a piece belongs to. Tokens never span two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Channel {
+    Content,
+    Reasoning,
+    Refusal,
+    Name,
+    Arguments,
+    Transcript,
+}
+
+/// The count of an answer's own text.
+#[derive(Debug)]
+pub(super) struct Tally {
+    count: fn(&str) -> u64,
+    text: String,
+    current: Option<(u64, Channel)>,
+    tokens: u64,
+    some: bool,
+}
+
+impl Tally {
+    pub(super) const fn new(count: fn(&str) -> u64) -> Self {
+        Self {
+            count,
+            text: String::new(),
+            current: None,
+            tokens: 0,
+            some: false,
+        }
+    }
+
+    /// Takes in a string (the text between its JSON quotes) of a choice.
+    pub(super) fn add(&mut self, choice: u64, channel: Channel, inner: &str) {
+        if inner.is_empty() {
+            return;
+        }
+        self.some = true;
+        if self.current != Some((choice, channel)) {
+            self.flush();
+            self.current = Some((choice, channel));
+        }
+        json::pieces(inner, |piece| self.push(piece));
+    }
+
+    /// Counts bytes that could not be read, at four to a token.
+    pub(super) fn add_bytes(&mut self, bytes: u64) {
+        self.tokens = self.tokens.saturating_add(bytes.div_ceil(4));
+    }
+
+    /// Whether there was any text.
+    pub(super) const fn any(&self) -> bool {
+        self.some
+    }
+
+    /// Counts what is still kept.
+    pub(super) fn flush(&mut self) {
+        if !self.text.is_empty() {
+            self.tokens = self.tokens.saturating_add((self.count)(&self.text));
+            self.text.clear();
+        }
+    }
+
+    /// Tokens counted so far, without what is still kept.
+    pub(super) const fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    fn push(&mut self, mut piece: &str) {
+        while self.text.len() + piece.len() > LIMIT {
+            let cut = piece.floor_char_boundary(LIMIT - self.text.len());
+            self.text.push_str(&piece[..cut]);
+            piece = &piece[cut..];
+            self.flush_words();
+        }
+        self.text.push_str(piece);
+    }
+
+    /// Counts the kept text up to its last white space, if there is any in its second half, so that
+    /// no word is counted in two parts.
+    fn flush_words(&mut self) {
+        let half = self.text.ceil_char_boundary(self.text.len() / 2);
+        match self.text[half..].rfind(char::is_whitespace) {
+            Some(at) if half + at > 0 => {
+                let rest = self.text.split_off(half + at);
+                self.flush();
+                self.text.push_str(&rest);
+            }
+            _ => self.flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> u64 {
+        assert!(text.len() <= LIMIT);
+        text.split_whitespace().count() as u64
+    }
+
+    #[test]
+    fn long_text_is_counted_word_by_word_whatever_the_pieces() {
+        let text = "some words of text ".repeat(5000);
+        for step in [1, 7, 4096, 100_000] {
+            let mut tally = Tally::new(words);
+            for part in text.as_bytes().chunks(step) {
+                tally.add(0, Channel::Content, std::str::from_utf8(part).unwrap());
+            }
+            tally.flush();
+            assert_eq!(tally.tokens(), 20_000, "{step}");
+        }
+    }
+
+    #[test]
+    fn text_without_white_space_is_counted_all_the_same() {
+        let mut tally = Tally::new(|text| text.chars().count() as u64);
+        tally.add(0, Channel::Content, &"ü€\\n".repeat(10_000));
+        tally.flush();
+        assert_eq!(tally.tokens(), 30_000);
+    }
+
+    #[test]
+    fn texts_of_two_choices_are_not_glued_together() {
+        let mut tally = Tally::new(words);
+        for (choice, text) in [(0, "one"), (1, "two"), (0, "three")] {
+            tally.add(choice, Channel::Content, text);
+        }
+        tally.add(0, Channel::Reasoning, "four");
+        tally.flush();
+        assert_eq!((tally.tokens(), tally.any()), (4, true));
+    }
+}

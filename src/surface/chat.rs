@@ -1,0 +1,423 @@
+//! Chat completions requests, in the dialect of OpenAI and OpenRouter.
+//!
+//! Decides which of a request's fields bear on its bound, and refuses those with values that no
+//! bound can be drawn from. Everything else is passed on unread: whether it makes sense is the
+//! provider's to say.
+
+use std::borrow::Cow;
+
+use crate::json::{self, Cursor, Limits, Object};
+use crate::refusal::Refusal;
+
+/// The most choices (`n`) a request may ask for.
+const MAX_CHOICES: u64 = 128;
+
+/// The processing tier a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServiceTier {
+    /// `default`.
+    Default,
+    /// `flex`.
+    Flex,
+    /// `priority`.
+    Priority,
+    /// A tier that Weir has no prices for: the dearest applies.
+    Other,
+}
+
+/// A request that was read, with all that its bound depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatRequest<'a> {
+    /// The whole body, checked.
+    pub object: Object<'a>,
+    /// The model asked for.
+    pub model: Option<Cow<'a, str>>,
+    /// The client's own list of fallback models (`models`); empty when there is none. Any of them
+    /// may answer unless the list is replaced.
+    pub fallbacks: Vec<Cow<'a, str>>,
+    /// Whether the answer is a stream of events.
+    pub stream: bool,
+    /// Whether the client expects a usage chunk at the end of a stream.
+    pub include_usage: bool,
+    /// The most output tokens per choice; the larger one where the client names two.
+    pub max_tokens: Option<u64>,
+    /// The field to write such a number in: the one the client used.
+    pub max_tokens_field: &'static str,
+    /// How many choices are wanted (`n`), from 1 to 128.
+    pub choices: u64,
+    /// The processing tier; `None` when absent or `auto`.
+    pub service_tier: Option<ServiceTier>,
+    /// Whether the provider may run tools of its own, for a fee: plug-ins, web search, tools other
+    /// than functions, or a model name ending in `:online`.
+    pub server_tools: bool,
+    /// The size of `prediction` in bytes; its tokens are billed as output when they are rejected.
+    pub prediction_bytes: usize,
+    /// Whether the answer may contain sound, which has its own price.
+    pub audio_output: bool,
+    /// Whether the answer may contain images, which have their own price.
+    pub image_output: bool,
+    /// Parts of messages that are not text.
+    pub media_parts: usize,
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// [`Refusal::InvalidJson`] for a body that [`json::object`] refuses, [`Refusal::InvalidField`] for
+/// a field that bears on the bound and has a type or value it must not have.
+pub fn parse(body: &[u8], limits: Limits) -> Result<ChatRequest<'_>, Refusal> {
+    let object = json::object(body, limits).map_err(|error| Refusal::InvalidJson {
+        reason: error.reason,
+        at: error.at,
+    })?;
+    if object.messages().is_none_or(|count| count == 0) {
+        return Err(invalid("messages", "a non-empty array of objects"));
+    }
+    let model = string(&object, "model")?;
+    let fallbacks = fallbacks(&object)?;
+    let stream = boolean(&object, "stream")?;
+    let (old, new) = (
+        tokens(&object, "max_tokens")?,
+        tokens(&object, "max_completion_tokens")?,
+    );
+    let online = |name: &Cow<'_, str>| name.ends_with(":online");
+    let server_tools = object.other_tools() > 0
+        || present(&object, "plugins").is_some_and(|raw| !empty_array(raw))
+        || present(&object, "web_search_options").is_some()
+        || model.as_ref().is_some_and(online)
+        || fallbacks.iter().any(online);
+    let (audio, images) = modalities(&object)?;
+    Ok(ChatRequest {
+        stream,
+        include_usage: include_usage(&object)?,
+        max_tokens: old.max(new),
+        max_tokens_field: if new.is_some() {
+            "max_completion_tokens"
+        } else {
+            "max_tokens"
+        },
+        choices: choices(&object)?,
+        service_tier: service_tier(&object)?,
+        server_tools,
+        prediction_bytes: present(&object, "prediction").map_or(0, str::len),
+        audio_output: audio || present(&object, "audio").is_some(),
+        image_output: images,
+        media_parts: object.media_parts(),
+        model,
+        fallbacks,
+        object,
+    })
+}
+
+fn invalid(field: &'static str, expected: &str) -> Refusal {
+    Refusal::InvalidField {
+        field,
+        message: format!("'{field}' must be {expected}"),
+    }
+}
+
+/// The raw value of a field that is there and not null.
+fn present<'a>(object: &Object<'a>, field: &str) -> Option<&'a str> {
+    object.get(field).filter(|raw| *raw != "null")
+}
+
+fn string<'a>(object: &Object<'a>, field: &'static str) -> Result<Option<Cow<'a, str>>, Refusal> {
+    present(object, field)
+        .map(|raw| json::string(raw).ok_or_else(|| invalid(field, "a string")))
+        .transpose()
+}
+
+fn boolean(object: &Object<'_>, field: &'static str) -> Result<bool, Refusal> {
+    match present(object, field) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(invalid(field, "true or false")),
+    }
+}
+
+/// A positive whole number, written with digits only.
+fn tokens(object: &Object<'_>, field: &'static str) -> Result<Option<u64>, Refusal> {
+    present(object, field)
+        .map(|raw| {
+            raw.parse::<u64>()
+                .ok()
+                .filter(|number| *number > 0)
+                .ok_or_else(|| invalid(field, "a positive whole number"))
+        })
+        .transpose()
+}
+
+fn choices(object: &Object<'_>) -> Result<u64, Refusal> {
+    match present(object, "n") {
+        None => Ok(1),
+        Some(raw) => raw
+            .parse::<u64>()
+            .ok()
+            .filter(|number| (1..=MAX_CHOICES).contains(number))
+            .ok_or_else(|| invalid("n", "a whole number from 1 to 128")),
+    }
+}
+
+fn service_tier(object: &Object<'_>) -> Result<Option<ServiceTier>, Refusal> {
+    Ok(match string(object, "service_tier")?.as_deref() {
+        None | Some("auto") => None,
+        Some("default") => Some(ServiceTier::Default),
+        Some("flex") => Some(ServiceTier::Flex),
+        Some("priority") => Some(ServiceTier::Priority),
+        Some(_) => Some(ServiceTier::Other),
+    })
+}
+
+/// Whether the client asked for usage in its stream: OpenAI's way, or OpenRouter's former one.
+fn include_usage(object: &Object<'_>) -> Result<bool, Refusal> {
+    let Some(options) = present(object, "stream_options") else {
+        return Ok(
+            flag(present(object, "usage").unwrap_or("null"), "include").flatten() == Some(true),
+        );
+    };
+    if !options.starts_with('{') {
+        return Err(invalid("stream_options", "an object"));
+    }
+    let asked = flag(options, "include_usage").ok_or_else(|| {
+        invalid(
+            "stream_options",
+            "an object whose 'include_usage' is true or false",
+        )
+    })?;
+    let former = flag(present(object, "usage").unwrap_or("null"), "include").flatten();
+    Ok(asked.or(former).unwrap_or(false))
+}
+
+/// A boolean inside an object: `None` when it is of another type, `Some(None)` when absent or null.
+fn flag(raw: &str, name: &str) -> Option<Option<bool>> {
+    let mut found = Some(None);
+    Cursor::new(raw).object(|key, value| {
+        let raw = value.skip()?;
+        if key == name {
+            found = match raw {
+                "true" => Some(Some(true)),
+                "false" => Some(Some(false)),
+                "null" => Some(None),
+                _ => None,
+            };
+        }
+        Some(())
+    });
+    found
+}
+
+/// The strings of an array; `None` when the value is anything else.
+fn strings(raw: &str) -> Option<Vec<Cow<'_, str>>> {
+    let mut found = Vec::new();
+    raw.starts_with('[').then_some(())?;
+    Cursor::new(raw).array(|value| {
+        found.push(json::unescape(value.string()??));
+        Some(())
+    })?;
+    Some(found)
+}
+
+fn fallbacks<'a>(object: &Object<'a>) -> Result<Vec<Cow<'a, str>>, Refusal> {
+    present(object, "models").map_or(Ok(Vec::new()), |raw| {
+        strings(raw).ok_or_else(|| invalid("models", "an array of strings"))
+    })
+}
+
+/// Whether sound and whether images are among the `modalities` of the answer.
+fn modalities(object: &Object<'_>) -> Result<(bool, bool), Refusal> {
+    let Some(raw) = present(object, "modalities") else {
+        return Ok((false, false));
+    };
+    let kinds = strings(raw).ok_or_else(|| invalid("modalities", "an array of strings"))?;
+    let has = |kind: &str| kinds.iter().any(|one| one == kind);
+    Ok((has("audio"), has("image")))
+}
+
+fn empty_array(raw: &str) -> bool {
+    raw.strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .is_some_and(|inner| inner.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(fields: &str) -> Result<ChatRequest<'static>, Refusal> {
+        let comma = if fields.is_empty() { "" } else { "," };
+        let body = format!(r#"{{"messages":[{{"role":"user","content":"x"}}]{comma}{fields}}}"#);
+        parse(body.leak().as_bytes(), Limits::default())
+    }
+
+    fn refused(fields: &str) -> &'static str {
+        match read(fields) {
+            Err(Refusal::InvalidField { field, .. }) => field,
+            other => panic!("{fields}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_bare_request_has_the_defaults() {
+        let request = read("").unwrap();
+        assert_eq!(
+            (
+                request.model,
+                request.stream,
+                request.include_usage,
+                request.max_tokens,
+                request.choices
+            ),
+            (None, false, false, None, 1)
+        );
+        assert_eq!(request.max_tokens_field, "max_tokens");
+        assert!(!request.server_tools && !request.audio_output && request.media_parts == 0);
+    }
+
+    #[test]
+    fn messages_must_be_a_non_empty_array() {
+        for body in [
+            "{}",
+            r#"{"messages":[]}"#,
+            r#"{"messages":null}"#,
+            r#"{"messages":{}}"#,
+            r#"{"messages":[1]}"#,
+        ] {
+            let refusal = parse(body.as_bytes(), Limits::default()).unwrap_err();
+            assert_eq!(refusal.code(), "invalid_field", "{body}");
+        }
+        assert_eq!(
+            parse(b"[]", Limits::default()).unwrap_err().code(),
+            "invalid_json"
+        );
+    }
+
+    #[test]
+    fn the_larger_output_limit_is_the_bound() {
+        let request = read(r#""max_tokens":10,"max_completion_tokens":7"#).unwrap();
+        assert_eq!(
+            (request.max_tokens, request.max_tokens_field),
+            (Some(10), "max_completion_tokens")
+        );
+        let request = read(r#""max_tokens":10,"max_completion_tokens":null"#).unwrap();
+        assert_eq!(
+            (request.max_tokens, request.max_tokens_field),
+            (Some(10), "max_tokens")
+        );
+        for bad in [
+            "0",
+            "-1",
+            "1.5",
+            "1e3",
+            "\"5\"",
+            "18446744073709551616",
+            "[]",
+            "true",
+        ] {
+            assert_eq!(refused(&format!(r#""max_tokens":{bad}"#)), "max_tokens");
+            assert_eq!(
+                refused(&format!(r#""max_completion_tokens":{bad}"#)),
+                "max_completion_tokens"
+            );
+        }
+    }
+
+    #[test]
+    fn fields_of_the_wrong_type_are_refused() {
+        for (field, values) in [
+            ("model", &["1", "[]"][..]),
+            ("stream", &["1", "\"true\""]),
+            ("n", &["0", "129", "1.0", "-1", "\"2\""]),
+            ("service_tier", &["1", "{}"]),
+            ("stream_options", &["true", "[]", r#"{"include_usage":1}"#]),
+            ("models", &["\"a\"", "[1]", "{}"]),
+            ("modalities", &["\"audio\"", "[null]"]),
+        ] {
+            for value in values {
+                assert_eq!(refused(&format!("\"{field}\":{value}")), field, "{value}");
+            }
+            assert!(read(&format!("\"{field}\":null")).is_ok(), "{field} null");
+        }
+    }
+
+    #[test]
+    fn usage_is_asked_for_in_two_ways() {
+        assert!(
+            read(r#""stream":true,"stream_options":{"include_usage":true}"#)
+                .unwrap()
+                .include_usage
+        );
+        assert!(
+            read(r#""stream":true,"usage":{"include":true}"#)
+                .unwrap()
+                .include_usage
+        );
+        assert!(!read(r#""usage":{"include":false}"#).unwrap().include_usage);
+        assert!(
+            !read(r#""stream_options":{"include_usage":null,"x":1}"#)
+                .unwrap()
+                .include_usage
+        );
+    }
+
+    #[test]
+    fn tools_the_provider_runs_are_seen_however_they_are_written() {
+        for fields in [
+            r#""plugins":[{"id":"web"}]"#,
+            r#""web_search_options":{}"#,
+            r#""model":"openai/gpt-4o:online""#,
+            r#""model":"openai/gpt-4o:onlin\u0065""#,
+            r#""models":["a","b:online"]"#,
+            r#""tools":[{"type":"function"},{"type":"web_search"}]"#,
+            r#""tools":[{"name":"x"}]"#,
+            r#""t\u006fols":[{"typ\u0065":"web_search"}]"#,
+        ] {
+            assert!(read(fields).unwrap().server_tools, "{fields}");
+        }
+        for fields in [
+            r#""plugins":[ ]"#,
+            r#""tools":[{"type":"functio\u006e","function":{"type":"x"}}]"#,
+            r#""model":"a:onlines""#,
+        ] {
+            assert!(!read(fields).unwrap().server_tools, "{fields}");
+        }
+    }
+
+    #[test]
+    fn sound_images_predictions_and_tiers_are_seen() {
+        let request =
+            read(r#""modalities":["text","audio"],"prediction":{"content":"abc"}"#).unwrap();
+        assert!(request.audio_output && !request.image_output);
+        assert_eq!(request.prediction_bytes, r#"{"content":"abc"}"#.len());
+        assert!(read(r#""audio":{"voice":"x"}"#).unwrap().audio_output);
+        assert!(read(r#""modalities":["image"]"#).unwrap().image_output);
+        for (text, tier) in [
+            ("auto", None),
+            ("default", Some(ServiceTier::Default)),
+            ("flex", Some(ServiceTier::Flex)),
+            ("priority", Some(ServiceTier::Priority)),
+            ("scale", Some(ServiceTier::Other)),
+        ] {
+            assert_eq!(
+                read(&format!(r#""service_tier":"{text}""#))
+                    .unwrap()
+                    .service_tier,
+                tier
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&body, Limits::default());
+        }
+
+        #[test]
+        fn nothing_written_with_json_characters_makes_it_panic(
+            body in r#"\{("(messages|n|model|models|tools|stream|stream_options|usage)":[\[\]{}",:0-9a-z\\-]{0,20},?){0,6}\}?"#,
+        ) {
+            let _ = parse(body.as_bytes(), Limits::default());
+        }
+    }
+}
