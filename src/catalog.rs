@@ -21,6 +21,7 @@
 //! so that a bound made of it is never too small. Without such entries the limit stays as it is.
 
 mod entry;
+mod fields;
 mod limits;
 mod lookup;
 mod price;

@@ -33,6 +33,7 @@ pub struct Metrics {
     reservations: IntGauge,
     in_flight: IntGauge,
     lost_records: IntGauge,
+    log_bytes: IntGauge,
     log_failed: IntGauge,
     reload_failures: IntCounter,
 }
@@ -120,6 +121,10 @@ impl Metrics {
                 "weir_spend_log_lost_records",
                 "Records that could not be written since the start.",
             )?,
+            log_bytes: gauge(
+                "weir_spend_log_segment_bytes",
+                "Size of the spend log's active segment.",
+            )?,
             log_failed: gauge(
                 "weir_spend_log_failed",
                 "1 once the spend log could not be written; hard budgets are then refused.",
@@ -201,9 +206,12 @@ impl Metrics {
 
     /// The text exposition, with the gauges set to `levels` first.
     pub fn expose(&self, levels: Levels) -> String {
-        self.reservations.set(level(levels.reservations));
-        self.in_flight.set(level(levels.in_flight));
-        self.lost_records.set(level(levels.lost_records));
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let total = |total: u64| i64::try_from(total).unwrap_or(i64::MAX);
+        self.reservations.set(count(levels.reservations));
+        self.in_flight.set(count(levels.in_flight));
+        self.lost_records.set(total(levels.lost_records));
+        self.log_bytes.set(total(levels.log_bytes));
         self.log_failed.set(i64::from(levels.log_failed));
         let mut text = Vec::new();
         // Writing to memory cannot fail; an exposition that cannot be encoded is empty.
@@ -220,13 +228,11 @@ pub struct Levels {
     /// Requests being served.
     pub in_flight: usize,
     /// Records that could not be written.
-    pub lost_records: usize,
+    pub lost_records: u64,
+    /// Bytes of the active segment of the spend log.
+    pub log_bytes: u64,
     /// Whether the spend log has failed.
     pub log_failed: bool,
-}
-
-fn level(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// A status as a label without an allocation; statuses Weir does not know itself become their class.

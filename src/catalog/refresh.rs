@@ -4,7 +4,8 @@
 //! Rates are copied as decimal text, never through a float. It reads and writes text only; files
 //! are the command's business.
 
-use super::entry::{self, FieldError, Fields};
+use super::entry::{self, FieldError};
+use super::fields::Fields;
 use super::table::{self, FORMAT, Header, TableError};
 use serde_json::value::RawValue;
 use std::borrow::Cow;

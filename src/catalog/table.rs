@@ -3,7 +3,8 @@
 //! Decides what a well-formed table is. What an entry means is [`super::entry`]'s matter, which
 //! limits hold is [`super::limits`]'s.
 
-use super::entry::{self, FieldError, Fields};
+use super::entry::{self, FieldError};
+use super::fields::Fields;
 use super::limits;
 use super::price::ModelPrice;
 use std::collections::HashMap;

@@ -6,7 +6,7 @@
 use super::context::Context;
 use super::settle::Phase;
 use crate::gateway::Gateway;
-use crate::policy::upstream::Upstream;
+use crate::policy::upstream::{BaseUrl, Upstream};
 use crate::secret::Secret;
 use crate::settings::Http2;
 use http::{HeaderName, HeaderValue, header};
@@ -136,7 +136,7 @@ pub(crate) fn header(
     let path = format!("{}/chat/completions", upstream.base_url.path);
     let mut fresh = RequestHeader::build(http::Method::POST, path.as_bytes(), Some(16))?;
     fresh.set_version(request.version);
-    fresh.insert_header(header::HOST, upstream.base_url.authority())?;
+    fresh.insert_header(header::HOST, host_header(&upstream.base_url))?;
     for name in &ALLOWED {
         if let Some(value) = client.headers.get(name) {
             fresh.insert_header(name, value)?;
@@ -158,6 +158,15 @@ pub(crate) fn header(
     *request = fresh;
     admission.exchange.enter(Phase::Dispatched);
     Ok(())
+}
+
+/// The `Host` header of an address: without the scheme's own port.
+fn host_header(url: &BaseUrl) -> String {
+    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    match (url.https, url.port) {
+        (true, 443) | (false, 80) => host,
+        (_, port) => format!("{host}:{port}"),
+    }
 }
 
 /// The policy's key; without one the client's own header, where no Weir key was used; else the key
