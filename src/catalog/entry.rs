@@ -215,6 +215,14 @@ impl Family {
     }
 }
 
+/// Takes an entry apart.
+///
+/// # Errors
+/// It is no object.
+pub(super) fn object(json: &str) -> Result<Fields<'_>, FieldError> {
+    serde_json::from_str(json).map_err(|_| wrong("(all)", "not an object"))
+}
+
 /// Reads an entry. `Ok(None)` when it states no price per token, so that nothing can be priced by
 /// it.
 ///
@@ -401,3 +409,6 @@ fn dearest(field: &str, text: &str) -> Result<Nanos, FieldError> {
             amount(&format!("{field}.{name}"), value.get()).map(|next| most.max(next))
         })
 }
+
+#[cfg(test)]
+mod tests;

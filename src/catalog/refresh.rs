@@ -311,3 +311,6 @@ fn json_object(entry: &Entry<'_>) -> String {
 fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
+
+#[cfg(test)]
+mod tests;
