@@ -14,6 +14,7 @@
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.
 
 pub mod identity;
+pub mod mock;
 pub mod money;
 pub mod refusal;
 pub mod secret;
