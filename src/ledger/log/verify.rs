@@ -66,9 +66,12 @@ pub fn verify(path: &Path) -> Result<Summary, LogError> {
                         attempts.entry(party.id).or_insert(true);
                     }
                     // Charged twice, by two processes that started at once: it counts once.
-                    Action::Settle { id, cost, agent, unresolved }
-                        if attempts.insert(id, false) != Some(false) =>
-                    {
+                    Action::Settle {
+                        id,
+                        cost,
+                        agent,
+                        unresolved,
+                    } if attempts.insert(id, false) != Some(false) => {
                         add(agent.as_str(), cost);
                         summary.unresolved += u64::from(unresolved);
                     }
