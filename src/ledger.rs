@@ -13,13 +13,16 @@
 mod book;
 #[cfg(test)]
 pub(crate) mod contract;
+mod follow;
+mod keeper;
 pub mod log;
 pub mod memory;
 mod projection;
 mod recover;
 mod reservation;
 
-pub use book::{Book, Counters};
+pub use book::Book;
+pub use log::{LogOptions, Recovery};
 pub use reservation::{Reservation, Settled};
 
 use crate::budget::tier::{self, Threshold};

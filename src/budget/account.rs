@@ -152,10 +152,11 @@ impl Account {
         changes
     }
 
-    /// Posts the spend to begin with.
+    /// Posts the spend to begin with, the first time.
     pub fn open(&mut self, opening: Nanos) {
-        self.opened = true;
-        self.posted = clamped(self.posted + opening);
+        if !std::mem::replace(&mut self.opened, true) {
+            self.posted = clamped(self.posted + opening);
+        }
     }
 
     /// Goes over to windows of another period. Everything posted and held counts in the new one.

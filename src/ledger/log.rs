@@ -18,20 +18,11 @@ pub(super) mod writer;
 pub use verify::{Damage, Summary, verify};
 
 use crate::money::Nanos;
+use crate::settings::SpendLog;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// When a hold counts as recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// Its record is with the operating system: survives `kill -9`, not a loss of power.
-    #[default]
-    Process,
-    /// Its record is on the disk: survives a loss of power too.
-    Strict,
-}
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What tells the time to the ledger, in Unix milliseconds.
 #[derive(Clone)]
@@ -72,34 +63,19 @@ impl fmt::Debug for Clock {
 pub struct LogOptions {
     /// The active segment; rotated ones are put beside it.
     pub path: PathBuf,
-    /// When a hold counts as recorded.
-    pub durability: Durability,
-    /// The least time between two syncs to the disk.
-    pub group_commit: Duration,
-    /// A segment larger than this is rotated away.
-    pub segment_size: u64,
+    /// Durability, group commit and the size of a segment.
+    pub settings: SpendLog,
     /// The time for everything that brings none of its own.
     pub clock: Clock,
 }
 
-impl Default for LogOptions {
-    fn default() -> Self {
-        Self {
-            path: PathBuf::from("./spend.jsonl"),
-            durability: Durability::Process,
-            group_commit: Duration::from_millis(5),
-            segment_size: 64 << 20,
-            clock: Clock::default(),
-        }
-    }
-}
-
 impl LogOptions {
-    /// The defaults, at `path`.
-    pub fn at(path: impl Into<PathBuf>) -> Self {
+    /// A log at `path`, by the system's clock.
+    pub fn new(path: &Path, settings: &SpendLog) -> Self {
         Self {
-            path: path.into(),
-            ..Self::default()
+            path: path.to_owned(),
+            settings: settings.clone(),
+            clock: Clock::default(),
         }
     }
 }
@@ -121,6 +97,29 @@ pub struct Recovery {
     pub orphaned: Nanos,
     /// Chains of other processes that are alive; their open reservations stay held.
     pub live: usize,
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} records", self.segment.display(), self.records)?;
+        if self.legacy > 0 {
+            write!(f, " ({} of them from an Execwall OR Gate)", self.legacy)?;
+        }
+        if self.cut_bytes > 0 {
+            write!(f, ", {} torn bytes cut off", self.cut_bytes)?;
+        }
+        if self.orphans > 0 {
+            let (orphans, orphaned) = (self.orphans, self.orphaned);
+            write!(
+                f,
+                ", {orphans} open reservations charged in full (${orphaned})"
+            )?;
+        }
+        if self.live > 0 {
+            write!(f, ", {} other live processes", self.live)?;
+        }
+        Ok(())
+    }
 }
 
 /// Why the log cannot be opened or written.

@@ -94,7 +94,7 @@ impl Log {
         Self {
             family,
             chain: claim.chain.into(),
-            segment_size: options.segment_size,
+            segment_size: options.settings.segment_bytes,
             tail: Mutex::new(Tail {
                 buffer: Vec::with_capacity(1 << 16),
                 seq,
@@ -122,6 +122,11 @@ impl Log {
     /// The name of this process's chain.
     pub(in crate::ledger) fn chain(&self) -> &Arc<str> {
         &self.chain
+    }
+
+    /// The names of the log's files.
+    pub(in crate::ledger) fn family(&self) -> &Family {
+        &self.family
     }
 
     /// Whether a write or a sync has failed.
