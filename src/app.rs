@@ -9,9 +9,9 @@ use crate::answer::Answer;
 use crate::catalog::Catalog;
 use crate::gateway::{Gateway, Live};
 use crate::ledger::Book;
-use crate::ledger::log::{self, LogOptions};
+use crate::ledger::log::LogOptions;
 use crate::metrics::Metrics;
-use crate::policy::{self, Policy};
+use crate::policy;
 use crate::proxy::{Local, Proxy};
 use crate::settings::environment::Environment;
 use crate::settings::file::{Files, Flags};
@@ -50,19 +50,11 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         tracing::warn!("{warning}");
     }
     let (book, recovery) = Book::open(
-        log_options(&live.policy, &settings),
+        LogOptions::new(&live.policy.spend_log, &settings.spend_log),
         &live.policy.accounts(),
     )
     .with_context(|| format!("spend log {}", live.policy.spend_log.display()))?;
-    tracing::info!(
-        segment = %recovery.segment.display(),
-        records = recovery.records,
-        cut_bytes = recovery.cut_bytes,
-        orphans = recovery.orphans,
-        orphans.usd = %recovery.orphaned,
-        live_processes = recovery.live,
-        "spend log replayed"
-    );
+    tracing::info!("spend log replayed: {recovery}");
     tokens::warm();
 
     let reload = {
@@ -91,19 +83,7 @@ fn load(files: &Files, environment: &Environment) -> Result<Live, Problems> {
     let catalog = Catalog::bundled()
         .with_overrides(&policy.prices)
         .with_ceiling(policy.unpriced_ceiling);
-    Ok(Live { policy, catalog })
-}
-
-fn log_options(policy: &Policy, settings: &Settings) -> LogOptions {
-    LogOptions {
-        durability: match settings.spend_log.durability {
-            settings::Durability::Process => log::Durability::Process,
-            settings::Durability::Strict => log::Durability::Strict,
-        },
-        group_commit: settings.spend_log.group_commit,
-        segment_size: settings.spend_log.segment_bytes,
-        ..LogOptions::at(&policy.spend_log)
-    }
+    Ok(Live::new(policy, catalog))
 }
 
 fn invalid(problems: &Problems) -> anyhow::Error {

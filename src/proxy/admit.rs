@@ -11,18 +11,17 @@ use super::session::{self, Drain, Link};
 use super::settle::Exchange;
 use crate::answer::Answer;
 use crate::auth::{self, Identity};
-use crate::budget::Offer;
-use crate::budget::bound::{self, Size, Worst};
-use crate::catalog::{ModelPrice, ServiceTier};
+use crate::budget::Balance;
+use crate::catalog::ServiceTier;
 use crate::gateway::{Gateway, Live};
 use crate::identity::AttemptId;
 use crate::json::Limits;
-use crate::ledger::{Ask, Denied};
-use crate::policy::BoundMode;
+use crate::ledger::{Ask, Denied, Grant, Reservation};
+use crate::policy::{Agent, BoundMode};
 use crate::provider::openrouter::{self, Rewrite};
 use crate::refusal::{Exhausted, Refusal};
+use crate::route::{Route, service_tier};
 use crate::surface::chat::{self, ChatRequest};
-use crate::tokens;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Version, header};
 use pingora_core::{Error, Result};
@@ -35,9 +34,6 @@ const CHAT: &str = "/v1/chat/completions";
 
 /// Body limit of routes that are answered inside the process.
 const LOCAL_BODY: usize = 64 << 10;
-
-/// Tokens that providers add around tools without the client sending a byte for them.
-const TOOL_PREAMBLE: u64 = 1024;
 
 /// Why a request goes no further.
 enum Stop {
@@ -218,66 +214,48 @@ async fn chat(
         },
     )?;
 
-    let agent = Arc::clone(&identity.agent);
-    let route = Route::of(&live, &agent, &request)?;
-    let offers = offers(&live, &route, &request, &body);
-    let id = AttemptId {
-        request: ctx.id,
-        number: 1,
-    };
-    let reservation = gateway
-        .book
-        .reserve(Ask {
-            id,
-            agent: &agent.id,
-            key: identity.key.as_ref(),
-            user: identity.user.as_ref(),
-            accounts: &agent.accounts,
-            thresholds: &agent.thresholds,
-            offers: &offers,
-            models: &route.models,
-            now_millis: ctx.unix_millis,
-        })
-        .await
-        .map_err(|denied| refusal(denied, &identity, &route))?;
+    let route = route_of(&live, &identity.agent, &request)?;
+    let reservation = hold(gateway, ctx, &live, &identity, &route, &request, &body).await?;
 
     let grant = reservation.grant();
-    let (tier, fitted) = (grant.tier, grant.fitted.then_some(grant.tokens));
+    let tier = grant.tier;
+    let fitted = grant.fitted.then_some(grant.tokens);
+    let written = bounded_output(&live, &identity.agent, &request, grant);
     let remaining = grant
         .balances
         .first()
-        .map(crate::budget::Balance::remaining)
+        .map(Balance::remaining)
         .unwrap_or_default();
-    let asked: Arc<[String]> = route.models.get(tier).cloned().unwrap_or_default().into();
+    let models = route.tier(tier);
     let rewritten = Bytes::from(openrouter::body(
         &request,
         &Rewrite {
-            models: if route.tiered { &asked } else { &[] },
-            max_tokens: fitted.map(|tokens| (request.max_tokens_field, tokens)),
+            models: if identity.agent.tiers.is_empty() {
+                &[]
+            } else {
+                &models
+            },
+            max_tokens: written.map(|tokens| (request.max_tokens_field, tokens)),
         },
     ));
-    let drain = &gateway.settings.drain;
     let link = Link::new(
         rewritten.clone(),
-        Drain {
-            time: drain.time,
-            bytes: u64::try_from(drain.bytes).unwrap_or(u64::MAX),
-        },
+        drain(gateway),
         Arc::clone(&gateway.stopping),
     );
     let exchange = Exchange::new(
         gateway,
         &live,
-        agent.id.clone(),
+        identity.agent.id.clone(),
         reservation,
-        Arc::clone(&asked),
+        Arc::clone(&models),
         service_tier(&request).unwrap_or(ServiceTier::Default),
         &rewritten,
     );
-    let admission = Admission {
-        agent: agent.id.clone(),
+    ctx.state = State::Admitted(Box::new(Admission {
+        agent: identity.agent.id.clone(),
         tier,
-        models: asked,
+        models,
         original_model: request.model.as_deref().map(str::to_owned),
         fitted,
         remaining,
@@ -290,11 +268,78 @@ async fn chat(
         attempts: 0,
         relay: Relay::default(),
         live,
-    };
-    ctx.state = State::Admitted(Box::new(admission));
+    }));
     session.set_write_timeout(Some(gateway.settings.timeouts.write));
     session::install(&mut session.downstream_session, &link);
     Ok(())
+}
+
+/// The route of the agent; for one without tiers, to whatever the request names.
+fn route_of(live: &Live, agent: &Agent, request: &ChatRequest<'_>) -> Result<Arc<Route>, Refusal> {
+    if let Some(route) = live.route(&agent.id) {
+        return Ok(Arc::clone(route));
+    }
+    let model = request
+        .model
+        .as_deref()
+        .ok_or_else(|| Refusal::InvalidField {
+            field: "model",
+            message: "This agent has no tiers, so the request must name a 'model'".into(),
+        })?;
+    // The client's own fallbacks may answer, too.
+    let models = std::iter::once(model).chain(request.fallbacks.iter().map(AsRef::as_ref));
+    Ok(Arc::new(Route::of_models(models, &live.catalog)))
+}
+
+/// The output tokens to write into the body: a fitted number, and under a strict hard cap the number
+/// that money is held for, because a table's limit binds nobody.
+fn bounded_output(
+    live: &Live,
+    agent: &Agent,
+    request: &ChatRequest<'_>,
+    grant: &Grant,
+) -> Option<u64> {
+    let hard = agent.accounts.iter().any(|account| account.hard);
+    let promised = hard && live.policy.bound == BoundMode::Strict && request.max_tokens.is_none();
+    (grant.fitted || promised).then_some(grant.tokens)
+}
+
+/// Holds the worst case on every account, INTENT written.
+async fn hold(
+    gateway: &Gateway,
+    ctx: &Context,
+    live: &Live,
+    identity: &Identity,
+    route: &Route,
+    request: &ChatRequest<'_>,
+    body: &[u8],
+) -> Result<Reservation, Refusal> {
+    let offers = route.offers(&live.policy, request, body);
+    let agent = &identity.agent;
+    let ask = Ask {
+        id: AttemptId {
+            request: ctx.id,
+            number: 1,
+        },
+        agent: &agent.id,
+        key: identity.key.as_ref(),
+        user: identity.user.as_ref(),
+        accounts: &agent.accounts,
+        thresholds: &agent.thresholds,
+        offers: &offers,
+        models: &route.models,
+        now_millis: ctx.unix_millis,
+    };
+    let held = gateway.book.reserve(ask).await;
+    held.map_err(|denied| refusal(denied, identity, route))
+}
+
+fn drain(gateway: &Gateway) -> Drain {
+    let drain = &gateway.settings.drain;
+    Drain {
+        time: drain.time,
+        bytes: u64::try_from(drain.bytes).unwrap_or(u64::MAX),
+    }
 }
 
 /// Who is asking, from the headers and the peer's address.
@@ -436,7 +481,7 @@ fn broken(error: Box<Error>) -> Stop {
 /// What a denied reservation looks like to the client.
 fn refusal(denied: Denied, identity: &Identity, route: &Route) -> Refusal {
     let agent = &identity.agent;
-    let state = |account: usize, tier: usize, balance: crate::budget::Balance| {
+    let state = |account: usize, tier: usize, balance: Balance| {
         let spec = agent.accounts.get(account).unwrap_or(&agent.account);
         Box::new(Exhausted {
             account: spec.id.clone(),
