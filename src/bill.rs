@@ -27,7 +27,9 @@ pub struct Terms<'a> {
 }
 
 /// The bill for one answer; `input` counts the request's tokens when the provider did not. `None`
-/// when nothing shows that the provider did any work.
+/// when the provider reported an error before any content and named neither usage nor cost, which is
+/// documented as free. An answer that broke off before its first word is not: its prompt may have
+/// been worked on.
 pub fn bill(reading: &Reading, terms: &Terms<'_>, input: impl FnOnce() -> u64) -> Option<Bill> {
     let price = price(reading, terms);
     let model = reading
@@ -63,7 +65,7 @@ pub fn bill(reading: &Reading, terms: &Terms<'_>, input: impl FnOnce() -> u64) -
         };
         return done(cost_of(&reported), source, reported);
     }
-    if !reading.saw_content && reading.usage.is_none() {
+    if !reading.saw_content && reading.usage.is_none() && reading.error.is_some() {
         return None;
     }
     let own = Usage {

@@ -148,7 +148,7 @@ impl Exchange {
                 match bill {
                     Some(bill) => bill,
                     None => {
-                        reservation.void("no work done by the provider");
+                        reservation.void("an error of the provider before any content");
                         return nothing;
                     }
                 }
