@@ -12,7 +12,7 @@ use crate::ledger::Book;
 use crate::ledger::log::LogOptions;
 use crate::metrics::Metrics;
 use crate::policy;
-use crate::proxy::{Local, Proxy};
+use crate::proxy::{Front, Local, Proxy};
 use crate::settings::environment::Environment;
 use crate::settings::file::{Files, Flags};
 use crate::settings::problem::Problems;
@@ -27,6 +27,8 @@ use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
+use pingora_core::services::listening::Service;
+use pingora_proxy::HttpProxy;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -103,8 +105,11 @@ fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
 
     let admin = Arc::new(AdminRoutes(Admin::new(gateway)));
     let proxy = Proxy::new(Arc::clone(gateway), admin);
-    let mut service =
-        pingora_proxy::http_proxy_service_with_name(&server.configuration, proxy, "weir");
+    let mut proxy = HttpProxy::new(proxy, Arc::clone(&server.configuration));
+    proxy.handle_init_modules();
+    let timeouts = &settings.timeouts;
+    let front = Front::new(proxy, timeouts.header, timeouts.keepalive);
+    let mut service = Service::new("weir".to_owned(), front);
     let buffered = |endpoint: ListenerConfig| {
         endpoint.l4_buffer(L4BufferSettings::default().read(READ_BUFFER))
     };
