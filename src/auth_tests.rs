@@ -48,25 +48,58 @@ fn a_key_decides_the_agent_and_the_header_chooses_only_among_its_own() {
     let policy = with_keys();
     for loopback in [true, false] {
         assert_eq!(ask(&policy, Some(KEY_A), None, loopback), keyed("one", "a"));
-        assert_eq!(ask(&policy, Some(KEY_A), Some(" "), loopback), keyed("one", "a"));
-        assert_eq!(ask(&policy, Some(KEY_A), Some("two"), loopback), keyed("two", "a"));
-        assert_eq!(ask(&policy, Some(KEY_B), Some("one"), loopback), Err("agent_not_allowed"));
-        assert_eq!(ask(&policy, Some(KEY_A), Some("default"), loopback), Err("agent_not_allowed"));
-        assert_eq!(ask(&policy, Some(KEY_A), Some("nobody"), loopback), Err("agent_not_allowed"));
+        assert_eq!(
+            ask(&policy, Some(KEY_A), Some(" "), loopback),
+            keyed("one", "a")
+        );
+        assert_eq!(
+            ask(&policy, Some(KEY_A), Some("two"), loopback),
+            keyed("two", "a")
+        );
+        assert_eq!(
+            ask(&policy, Some(KEY_B), Some("one"), loopback),
+            Err("agent_not_allowed")
+        );
+        assert_eq!(
+            ask(&policy, Some(KEY_A), Some("default"), loopback),
+            Err("agent_not_allowed")
+        );
+        assert_eq!(
+            ask(&policy, Some(KEY_A), Some("nobody"), loopback),
+            Err("agent_not_allowed")
+        );
     }
     let ann = authenticate(&policy, Some(KEY_A), None, false, 0).unwrap();
-    assert_eq!(ann.user.map(|user| user.to_string()).as_deref(), Some("ann"));
+    assert_eq!(
+        ann.user.map(|user| user.to_string()).as_deref(),
+        Some("ann")
+    );
 }
 
 #[test]
 fn with_keys_nobody_gets_in_without_one_not_even_from_this_machine() {
     let policy = with_keys();
     for loopback in [true, false] {
-        assert_eq!(ask(&policy, None, Some("one"), loopback), Err("missing_api_key"));
-        assert_eq!(ask(&policy, Some(""), None, loopback), Err("missing_api_key"));
-        assert_eq!(ask(&policy, Some("weir_"), None, loopback), Err("invalid_api_key"));
-        assert_eq!(ask(&policy, Some(&KEY_A[..36]), None, loopback), Err("invalid_api_key"));
-        assert_eq!(ask(&policy, Some(&format!("{KEY_A}x")), None, loopback), Err("invalid_api_key"));
+        assert_eq!(
+            ask(&policy, None, Some("one"), loopback),
+            Err("missing_api_key")
+        );
+        assert_eq!(
+            ask(&policy, Some(""), None, loopback),
+            Err("missing_api_key")
+        );
+        assert_eq!(
+            ask(&policy, Some("weir_"), None, loopback),
+            Err("invalid_api_key")
+        );
+        assert_eq!(
+            ask(&policy, Some(&KEY_A[..36]), None, loopback),
+            Err("invalid_api_key")
+        );
+        assert_eq!(
+            ask(&policy, Some(&format!("{KEY_A}x")), None, loopback),
+            Err("invalid_api_key")
+        );
     }
 }
 
@@ -84,9 +117,15 @@ fn without_keys_this_machine_names_its_agent_and_others_are_told_what_to_do() {
     let policy = policy("", &["one"]);
     let open = |agent: &str| Ok((agent.to_owned(), None, true));
     assert_eq!(ask(&policy, None, Some("one"), true), open("one"));
-    assert_eq!(ask(&policy, Some("sk-for-upstream"), Some("one"), true), open("one"));
+    assert_eq!(
+        ask(&policy, Some("sk-for-upstream"), Some("one"), true),
+        open("one")
+    );
     assert_eq!(ask(&policy, None, None, true), Err("unknown_agent"));
-    assert_eq!(ask(&policy, Some("sk-for-upstream"), Some("one"), false), Err("missing_api_key"));
+    assert_eq!(
+        ask(&policy, Some("sk-for-upstream"), Some("one"), false),
+        Err("missing_api_key")
+    );
     let refusal = authenticate(&policy, None, None, false, 0).unwrap_err();
     assert!(refusal.to_string().contains("weir key new"));
 }
@@ -94,21 +133,45 @@ fn without_keys_this_machine_names_its_agent_and_others_are_told_what_to_do() {
 #[test]
 fn an_unknown_agent_uses_the_default_one_when_there_is_one() {
     let with = policy("", &["one", "default"]);
-    assert_eq!(ask(&with, None, Some("nobody"), true), Ok(("default".into(), None, true)));
-    assert_eq!(ask(&with, None, None, true), Ok(("default".into(), None, true)));
+    assert_eq!(
+        ask(&with, None, Some("nobody"), true),
+        Ok(("default".into(), None, true))
+    );
+    assert_eq!(
+        ask(&with, None, None, true),
+        Ok(("default".into(), None, true))
+    );
     let without = policy("", &["one"]);
     let refusal = authenticate(&without, None, Some("no\u{7}body"), true, 0).unwrap_err();
     let one = crate::identity::AgentId::new("one").unwrap();
-    assert_eq!(refusal, Refusal::UnknownAgent { agent: "nobody".into(), available: vec![one] });
+    assert_eq!(
+        refusal,
+        Refusal::UnknownAgent {
+            agent: "nobody".into(),
+            available: vec![one]
+        }
+    );
 }
 
 #[test]
 fn the_admin_api_needs_its_token_or_this_machine_while_there_is_none() {
     let token = Secret::new("correct horse battery".into());
     for loopback in [true, false] {
-        assert_eq!(admin_allowed(Some(&token), Some("correct horse battery"), loopback), Ok(()));
-        for wrong in [None, Some(""), Some("correct horse"), Some("correct horse battery "), Some("x")] {
-            assert!(matches!(admin_allowed(Some(&token), wrong, loopback), Err(Refusal::AdminOnly(_))));
+        assert_eq!(
+            admin_allowed(Some(&token), Some("correct horse battery"), loopback),
+            Ok(())
+        );
+        for wrong in [
+            None,
+            Some(""),
+            Some("correct horse"),
+            Some("correct horse battery "),
+            Some("x"),
+        ] {
+            assert!(matches!(
+                admin_allowed(Some(&token), wrong, loopback),
+                Err(Refusal::AdminOnly(_))
+            ));
         }
     }
     for none in [None, Some(&Secret::new(String::new()))] {

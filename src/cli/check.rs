@@ -4,13 +4,13 @@
 //! standard output, one a line with where each came from. Secrets appear by their length only.
 
 use crate::catalog::Catalog;
+use crate::policy;
 use crate::policy::audit::audit;
-use crate::policy::{self, models};
+use crate::settings;
 use crate::settings::environment::Environment;
 use crate::settings::file::{Files, Flags};
 use crate::settings::origin::Fact;
 use crate::settings::problem::{Problem, Problems};
-use crate::settings;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,7 +42,11 @@ struct Report {
 /// When the report cannot be written.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let environment = Environment::capture(Path::new("."));
-    let flags = Flags { policy: args.policy.clone(), models: args.models.clone(), config: args.config.clone() };
+    let flags = Flags {
+        policy: args.policy.clone(),
+        models: args.models.clone(),
+        config: args.config.clone(),
+    };
     let now = jiff::Timestamp::now().as_second();
     let report = check(&Files::choose(&flags, &environment), &environment, now);
 
@@ -50,10 +54,19 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     for problem in &report.problems {
         writeln!(err, "{problem}")?;
     }
-    let errors = report.problems.iter().filter(|problem| problem.is_error()).count();
+    let errors = report
+        .problems
+        .iter()
+        .filter(|problem| problem.is_error())
+        .count();
     let warnings = report.problems.len() - errors;
     if errors > 0 {
-        writeln!(err, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))?;
+        writeln!(
+            err,
+            "{}, {}",
+            counted(errors, "error"),
+            counted(warnings, "warning")
+        )?;
         return Ok(ExitCode::from(2));
     }
     let mut out = std::io::stdout().lock();
@@ -71,29 +84,35 @@ fn counted(number: usize, noun: &str) -> String {
 
 /// Reads all three files, so that the problems of all are seen at once.
 fn check(files: &Files, environment: &Environment, now: i64) -> Report {
-    let mut report = Report { problems: Vec::new(), facts: files.facts().to_vec() };
-    let settings = report.take(settings::load(&files.config, environment), |read| (&read.warnings, &read.facts));
-    let policy = report.take(policy::load(&files.policy.path, environment), |read| (&read.warnings, &read.facts));
-    if settings.is_none() {
-        report.problems.extend(environment.warnings().iter().cloned());
-    }
-    let models = if files.models.is_left_out() {
-        None
-    } else {
-        report.take(models::load(&files.models.path, environment), |read| (&read.warnings, &read.facts))
+    let mut report = Report {
+        problems: Vec::new(),
+        facts: files.facts().to_vec(),
     };
-    if let (Some(settings), Some(mut policy)) = (settings, policy) {
-        if let Some(models) = &models {
-            policy.adopt(models);
-        }
-        report.problems.extend(audit(&policy, &settings, &Catalog::bundled(), now));
+    let settings = report.take(settings::load(&files.config, environment), |read| {
+        (&read.warnings, &read.facts)
+    });
+    let policy = report.take(policy::load_all(files, environment), |read| {
+        (&read.warnings, &read.facts)
+    });
+    if settings.is_none() {
+        report
+            .problems
+            .extend(environment.warnings().iter().cloned());
+    }
+    if let (Some(settings), Some(policy)) = (settings, policy) {
+        let found = audit(&policy, &settings, &Catalog::bundled(), now);
+        report.problems.extend(found);
     }
     report
 }
 
 impl Report {
     /// Takes over the problems, or the facts and warnings, of a file.
-    fn take<T>(&mut self, read: Result<T, Problems>, of: impl Fn(&T) -> (&Vec<Problem>, &Vec<Fact>)) -> Option<T> {
+    fn take<T>(
+        &mut self,
+        read: Result<T, Problems>,
+        of: impl Fn(&T) -> (&Vec<Problem>, &Vec<Fact>),
+    ) -> Option<T> {
         match read {
             Ok(read) => {
                 let (warnings, facts) = of(&read);
@@ -123,12 +142,19 @@ mod tests {
             config: Some(root.join("conf/weir.yaml")),
         };
         let environment = Environment::of(variables.iter().copied());
-        check(&Files::choose(&flags, &environment), &environment, 1_700_000_000)
+        check(
+            &Files::choose(&flags, &environment),
+            &environment,
+            1_700_000_000,
+        )
     }
 
     fn text(report: &Report) -> String {
         let problems = report.problems.iter().map(ToString::to_string);
-        problems.chain(report.facts.iter().map(ToString::to_string)).collect::<Vec<_>>().join("\n")
+        problems
+            .chain(report.facts.iter().map(ToString::to_string))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
@@ -158,10 +184,21 @@ mod tests {
     #[test]
     fn the_problems_of_all_files_are_reported_together() {
         let missing = || Some(PathBuf::from("no/such/file.yaml"));
-        let flags = Flags { policy: missing(), models: missing(), config: missing() };
+        let flags = Flags {
+            policy: missing(),
+            models: missing(),
+            config: missing(),
+        };
         let environment = Environment::default().with_dotenv(".env", "no pair");
         let report = check(&Files::choose(&flags, &environment), &environment, 0);
-        assert_eq!(report.problems.iter().filter(|problem| problem.is_error()).count(), 3);
+        assert_eq!(
+            report
+                .problems
+                .iter()
+                .filter(|problem| problem.is_error())
+                .count(),
+            3
+        );
         assert!(text(&report).contains(".env:1:1: warning"));
         assert_eq!(report.facts[0].origin, Origin::Flag("--policy"));
     }

@@ -66,50 +66,83 @@ struct Entry {
 pub fn run(args: &KeyArgs) -> anyhow::Result<ExitCode> {
     let Command::New(args) = &args.command;
     let environment = &Environment::capture(Path::new("."));
-    let flags = Flags { policy: args.policy.clone(), ..Flags::default() };
+    let flags = Flags {
+        policy: args.policy.clone(),
+        ..Flags::default()
+    };
     let chosen = Files::choose(&flags, environment).policy;
-    let policy = if chosen.path.exists() { Some(policy::load(&chosen.path, environment)) } else { None };
+    let policy = if chosen.path.exists() {
+        Some(policy::load(&chosen.path, environment))
+    } else {
+        None
+    };
     let mut err = std::io::stderr().lock();
     let policy = match policy {
         Some(Ok(policy)) => Some(policy),
         Some(Err(_)) => {
-            writeln!(err, "warning: {} has errors (see `weir check`), so the agent was not looked up", chosen.path.display())?;
+            writeln!(
+                err,
+                "warning: {} has errors (see `weir check`), so the agent was not looked up",
+                chosen.path.display()
+            )?;
             None
         }
         None => {
-            writeln!(err, "warning: there is no {}, so the agent was not looked up", chosen.path.display())?;
+            writeln!(
+                err,
+                "warning: there is no {}, so the agent was not looked up",
+                chosen.path.display()
+            )?;
             None
         }
     };
     let mut random = [0; 32];
-    getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no randomness is to be had from the system: {error}"))?;
+    getrandom::fill(&mut random)
+        .map_err(|error| anyhow::anyhow!("no randomness is to be had from the system: {error}"))?;
     let (key, lines) = make(args, policy.as_ref(), random)?;
-    writeln!(err, "The key, shown this once, and the lines for auth.keys in {}:", chosen.path.display())?;
+    writeln!(
+        err,
+        "The key, shown this once, and the lines for auth.keys in {}:",
+        chosen.path.display()
+    )?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}\n\n{lines}", key.expose())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The key and the lines for the policy.
-fn make(args: &NewArgs, policy: Option<&Policy>, random: [u8; 32]) -> anyhow::Result<(Secret, String)> {
+fn make(
+    args: &NewArgs,
+    policy: Option<&Policy>,
+    random: [u8; 32],
+) -> anyhow::Result<(Secret, String)> {
     let agent = AgentId::new(&args.agent).context("--agent")?;
     if let Some(policy) = policy.filter(|policy| !policy.agents.contains_key(&agent)) {
         let known: Vec<&str> = policy.agents.keys().map(AgentId::as_str).collect();
-        let hint = did_you_mean(agent.as_str(), &known).map(|hint| format!("; {hint}")).unwrap_or_default();
+        let hint = did_you_mean(agent.as_str(), &known)
+            .map(|hint| format!("; {hint}"))
+            .unwrap_or_default();
         bail!("the policy has no agent `{agent}`{hint}");
     }
     let key = Secret::new(format!("weir_{}", base62(random)));
     let sha256 = key.digest().to_hex();
     let id = match &args.id {
         Some(id) => KeyId::new(id).context("--id")?,
-        None => KeyId::new(&format!("{agent}-{}", &sha256[..6])).context("the agent's name leaves no room for an --id")?,
+        None => KeyId::new(&format!("{agent}-{}", &sha256[..6]))
+            .context("the agent's name leaves no room for an --id")?,
     };
     if policy.is_some_and(|policy| policy.keys.keys().iter().any(|key| key.id == id)) {
         bail!("the policy already has a key with the id `{id}`; choose another --id");
     }
-    let user = args.user.as_deref().map(UserId::new).transpose().context("--user")?;
+    let user = args
+        .user
+        .as_deref()
+        .map(UserId::new)
+        .transpose()
+        .context("--user")?;
     if let Some(text) = &args.expires {
-        let moment = keys::moment(text).map_err(|complaint| anyhow::anyhow!("--expires {}", complaint.message))?;
+        let moment = keys::moment(text)
+            .map_err(|complaint| anyhow::anyhow!("--expires {}", complaint.message))?;
         if moment <= jiff::Timestamp::now().as_second() {
             bail!("--expires lies in the past");
         }
@@ -122,7 +155,15 @@ fn make(args: &NewArgs, policy: Option<&Policy>, random: [u8; 32]) -> anyhow::Re
         expires: args.expires.as_ref().map(|text| text.trim().to_owned()),
     };
     let lines = serde_yaml::to_string(&[entry])?;
-    Ok((key, lines.trim_end().lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")))
+    Ok((
+        key,
+        lines
+            .trim_end()
+            .lines()
+            .map(|line| format!("    {line}"))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    ))
 }
 
 /// 256 bits as 43 letters and digits.
@@ -146,18 +187,30 @@ mod tests {
     use proptest::prelude::*;
 
     fn args(agent: &str) -> NewArgs {
-        NewArgs { agent: agent.into(), id: None, user: None, expires: None, policy: None }
+        NewArgs {
+            agent: agent.into(),
+            id: None,
+            user: None,
+            expires: None,
+            policy: None,
+        }
     }
 
     fn policy(auth: &str) -> Policy {
-        let text = format!("cost_routing: {{agents: {{agent-1: {{budget_total: 1}}, 'no: 1': {{budget_total: 1}}}}}}\n{auth}");
+        let text = format!(
+            "cost_routing: {{agents: {{agent-1: {{budget_total: 1}}, 'no: 1': {{budget_total: 1}}}}}}\n{auth}"
+        );
         policy::parse("policy.yaml", &text, &Environment::default()).unwrap()
     }
 
     #[test]
     fn the_lines_and_the_key_belong_together_and_the_lines_do_not_hold_the_key() {
         for agent in ["agent-1", "no: 1"] {
-            let arguments = NewArgs { user: Some("ann: #1".into()), expires: Some("2999-01-01".into()), ..args(agent) };
+            let arguments = NewArgs {
+                user: Some("ann: #1".into()),
+                expires: Some("2999-01-01".into()),
+                ..args(agent)
+            };
             let (key, lines) = make(&arguments, Some(&policy("")), [7; 32]).unwrap();
             assert!(key.expose().starts_with("weir_") && key.expose().len() == 48);
             assert!(!lines.contains(key.expose()) && !lines.contains(&key.expose()[5..]));
@@ -171,20 +224,31 @@ mod tests {
 
     #[test]
     fn an_agent_that_the_policy_does_not_have_is_refused() {
-        let error = make(&args("agent-2"), Some(&policy("")), [0; 32]).err().unwrap();
-        assert_eq!(error.to_string(), "the policy has no agent `agent-2`; did you mean `agent-1`?");
+        let error = make(&args("agent-2"), Some(&policy("")), [0; 32])
+            .err()
+            .unwrap();
+        assert_eq!(
+            error.to_string(),
+            "the policy has no agent `agent-2`; did you mean `agent-1`?"
+        );
         assert!(make(&args("agent-2"), None, [0; 32]).is_ok());
     }
 
     #[test]
     fn wrong_arguments_are_refused() {
-        let id = |id: &str| NewArgs { id: Some(id.into()), ..args("agent-1") };
+        let id = |id: &str| NewArgs {
+            id: Some(id.into()),
+            ..args("agent-1")
+        };
         let (_, lines) = make(&id("k"), None, [1; 32]).unwrap();
         let taken = policy(&format!("auth:\n  keys:\n{lines}\n"));
         assert!(make(&id("k"), Some(&taken), [2; 32]).is_err());
         assert!(make(&id(""), None, [2; 32]).is_err());
         for expires in ["2020-01-01", "soon"] {
-            let arguments = NewArgs { expires: Some(expires.into()), ..args("agent-1") };
+            let arguments = NewArgs {
+                expires: Some(expires.into()),
+                ..args("agent-1")
+            };
             assert!(make(&arguments, None, [2; 32]).is_err(), "{expires}");
         }
         assert!(make(&args("é"), None, [2; 32]).is_err());

@@ -215,7 +215,8 @@ fn models(tier: &Section<'_>) -> Vec<String> {
         })
         .collect();
     let (shown, models): (Vec<String>, Vec<String>) = read.into_iter().unzip();
-    tier.reader().fact(list.path(), shown.join(", "), list.origin());
+    tier.reader()
+        .fact(list.path(), shown.join(", "), list.origin());
     models
 }
 

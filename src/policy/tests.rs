@@ -9,7 +9,10 @@ use std::time::Duration;
 const EXAMPLE: &str = include_str!("../../tests/data/execwall-or-gate/policy.yaml");
 
 fn environment() -> Environment {
-    Environment::of([("OPENROUTER_API_KEY", "sk-or-upstream-secret"), ("JETPATCH_API_KEY", "jet-secret")])
+    Environment::of([
+        ("OPENROUTER_API_KEY", "sk-or-upstream-secret"),
+        ("JETPATCH_API_KEY", "jet-secret"),
+    ])
 }
 
 fn read(text: &str) -> Result<Policy, Problems> {
@@ -33,15 +36,30 @@ fn the_execwall_or_gates_policy_loads_unchanged() {
     let policy = read(EXAMPLE).unwrap();
     assert_eq!(policy.warnings, []);
     assert_eq!(policy.spend_log, Path::new("./spend.jsonl"));
-    assert_eq!(policy.upstream.base_url.text, "https://openrouter.ai/api/v1");
+    assert_eq!(
+        policy.upstream.base_url.text,
+        "https://openrouter.ai/api/v1"
+    );
     assert_eq!(policy.upstream.timeout, Duration::from_secs(120));
     assert!(policy.upstream.api_key.as_ref().unwrap().expose() == "sk-or-upstream-secret");
     let agent = policy.agent("agent-1").unwrap();
-    assert_eq!((agent.account.limit, agent.account.opening), (Nanos::usd(50), Nanos::ZERO));
-    assert_eq!((agent.account.hard, agent.account.period.kind), (true, PeriodKind::Daily));
+    assert_eq!(
+        (agent.account.limit, agent.account.opening),
+        (Nanos::usd(50), Nanos::ZERO)
+    );
+    assert_eq!(
+        (agent.account.hard, agent.account.period.kind),
+        (true, PeriodKind::Daily)
+    );
     assert_eq!(agent.budget_source, BudgetSource::Local);
-    assert_eq!(agent.thresholds, [Threshold(800_000_000), Threshold(300_000_000), Threshold(0)]);
-    assert_eq!(agent.tiers[0], ["anthropic/claude-3.5-sonnet", "openai/gpt-4o"]);
+    assert_eq!(
+        agent.thresholds,
+        [Threshold(800_000_000), Threshold(300_000_000), Threshold(0)]
+    );
+    assert_eq!(
+        agent.tiers[0],
+        ["anthropic/claude-3.5-sonnet", "openai/gpt-4o"]
+    );
     assert_eq!(agent.tiers[2], ["mistralai/mistral-7b-instruct"]);
     assert_eq!(agent.accounts, [Arc::clone(&agent.account)]);
     assert!(policy.agent("other").is_none() && policy.keys.is_empty() && policy.gateway.is_none());
@@ -52,7 +70,11 @@ fn an_unset_variable_is_an_empty_secret_and_a_warning() {
     let policy = parse("policy.yaml", EXAMPLE, &Environment::default()).unwrap();
     assert!(policy.upstream.api_key.is_none());
     let shown: Vec<String> = policy.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(shown.len(), 1, "the console is off, so its key is not missed: {shown:?}");
+    assert_eq!(
+        shown.len(),
+        1,
+        "the console is off, so its key is not missed: {shown:?}"
+    );
     assert!(shown[0].starts_with(
         "policy.yaml:15:14: warning: cost_routing.openrouter.api_key: the secret is empty (${OPENROUTER_API_KEY} is not set)"
     ));
@@ -92,7 +114,10 @@ auth:
     - {id: k, sha256: abc, agent: tow}
 "#;
     let shown = problems(text);
-    let places: Vec<&str> = shown.iter().map(|line| line.split(": ").next().unwrap()).collect();
+    let places: Vec<&str> = shown
+        .iter()
+        .map(|line| line.split(": ").next().unwrap())
+        .collect();
     let wanted = [
         ("2:3", "unknown key\n  help: did you mean `spend_log`?"),
         ("4:15", "must begin with https:// or http://"),
@@ -108,7 +133,11 @@ auth:
         ("23:23", "64 hexadecimal digits"),
         ("23:35", "did you mean `two`?"),
     ];
-    assert_eq!(places, wanted.map(|(place, _)| format!("policy.yaml:{place}")), "{shown:#?}");
+    assert_eq!(
+        places,
+        wanted.map(|(place, _)| format!("policy.yaml:{place}")),
+        "{shown:#?}"
+    );
     for (line, (_, part)) in shown.iter().zip(wanted) {
         assert!(line.contains(part), "{line}");
     }
@@ -124,7 +153,10 @@ fn amounts_are_exact_however_they_are_written() {
         ("9007199.254740992", 1 << 53),
         ("'${NONE:-12.5}'", 12_500_000_000),
     ] {
-        let policy = read(&format!("cost_routing: {{agents: {{a: {{budget_total: {written}}}}}}}")).unwrap();
+        let policy = read(&format!(
+            "cost_routing: {{agents: {{a: {{budget_total: {written}}}}}}}"
+        ))
+        .unwrap();
         assert_eq!(policy.agents["a"].account.limit, Nanos(nanos), "{written}");
     }
 }
@@ -137,23 +169,57 @@ fn every_mistake_of_an_agent_is_refused() {
         ("[1]", "must be a mapping, is a list"),
         ("{budget_total: .inf}", "finite"),
         ("{budget_total: 1, budget_spent: -1}", "negative"),
-        ("{budget_total: {a: 1}}", "must be a single value, is a mapping"),
-        ("{budget_total: 1, timezone: Europe/Berlim}", "did you mean `Europe/Berlin`?"),
-        ("{budget_total: 1, period: fortnightly}", "must be one of none, hourly"),
-        ("{budget_total: 1, budget_source: consol}", "did you mean `console`?"),
+        (
+            "{budget_total: {a: 1}}",
+            "must be a single value, is a mapping",
+        ),
+        (
+            "{budget_total: 1, timezone: Europe/Berlim}",
+            "did you mean `Europe/Berlin`?",
+        ),
+        (
+            "{budget_total: 1, period: fortnightly}",
+            "must be one of none, hourly",
+        ),
+        (
+            "{budget_total: 1, budget_source: consol}",
+            "did you mean `console`?",
+        ),
         ("{budget_total: 1, tiers: []}", "at least one tier"),
-        ("{budget_total: 1, tiers: [{threshold: 0}]}", "`models` is missing"),
-        ("{budget_total: 1, tiers: [{models: [a]}]}", "`threshold` is missing"),
-        ("{budget_total: 1, tiers: [{threshold: 0, models: ['']}]}", "name is empty"),
-        ("{budget_total: 1, tiers: [{threshold: 80, models: [a]}]}", "write 0.8 for 80 %"),
-        ("{budget_total: 1, tiers: {threshold: 0}}", "must be a list, is a mapping"),
+        (
+            "{budget_total: 1, tiers: [{threshold: 0}]}",
+            "`models` is missing",
+        ),
+        (
+            "{budget_total: 1, tiers: [{models: [a]}]}",
+            "`threshold` is missing",
+        ),
+        (
+            "{budget_total: 1, tiers: [{threshold: 0, models: ['']}]}",
+            "name is empty",
+        ),
+        (
+            "{budget_total: 1, tiers: [{threshold: 80, models: [a]}]}",
+            "write 0.8 for 80 %",
+        ),
+        (
+            "{budget_total: 1, tiers: {threshold: 0}}",
+            "must be a list, is a mapping",
+        ),
     ] {
         let text = format!("cost_routing:\n  agents:\n    a: {agent}\n");
         let shown = problems(&text);
-        assert!(shown.iter().any(|line| line.contains(part) && line.contains("policy.yaml:3:")), "{agent}: {shown:?}");
+        assert!(
+            shown
+                .iter()
+                .any(|line| line.contains(part) && line.contains("policy.yaml:3:")),
+            "{agent}: {shown:?}"
+        );
         assert!(read(&text).is_err(), "{agent}");
     }
-    assert!(problems("cost_routing: {agents: {'é': {budget_total: 1}}}")[0].contains("printable ASCII"));
+    assert!(
+        problems("cost_routing: {agents: {'é': {budget_total: 1}}}")[0].contains("printable ASCII")
+    );
 }
 
 #[test]
@@ -162,16 +228,29 @@ fn what_is_sound_but_probably_not_meant_is_a_warning() {
         ("cost_routing: {}", "no agents are configured"),
         (&with("execwall: {seccomp: true}\n"), "none of Weir's"),
         (&with("  console: {enabled: true}\n"), "POST /api/budget"),
-        ("cost_routing: {agents: {a: {budget_total: 1, period_reset: x}}}", "is ignored"),
+        (
+            "cost_routing: {agents: {a: {budget_total: 1, period_reset: x}}}",
+            "is ignored",
+        ),
         (
             "cost_routing: {agents: {a: {budget_total: 1, tiers: [{threshold: 0, models: [x]}, {threshold: 0.5, models: [y]}]}}}",
             "never chosen",
         ),
     ] {
         let policy = read(text).unwrap();
-        assert!(policy.warnings.iter().any(|warning| warning.to_string().contains(part)), "{text}");
+        assert!(
+            policy
+                .warnings
+                .iter()
+                .any(|warning| warning.to_string().contains(part)),
+            "{text}"
+        );
     }
-    assert!(problems("agents: {}\n").iter().any(|line| line.contains("`cost_routing` is missing")));
+    assert!(
+        problems("agents: {}\n")
+            .iter()
+            .any(|line| line.contains("`cost_routing` is missing"))
+    );
     assert!(problems("- a\n")[0].contains("must be a mapping, is a list"));
 }
 
@@ -180,7 +259,14 @@ fn what_weir_adds_is_read_and_has_strict_defaults() {
     let policy = read(&with("")).unwrap();
     assert_eq!(policy.bound, BoundMode::Strict);
     assert!(policy.metadata && policy.fit_max_tokens && policy.unpriced_ceiling.is_none());
-    assert_eq!((policy.min_output_tokens, policy.media_tokens, policy.default_max_output), (16, 16_384, 16_384));
+    assert_eq!(
+        (
+            policy.min_output_tokens,
+            policy.media_tokens,
+            policy.default_max_output
+        ),
+        (16, 16_384, 16_384)
+    );
     assert_eq!(policy.server_tool_fee, Nanos(50_000_000));
 
     let policy = read(&with(
@@ -198,20 +284,41 @@ fn what_weir_adds_is_read_and_has_strict_defaults() {
     ))
     .unwrap();
     let gateway = policy.gateway.clone().unwrap();
-    assert_eq!((gateway.id.as_str(), gateway.limit, gateway.hard), ("gateway", Nanos::usd(20), false));
+    assert_eq!(
+        (gateway.id.as_str(), gateway.limit, gateway.hard),
+        ("gateway", Nanos::usd(20), false)
+    );
     assert_eq!(gateway.period.kind, PeriodKind::Monthly);
     assert_eq!(gateway.period.zone.iana_name(), Some("Europe/Berlin"));
     let agent = policy.agent("a").unwrap();
     assert_eq!(agent.accounts, [Arc::clone(&agent.account), gateway]);
     assert_eq!(agent.account.period.zone.iana_name(), Some("Europe/Berlin"));
     assert_eq!(policy.accounts().len(), 2);
-    assert_eq!((policy.bound, policy.fit_max_tokens, policy.metadata), (BoundMode::Estimate, false, false));
+    assert_eq!(
+        (policy.bound, policy.fit_max_tokens, policy.metadata),
+        (BoundMode::Estimate, false, false)
+    );
     let price = &policy.prices["in-house/model"];
-    assert_eq!((price.input, price.output), (PicosPerToken(0), PicosPerToken(1_500_000)));
-    assert_eq!((price.cache_read, price.cache_write, price.max_output), (Some(PicosPerToken(100_000)), None, Some(4096)));
-    assert_eq!(policy.unpriced_ceiling.unwrap().output, PicosPerToken(180_000_000));
+    assert_eq!(
+        (price.input, price.output),
+        (PicosPerToken(0), PicosPerToken(1_500_000))
+    );
+    assert_eq!(
+        (price.cache_read, price.cache_write, price.max_output),
+        (Some(PicosPerToken(100_000)), None, Some(4096))
+    );
+    assert_eq!(
+        policy.unpriced_ceiling.unwrap().output,
+        PicosPerToken(180_000_000)
+    );
     assert_eq!(policy.upstream.timeout, Duration::from_millis(2500));
-    assert_eq!((policy.upstream.referer.as_str(), policy.upstream.title.as_str()), ("https://example.com", "Ours"));
+    assert_eq!(
+        (
+            policy.upstream.referer.as_str(),
+            policy.upstream.title.as_str()
+        ),
+        ("https://example.com", "Ours")
+    );
 
     for (bad, part) in [
         ("  bound: exact\n", "must be strict or estimate"),
@@ -219,13 +326,29 @@ fn what_weir_adds_is_read_and_has_strict_defaults() {
         ("  min_output_tokens: 0\n", "between 1 and"),
         ("  min_output_tokens: 20000\n", "must not be larger"),
         ("  media_tokens: many\n", "whole number"),
-        ("  prices: {m: {input_usd_per_million: 1}}\n", "`output_usd_per_million` is missing"),
-        ("  prices: {m: {input_usd_per_million: 1, output_usd_per_million: -1}}\n", "negative"),
-        ("  prices: {m: {input_usd_per_million: 20000, output_usd_per_million: 1}}\n", "more than a cent"),
-        ("  gateway: {period: daily}\n", "cost_routing.gateway: `budget_total` is missing"),
+        (
+            "  prices: {m: {input_usd_per_million: 1}}\n",
+            "`output_usd_per_million` is missing",
+        ),
+        (
+            "  prices: {m: {input_usd_per_million: 1, output_usd_per_million: -1}}\n",
+            "negative",
+        ),
+        (
+            "  prices: {m: {input_usd_per_million: 20000, output_usd_per_million: 1}}\n",
+            "more than a cent",
+        ),
+        (
+            "  gateway: {period: daily}\n",
+            "cost_routing.gateway: `budget_total` is missing",
+        ),
         ("  openrouter: {title: \"a\\nb\"}\n", "printable ASCII"),
     ] {
-        assert!(read(&with(bad)).is_err() && problems(&with(bad)).iter().any(|line| line.contains(part)), "{bad}");
+        assert!(
+            read(&with(bad)).is_err()
+                && problems(&with(bad)).iter().any(|line| line.contains(part)),
+            "{bad}"
+        );
     }
 }
 
@@ -239,16 +362,27 @@ budget: {daily_limit_usd: 20, hard_stop: true}
         &environment(),
     )
     .unwrap();
-    let mut policy = read(&with("  prices: {m: {input_usd_per_million: 9, output_usd_per_million: 9}}\n")).unwrap();
+    let mut policy = read(&with(
+        "  prices: {m: {input_usd_per_million: 9, output_usd_per_million: 9}}\n",
+    ))
+    .unwrap();
     policy.adopt(&models);
-    assert_eq!(policy.prices["m"].input, PicosPerToken(9_000_000), "the policy's own price wins");
+    assert_eq!(
+        policy.prices["m"].input,
+        PicosPerToken(9_000_000),
+        "the policy's own price wins"
+    );
     assert_eq!(policy.prices["n"].input, PicosPerToken(0));
     assert_eq!(policy.gateway.as_ref().unwrap().limit, Nanos::usd(20));
     assert_eq!(policy.agents["a"].accounts.len(), 2);
 
     let mut policy = read(&with("  gateway: {budget_total: 7}\n")).unwrap();
     policy.adopt(&models);
-    assert_eq!(policy.gateway.unwrap().limit, Nanos::usd(7), "the policy's own limit wins");
+    assert_eq!(
+        policy.gateway.unwrap().limit,
+        Nanos::usd(7),
+        "the policy's own limit wins"
+    );
 }
 
 #[test]
@@ -258,25 +392,61 @@ fn keys_are_checked_against_the_agents_and_each_other() {
     let sound = format!("{{id: k, sha256: {digest}, agent: a}}");
     assert_eq!(read(&keys(&sound)).unwrap().keys.len(), 1);
     for (list, part) in [
-        (format!("{sound}, {{id: l, sha256: {digest}, agent: a}}"), "is the same key as `k`"),
-        (format!("{sound}, {{id: k, sha256: {}, agent: a}}", "1".repeat(64)), "given to two keys"),
-        (format!("{{id: k, sha256: {digest}, agent: b}}"), "no agent of this name"),
-        (format!("{{id: k, sha256: {digest}, agent: a, agents: [b]}}"), "no agent of this name"),
-        (format!("{{id: k, sha256: {digest}, key: x, agent: a}}"), "both"),
+        (
+            format!("{sound}, {{id: l, sha256: {digest}, agent: a}}"),
+            "is the same key as `k`",
+        ),
+        (
+            format!("{sound}, {{id: k, sha256: {}, agent: a}}", "1".repeat(64)),
+            "given to two keys",
+        ),
+        (
+            format!("{{id: k, sha256: {digest}, agent: b}}"),
+            "no agent of this name",
+        ),
+        (
+            format!("{{id: k, sha256: {digest}, agent: a, agents: [b]}}"),
+            "no agent of this name",
+        ),
+        (
+            format!("{{id: k, sha256: {digest}, key: x, agent: a}}"),
+            "both",
+        ),
         ("{id: k, agent: a}".into(), "neither"),
-        ("{id: k, key: '${NOT_SET}', agent: a}".into(), "the key is empty (${NOT_SET} is not set)"),
+        (
+            "{id: k, key: '${NOT_SET}', agent: a}".into(),
+            "the key is empty (${NOT_SET} is not set)",
+        ),
         ("{id: k, key: short, agent: a}".into(), "shorter than 16"),
         (format!("{{sha256: {digest}, agent: a}}"), "`id` is missing"),
         (format!("{{id: k, sha256: {digest}}}"), "`agent` is missing"),
-        (format!("{{id: k, sha256: {digest}, agent: a, expires: tomorrow}}"), "must be a date"),
-        (format!("{{id: k, sha256: {digest}, agent: a, expires: 2027-02-30}}"), "must be a date"),
-        (format!("{{id: k, sha256: {digest}, agent: a, expire: 2027-02-03}}"), "did you mean `expires`?"),
+        (
+            format!("{{id: k, sha256: {digest}, agent: a, expires: tomorrow}}"),
+            "must be a date",
+        ),
+        (
+            format!("{{id: k, sha256: {digest}, agent: a, expires: 2027-02-30}}"),
+            "must be a date",
+        ),
+        (
+            format!("{{id: k, sha256: {digest}, agent: a, expire: 2027-02-03}}"),
+            "did you mean `expires`?",
+        ),
     ] {
         assert!(read(&keys(&list)).is_err(), "{list}");
-        assert!(problems(&keys(&list)).iter().any(|line| line.contains(part)), "{list}: {:?}", problems(&keys(&list)));
+        assert!(
+            problems(&keys(&list))
+                .iter()
+                .any(|line| line.contains(part)),
+            "{list}: {:?}",
+            problems(&keys(&list))
+        );
     }
     assert_eq!(keys::moment("2027-01-01").unwrap(), 1_798_761_600);
-    assert_eq!(keys::moment("2027-01-01T01:00:00+01:00").unwrap(), 1_798_761_600);
+    assert_eq!(
+        keys::moment("2027-01-01T01:00:00+01:00").unwrap(),
+        1_798_761_600
+    );
 }
 
 #[test]
@@ -291,10 +461,16 @@ auth:
     - {id: m, sha256: sesame, agent: '${SESAME_KEY}'}
 ",
     );
-    let environment = Environment::of([("SESAME_KEY", "from-sesame-street"), ("OPENROUTER_API_KEY", "sesame")]);
+    let environment = Environment::of([
+        ("SESAME_KEY", "from-sesame-street"),
+        ("OPENROUTER_API_KEY", "sesame"),
+    ]);
     let problems = parse("policy.yaml", &text, &environment).unwrap_err();
     assert_eq!(problems.errors(), 4, "{problems}");
-    assert!(!format!("{problems} {problems:?}").contains("sesame"), "{problems}");
+    assert!(
+        !format!("{problems} {problems:?}").contains("sesame"),
+        "{problems}"
+    );
 
     let text = text
         .replace("https://sesame:sesame@host", "https://host")
@@ -303,12 +479,39 @@ auth:
         .map(|line| format!("{line}\n"))
         .collect::<String>();
     let policy = parse("policy.yaml", &text, &environment).unwrap();
-    let shown = format!("{policy:?} {:?} {:?} {:?}", policy.facts, policy.warnings, policy.upstream);
+    let shown = format!(
+        "{policy:?} {:?} {:?} {:?}",
+        policy.facts, policy.warnings, policy.upstream
+    );
     assert!(!shown.contains("sesame"), "{shown}");
     let facts: Vec<String> = policy.facts.iter().map(ToString::to_string).collect();
     let line = "cost_routing.openrouter.api_key = set, 17 characters   (policy.yaml:3)";
     assert!(facts.iter().any(|fact| fact == line), "{facts:#?}");
-    assert!(facts.iter().any(|fact| fact.starts_with("cost_routing.openrouter.title = set, 18 characters")));
+    assert!(
+        facts
+            .iter()
+            .any(|fact| fact.starts_with("cost_routing.openrouter.title = set, 18 characters"))
+    );
+}
+
+#[test]
+fn every_key_of_the_policy_is_documented() {
+    const DOCUMENT: &str = include_str!("../../docs/policy.md");
+    let text = "cost_routing:
+  console: {enabled: false, url: 'https://x', sync_interval_seconds: 30, api_key: x}
+  openrouter: {api_key: x, referer: x, ca_file: x}
+  gateway: {budget_total: 1}
+  prices: {MODEL: {input_usd_per_million: 1, output_usd_per_million: 1, cache_read_usd_per_million: 1, cache_write_usd_per_million: 1, max_output_tokens: 1}}
+  agents: {NAME: {budget_total: 1, timezone: UTC, tiers: [{threshold: 0, models: [x]}]}}
+auth: {keys: [{id: k, key: '${OPENROUTER_API_KEY}', agent: NAME, user: u, expires: 2027-01-01}]}
+";
+    for fact in read(text).unwrap().facts {
+        let path = fact.path.replace("[0]", "[]");
+        assert!(
+            DOCUMENT.contains(&format!("| `{path}` |")),
+            "{path} is not in docs/policy.md"
+        );
+    }
 }
 
 proptest! {

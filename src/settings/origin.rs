@@ -49,7 +49,12 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { file, line, variables, .. } => {
+            Self::File {
+                file,
+                line,
+                variables,
+                ..
+            } => {
                 write!(f, "{file}:{line}")?;
                 for (index, name) in variables.iter().enumerate() {
                     f.write_str(if index == 0 { ", from " } else { " and " })?;
