@@ -121,9 +121,7 @@ impl Models {
                     cache_write: None,
                     max_output: max_tokens,
                 };
-                self.prices
-                    .entry(engine.clone())
-                    .or_insert_with(|| price.clone());
+                self.prices.entry(engine.clone()).or_insert(price);
                 self.prices.insert(name.clone(), price);
             }
             (None, None) => {}

@@ -494,6 +494,26 @@ auth:
     );
 }
 
+#[test]
+fn every_key_of_the_policy_is_documented() {
+    const DOCUMENT: &str = include_str!("../../docs/policy.md");
+    let text = "cost_routing:
+  console: {enabled: false, url: 'https://x', sync_interval_seconds: 30, api_key: x}
+  openrouter: {api_key: x, referer: x, ca_file: x}
+  gateway: {budget_total: 1}
+  prices: {MODEL: {input_usd_per_million: 1, output_usd_per_million: 1, cache_read_usd_per_million: 1, cache_write_usd_per_million: 1, max_output_tokens: 1}}
+  agents: {NAME: {budget_total: 1, timezone: UTC, tiers: [{threshold: 0, models: [x]}]}}
+auth: {keys: [{id: k, key: '${OPENROUTER_API_KEY}', agent: NAME, user: u, expires: 2027-01-01}]}
+";
+    for fact in read(text).unwrap().facts {
+        let path = fact.path.replace("[0]", "[]");
+        assert!(
+            DOCUMENT.contains(&format!("| `{path}` |")),
+            "{path} is not in docs/policy.md"
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_policy_panic(text in "(?s).{0,200}") {
