@@ -19,7 +19,13 @@ pub mod log;
 pub mod memory;
 mod projection;
 mod recover;
+#[cfg(test)]
+mod replay_tests;
 mod reservation;
+#[cfg(test)]
+mod scratch;
+#[cfg(test)]
+mod tests;
 
 pub use book::Book;
 pub use log::{LogOptions, Recovery};

@@ -143,10 +143,12 @@ impl Book {
         if hard && core.log.poisoned() {
             return Err(Denied::Unavailable);
         }
+        let mut noted = false;
         let note = |spec: &_, account: &_, changes| {
+            noted = true;
             core.adopted(ask.now_millis, spec, account, changes);
         };
-        let (grant, (party, seq)) = core.projection.memory.reserve_with(&ask, note, |grant| {
+        let held = core.projection.memory.reserve_with(&ask, note, |grant| {
             let party = Arc::new(self.party(&ask, grant));
             let models = ask.models.get(grant.tier).map_or(&[][..], Vec::as_slice);
             let seq = core.append(|out| record::intent(out, ask.now_millis, &party, models));
@@ -155,7 +157,12 @@ impl Book {
             }
             core.projection.opened(&party);
             Ok((party, seq.ok()))
-        })?;
+        });
+        if noted && held.is_err() {
+            // A failure has poisoned the log, which the next request sees.
+            let _ = core.log.write_all();
+        }
+        let (grant, (party, seq)) = held?;
         let mut reservation = Reservation {
             book: Arc::clone(self),
             hold: Hold::new(&ask, &grant),
@@ -345,6 +352,14 @@ impl Book {
         // A failure has poisoned the log, which says so itself.
         let _ = self.core.checkpoint("footer");
         let _ = self.core.log.sync();
+    }
+}
+
+#[cfg(test)]
+impl Book {
+    /// Makes every later write fail, as a full disk does.
+    pub(super) fn fill_disk(&self) {
+        self.core.log.fill_disk();
     }
 }
 
