@@ -8,9 +8,10 @@ use crate::admin::Admin;
 use crate::answer::Answer;
 use crate::catalog::Catalog;
 use crate::gateway::{Gateway, Live};
-use crate::ledger::{Book, LogOptions};
+use crate::ledger::Book;
+use crate::ledger::log::{self, LogOptions};
 use crate::metrics::Metrics;
-use crate::policy;
+use crate::policy::{self, Policy};
 use crate::proxy::{Local, Proxy};
 use crate::settings::environment::Environment;
 use crate::settings::file::{Files, Flags};
@@ -36,23 +37,32 @@ const READ_BUFFER: usize = 4 << 10;
 ///
 /// # Errors
 /// When the configuration is not valid, the spend log cannot be opened, or an address is taken.
-pub fn serve(environment: Environment, flags: Flags, upgrade: bool) -> anyhow::Result<()> {
-    let files = Files::choose(&flags, &environment);
-    let settings = settings::load(&files.config, &environment).map_err(invalid)?;
+pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow::Result<()> {
+    let files = Files::choose(flags, environment);
+    let settings =
+        settings::load(&files.config, environment).map_err(|problems| invalid(&problems))?;
     telemetry::start(&settings.log)?;
     // reqwest-free as the process is, rustls still wants one provider for all its users.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
-    let live = load(&files, &environment).map_err(invalid)?;
+    let live = load(&files, environment).map_err(|problems| invalid(&problems))?;
     for warning in settings.warnings.iter().chain(&live.policy.warnings) {
         tracing::warn!("{warning}");
     }
     let (book, recovery) = Book::open(
-        LogOptions::new(&live.policy.spend_log, &settings.spend_log),
+        log_options(&live.policy, &settings),
         &live.policy.accounts(),
     )
     .with_context(|| format!("spend log {}", live.policy.spend_log.display()))?;
-    tracing::info!(%recovery, "spend log replayed");
+    tracing::info!(
+        segment = %recovery.segment.display(),
+        records = recovery.records,
+        cut_bytes = recovery.cut_bytes,
+        orphans = recovery.orphans,
+        orphans.usd = %recovery.orphaned,
+        live_processes = recovery.live,
+        "spend log replayed"
+    );
     tokens::warm();
 
     let reload = {
@@ -63,7 +73,13 @@ pub fn serve(environment: Environment, flags: Flags, upgrade: bool) -> anyhow::R
         })
     };
     let metrics = Metrics::new().context("metrics")?;
-    let gateway = Arc::new(Gateway::new(live, reload, settings, Arc::clone(&book), metrics));
+    let gateway = Arc::new(Gateway::new(
+        live,
+        reload,
+        settings,
+        Arc::clone(&book),
+        metrics,
+    ));
     let result = run(&gateway, upgrade);
     book.close();
     result
@@ -74,25 +90,41 @@ fn load(files: &Files, environment: &Environment) -> Result<Live, Problems> {
     let policy = policy::load(&files.policy.path, environment)?;
     let catalog = Catalog::bundled()
         .with_overrides(&policy.prices)
-        .with_ceiling(policy.unpriced_ceiling.clone());
+        .with_ceiling(policy.unpriced_ceiling);
     Ok(Live { policy, catalog })
 }
 
-fn invalid(problems: Problems) -> anyhow::Error {
+fn log_options(policy: &Policy, settings: &Settings) -> LogOptions {
+    LogOptions {
+        durability: match settings.spend_log.durability {
+            settings::Durability::Process => log::Durability::Process,
+            settings::Durability::Strict => log::Durability::Strict,
+        },
+        group_commit: settings.spend_log.group_commit,
+        segment_size: settings.spend_log.segment_bytes,
+        ..LogOptions::at(&policy.spend_log)
+    }
+}
+
+fn invalid(problems: &Problems) -> anyhow::Error {
     anyhow::anyhow!("the configuration is not valid\n{problems}")
 }
 
 fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
     let settings = &gateway.settings;
     let mut server = Server::new_with_opt_and_conf(
-        Opt { upgrade, ..Opt::default() },
+        Opt {
+            upgrade,
+            ..Opt::default()
+        },
         server_conf(settings, gateway),
     );
     server.bootstrap();
 
     let admin = Arc::new(AdminRoutes(Admin::new(gateway)));
     let proxy = Proxy::new(Arc::clone(gateway), admin);
-    let mut service = pingora_proxy::http_proxy_service_with_name(&server.configuration, proxy, "weir");
+    let mut service =
+        pingora_proxy::http_proxy_service_with_name(&server.configuration, proxy, "weir");
     let buffered = |endpoint: ListenerConfig| {
         endpoint.l4_buffer(L4BufferSettings::default().read(READ_BUFFER))
     };
@@ -104,7 +136,10 @@ fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
     }
     service.add_listener(buffered(ListenerConfig::tcp(&address)));
     if let Some(tls) = &settings.listen.tls {
-        let (cert, key) = (tls.cert.display().to_string(), tls.key.display().to_string());
+        let (cert, key) = (
+            tls.cert.display().to_string(),
+            tls.key.display().to_string(),
+        );
         let mut offered = TlsSettings::intermediate(&cert, &key)
             .map_err(|error| anyhow::anyhow!("TLS certificate {cert}: {error}"))?;
         if tls.h2 {
@@ -115,7 +150,9 @@ fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
     server.add_service(service);
     server.add_service(background_service("leave", leave::Leave::new(gateway)));
     tracing::info!(%address, threads = settings.threads, "listening");
-    server.run(RunArgs { shutdown_signal: Box::new(leave::Signals::new(gateway)) });
+    server.run(RunArgs {
+        shutdown_signal: Box::new(leave::Signals::new(gateway)),
+    });
     Ok(())
 }
 

@@ -21,6 +21,7 @@
 //! so that a bound made of it is never too small. Without such entries the limit stays as it is.
 
 mod entry;
+mod fields;
 mod limits;
 mod lookup;
 mod price;
@@ -40,6 +41,9 @@ use table::Table;
 
 /// The table that every build carries.
 const BUNDLED: &str = include_str!("../conf/prices/table.json");
+
+/// No model has a longer name, in bytes; a longer one is not looked for.
+const LONGEST_NAME: usize = 256;
 
 /// A price that the policy states for a model. What it leaves out is filled in as for the table:
 /// cached input costs as much as any input, cache writes follow their vendor's rule.
@@ -171,6 +175,9 @@ impl Catalog {
 
     /// The price of a model and what its name asks for besides.
     pub fn resolve(&self, model: &str) -> Option<Match<'_>> {
+        if model.len() > LONGEST_NAME {
+            return None;
+        }
         let router = lookup::is_router(model);
         lookup::stages(lookup::plain(model)).find_map(|stage| {
             let candidates = lookup::candidates(stage.model);
@@ -229,3 +236,6 @@ fn overridden(name: &str, stated: &PriceOverride, table: Option<&ModelPrice>) ->
         ..ModelPrice::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

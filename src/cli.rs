@@ -44,7 +44,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(&args),
         Command::Mock(args) => mock::run(args).map(|()| ExitCode::SUCCESS),
         Command::Key(args) => key::run(&args),
-        Command::Prices(args) => prices::run(&args),
+        Command::Prices(args) => prices::run(args),
         Command::Spend(args) => spend::run(&args),
     }
 }

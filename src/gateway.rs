@@ -41,7 +41,13 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway that starts with `live`.
-    pub fn new(live: Live, reload: Reload, settings: Settings, book: Arc<Book>, metrics: Metrics) -> Self {
+    pub fn new(
+        live: Live,
+        reload: Reload,
+        settings: Settings,
+        book: Arc<Book>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             live: ArcSwap::from_pointee(live),
             reload,

@@ -33,6 +33,7 @@ pub struct Metrics {
     reservations: IntGauge,
     in_flight: IntGauge,
     lost_records: IntGauge,
+    log_bytes: IntGauge,
     log_failed: IntGauge,
     reload_failures: IntCounter,
 }
@@ -114,11 +115,18 @@ impl Metrics {
                 "Clients that left before their answer was complete.",
             )?,
             retries: counter("weir_retries_total", "Attempts after the first.")?,
-            reservations: gauge("weir_reservations_open", "Reservations neither settled nor voided.")?,
+            reservations: gauge(
+                "weir_reservations_open",
+                "Reservations neither settled nor voided.",
+            )?,
             in_flight: gauge("weir_requests_in_flight", "Requests being served.")?,
             lost_records: gauge(
                 "weir_spend_log_lost_records",
                 "Records that could not be written since the start.",
+            )?,
+            log_bytes: gauge(
+                "weir_spend_log_segment_bytes",
+                "Size of the spend log's active segment.",
             )?,
             log_failed: gauge(
                 "weir_spend_log_failed",
@@ -169,7 +177,10 @@ impl Metrics {
             ("input", usage.input),
             ("output", usage.output),
             ("cache_read", usage.cache_read),
-            ("cache_write", usage.cache_write.saturating_add(usage.cache_write_1h)),
+            (
+                "cache_write",
+                usage.cache_write.saturating_add(usage.cache_write_1h),
+            ),
             ("reasoning", usage.reasoning),
         ] {
             if count > 0 {
@@ -201,9 +212,12 @@ impl Metrics {
 
     /// The text exposition, with the gauges set to `levels` first.
     pub fn expose(&self, levels: Levels) -> String {
-        self.reservations.set(level(levels.reservations));
-        self.in_flight.set(level(levels.in_flight));
-        self.lost_records.set(level(levels.lost_records));
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let total = |total: u64| i64::try_from(total).unwrap_or(i64::MAX);
+        self.reservations.set(count(levels.reservations));
+        self.in_flight.set(count(levels.in_flight));
+        self.lost_records.set(total(levels.lost_records));
+        self.log_bytes.set(total(levels.log_bytes));
         self.log_failed.set(i64::from(levels.log_failed));
         let mut text = Vec::new();
         // Writing to memory cannot fail; an exposition that cannot be encoded is empty.
@@ -220,13 +234,11 @@ pub struct Levels {
     /// Requests being served.
     pub in_flight: usize,
     /// Records that could not be written.
-    pub lost_records: usize,
+    pub lost_records: u64,
+    /// Bytes of the active segment of the spend log.
+    pub log_bytes: u64,
     /// Whether the spend log has failed.
     pub log_failed: bool,
-}
-
-fn level(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// A status as a label without an allocation; statuses Weir does not know itself become their class.
@@ -250,8 +262,8 @@ fn status_text(status: u16) -> &'static str {
         0 => "none",
         201..=299 => "2xx",
         300..=399 => "3xx",
-        400..=499 => "4xx",
-        500..=599 => "5xx",
+        _ if status / 100 == 4 => "4xx",
+        _ if status / 100 == 5 => "5xx",
         _ => "other",
     }
 }
@@ -268,12 +280,19 @@ mod tests {
         let bill = Bill {
             cost: Nanos(1_500_000),
             source: CostSource::Provider,
-            usage: Usage { input: 3, output: 4, ..Usage::default() },
+            usage: Usage {
+                input: 3,
+                output: 4,
+                ..Usage::default()
+            },
             model: "m".into(),
             prices: "v".into(),
         };
         metrics.settled("agent-1", &bill, true);
-        let text = metrics.expose(Levels { reservations: 2, ..Levels::default() });
+        let text = metrics.expose(Levels {
+            reservations: 2,
+            ..Levels::default()
+        });
         for line in [
             r#"weir_cost_usd_total{agent="agent-1",source="provider"} 0.0015"#,
             r#"weir_tokens_total{kind="output"} 4"#,

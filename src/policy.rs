@@ -8,6 +8,7 @@
 //! strictly.
 
 mod agents;
+pub mod audit;
 pub mod keys;
 pub mod models;
 mod prices;

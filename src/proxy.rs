@@ -133,7 +133,12 @@ impl ProxyHttp for Proxy {
         upstream::exchange_failed(&self.gateway, ctx, error, reused)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
         relay::failed(&self.gateway, session, error, ctx).await
     }
 

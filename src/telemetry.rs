@@ -4,6 +4,7 @@
 //! messages (it uses `log`) join ours at warning level.
 
 use crate::settings::{Log, LogFormat};
+use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -13,7 +14,10 @@ use tracing_subscriber::fmt;
 /// When the level is no valid filter, or logging was started before.
 pub fn start(log: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(format!("pingora=warn,{}", log.level))?;
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let started = match log.format {
         LogFormat::Text => lines.with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

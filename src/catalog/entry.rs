@@ -20,76 +20,14 @@
 //! A cache write stated below the input rate is a storage fee on top of it for Gemini, and the
 //! input rate for the others.
 
+use super::fields::Fields;
 use super::price::{ModelPrice, Rates, Tariff};
 use crate::money::{MoneyError, Nanos, PicosPerToken};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// Anything above a cent per token is a price per thousand or per million in the wrong place.
 const DEAREST_TOKEN: PicosPerToken = PicosPerToken(10_000_000_000);
-
-/// A JSON object with its fields in order and their values as raw text.
-#[derive(Debug, Default)]
-pub(super) struct Fields<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'a> Fields<'a> {
-    pub(super) fn get(&self, name: &str) -> Option<&'a str> {
-        let found = self.0.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.get())
-    }
-
-    /// The first field that occurs twice.
-    pub(super) fn duplicate(&self) -> Option<&str> {
-        let mut seen = std::collections::HashSet::with_capacity(self.0.len());
-        let twice = self.0.iter().find(|(key, _)| !seen.insert(key.as_ref()));
-        twice.map(|(key, _)| key.as_ref())
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Fields<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::with_capacity(map.size_hint().unwrap_or(12));
-                while let Some(entry) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    fields.push((entry.0.0, entry.1));
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(InOrder)
-    }
-}
-
-/// An object key, borrowed unless it holds escapes.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Key<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Key(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Key(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
-}
 
 /// What is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -275,6 +213,14 @@ impl Family {
         };
         (write, stated_1h.map_or(floor, |rate| rate.max(floor)))
     }
+}
+
+/// Takes an entry apart.
+///
+/// # Errors
+/// It is no object.
+pub(super) fn object(json: &str) -> Result<Fields<'_>, FieldError> {
+    serde_json::from_str(json).map_err(|_| wrong("(all)", "not an object"))
 }
 
 /// Reads an entry. `Ok(None)` when it states no price per token, so that nothing can be priced by
@@ -463,3 +409,6 @@ fn dearest(field: &str, text: &str) -> Result<Nanos, FieldError> {
             amount(&format!("{field}.{name}"), value.get()).map(|next| most.max(next))
         })
 }
+
+#[cfg(test)]
+mod tests;

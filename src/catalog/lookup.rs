@@ -211,3 +211,81 @@ pub(super) fn is_dated(name: &str, base: &str) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(model: &str) -> Vec<String> {
+        candidates(model)
+            .into_iter()
+            .map(|c| c.name.into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn openrouters_own_entry_comes_first_and_the_vendors_last() {
+        assert_eq!(
+            names("google/gemini-2.5-pro"),
+            [
+                "openrouter/google/gemini-2.5-pro",
+                "google/gemini-2.5-pro",
+                "gemini/gemini-2.5-pro"
+            ]
+        );
+        assert_eq!(
+            names("anthropic/claude-opus-4.6")
+                .last()
+                .map(String::as_str),
+            Some("claude-opus-4-6")
+        );
+        assert_eq!(names("gpt-4o"), ["openrouter/gpt-4o", "gpt-4o"]);
+        assert_eq!(names("nobody/x"), ["openrouter/nobody/x", "nobody/x"]);
+    }
+
+    #[test]
+    fn variants_come_off_one_by_one() {
+        let of = |model| {
+            stages(model)
+                .map(|s| (s.model, s.online))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of("a/b:free:online"),
+            [("a/b:free:online", false), ("a/b:free", true)]
+        );
+        assert_eq!(of("a/b:nitro"), [("a/b:nitro", false), ("a/b", false)]);
+        assert_eq!(of("claude-v1:0"), [("claude-v1:0", false)]);
+    }
+
+    #[test]
+    fn a_free_variant_names_vendor_and_model() {
+        assert!(is_free_variant("google/gemma-3-27b-it:free"));
+        for not in ["gpt-4o:free", "a/b:freely", ":free", "/:free", "a/b"] {
+            assert!(!is_free_variant(not), "{not}");
+        }
+    }
+
+    #[test]
+    fn routers_are_known_in_every_spelling() {
+        for router in [
+            "openrouter/auto",
+            "openrouter/openrouter/auto",
+            "openrouter/auto:online",
+            "azure_ai/model_router/mine",
+        ] {
+            assert!(is_router(router), "{router}");
+        }
+        assert!(!is_router("openai/gpt-4o"));
+    }
+
+    #[test]
+    fn dates_are_digits_in_one_of_four_lengths() {
+        for dated in ["m-20240307", "m-2402", "m-202402", "m-2024-03-07"] {
+            assert!(is_dated(dated, "m"), "{dated}");
+        }
+        for not in ["m", "m-", "m-mini", "m-20240307-v1", "mx-20240307", "m-1"] {
+            assert!(!is_dated(not, "m"), "{not}");
+        }
+    }
+}

@@ -4,7 +4,8 @@
 //! Rates are copied as decimal text, never through a float. It reads and writes text only; files
 //! are the command's business.
 
-use super::entry::{self, FieldError, Fields};
+use super::entry::{self, FieldError};
+use super::fields::Fields;
 use super::table::{self, FORMAT, Header, TableError};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -310,3 +311,6 @@ fn json_object(entry: &Entry<'_>) -> String {
 fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,11 @@
 //! Decides what a well-formed table is. What an entry means is [`super::entry`]'s matter, which
 //! limits hold is [`super::limits`]'s.
 
-use super::entry::{self, FieldError, Fields};
+use super::entry::{self, FieldError};
+use super::fields::Fields;
 use super::limits;
 use super::price::ModelPrice;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// What the first field of every table says.
 pub(super) const FORMAT: &str = "weir-prices/1";
@@ -65,7 +66,7 @@ pub enum TableError {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pub(super) header: Header,
-    models: HashMap<Box<str>, ModelPrice>,
+    models: BTreeMap<Box<str>, ModelPrice>,
 }
 
 /// Takes a table's file apart: the header, and the entries as raw text.
@@ -102,10 +103,10 @@ impl Table {
         if let Some(model) = raw.duplicate() {
             return Err(TableError::Twice(model.to_owned()));
         }
-        let mut models = HashMap::with_capacity(raw.0.len());
+        let mut models = BTreeMap::new();
         for (model, value) in &raw.0 {
-            let fields: Fields<'_> = serde_json::from_str(value.get())?;
-            let price = entry::read(model, &fields)
+            let price = entry::object(value.get())
+                .and_then(|fields| entry::read(model, &fields))
                 .map_err(|error| TableError::Entry {
                     model: model.to_string(),
                     error,
@@ -119,6 +120,12 @@ impl Table {
 
     pub(super) fn get(&self, name: &str) -> Option<&ModelPrice> {
         self.models.get(name)
+    }
+
+    #[cfg(test)]
+    /// In the order of names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ModelPrice> {
+        self.models.values()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -11,7 +11,7 @@ use crate::settings::problem::{Complaint, did_you_mean, nearest};
 use crate::settings::reader::{Section, Value};
 use crate::settings::units;
 use jiff::tz::TimeZone;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The longest model name accepted, in bytes.
@@ -21,7 +21,7 @@ const LONGEST_MODEL: usize = 256;
 pub(super) fn read<'r>(
     routing: &Section<'r>,
     zone: Option<&TimeZone>,
-) -> (BTreeMap<AgentId, Arc<Agent>>, Vec<&'r str>) {
+) -> (BTreeMap<AgentId, Arc<Agent>>, BTreeSet<&'r str>) {
     let mut section = routing.section("agents");
     let entries = section.entries();
     if entries.is_empty() {
@@ -207,9 +207,16 @@ fn models(tier: &Section<'_>) -> Vec<String> {
     if items.is_empty() {
         list.error(Complaint::new("must name at least one model"));
     }
-    let models: Vec<String> = items.iter().filter_map(|item| item.read(model)).collect();
+    let read: Vec<(String, String)> = items
+        .iter()
+        .filter_map(|item| {
+            let name = item.read(model)?;
+            Some((item.origin().cover(name.clone()), name))
+        })
+        .collect();
+    let (shown, models): (Vec<String>, Vec<String>) = read.into_iter().unzip();
     tier.reader()
-        .fact(list.path(), models.join(", "), list.origin());
+        .fact(list.path(), shown.join(", "), list.origin());
     models
 }
 

@@ -8,7 +8,7 @@ use crate::secret::KeyDigest;
 use crate::settings::origin::masked;
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::{Section, Value};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// The shortest key accepted, in bytes; a generated one has 48.
@@ -79,8 +79,9 @@ impl KeyRing {
 }
 
 /// Reads the section `auth`; `agents` are the names that the file gives to agents.
-pub(super) fn read(section: &Section<'_>, agents: &[&str]) -> KeyRing {
+pub(super) fn read(section: &Section<'_>, agents: &BTreeSet<&str>) -> KeyRing {
     let mut ring = KeyRing::default();
+    let mut ids = BTreeSet::new();
     let Some(list) = section.get("keys") else {
         return ring;
     };
@@ -88,7 +89,7 @@ pub(super) fn read(section: &Section<'_>, agents: &[&str]) -> KeyRing {
         let Some(key) = read_key(&value.clone().section(), agents) else {
             continue;
         };
-        if ring.by_digest.values().any(|other| other.id == key.id) {
+        if !ids.insert(key.id.clone()) {
             value.error(Complaint::new(format!(
                 "the id `{}` is given to two keys",
                 key.id
@@ -101,7 +102,7 @@ pub(super) fn read(section: &Section<'_>, agents: &[&str]) -> KeyRing {
     ring
 }
 
-fn read_key(section: &Section<'_>, agents: &[&str]) -> Option<Key> {
+fn read_key(section: &Section<'_>, agents: &BTreeSet<&str>) -> Option<Key> {
     let id = section.required("id", |text| name(KeyId::new(text)), ToString::to_string);
     let digest = read_digest(section);
     let known = |text: &str| known_agent(text, agents);
@@ -128,11 +129,11 @@ fn name<T>(name: Result<T, NameError>) -> Result<T, Complaint> {
     name.map_err(|error| Complaint::new(error.to_string()))
 }
 
-fn known_agent(text: &str, agents: &[&str]) -> Result<AgentId, Complaint> {
-    if !agents.contains(&text) {
+fn known_agent(text: &str, agents: &BTreeSet<&str>) -> Result<AgentId, Complaint> {
+    if !agents.contains(text) {
         return Err(Complaint {
             message: "no agent of this name is configured".into(),
-            suggestion: did_you_mean(text, agents),
+            suggestion: did_you_mean(text, &agents.iter().copied().collect::<Vec<_>>()),
         });
     }
     name(AgentId::new(text))

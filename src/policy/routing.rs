@@ -4,6 +4,7 @@ use super::{BoundMode, Policy, agents, keys, prices, upstream};
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
 use crate::settings::units;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// The most output tokens that any setting may name.
@@ -16,7 +17,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Policy {
         Some(value) => routing(&mut policy, &value.section()),
         None => {
             root.error(Complaint::new("the section `cost_routing` is missing"));
-            Vec::new()
+            BTreeSet::new()
         }
     };
     policy.keys = keys::read(&root.section("auth"), &names);
@@ -35,7 +36,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Policy {
 }
 
 /// Reads `cost_routing` and gives the names of the agents that the file means to have.
-fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> Vec<&'r str> {
+fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> BTreeSet<&'r str> {
     upstream::read_console(&section.section("console"));
     policy.upstream = upstream::read(&section.section("openrouter"));
     policy.spend_log = section.or("spend_log", policy.spend_log.clone(), log_path, |path| {

@@ -1,1 +1,522 @@
+use super::*;
+use crate::budget::period::PeriodKind;
+use crate::budget::tier::Threshold;
+use crate::money::PicosPerToken;
+use proptest::prelude::*;
+use std::time::Duration;
 
+/// The example of the Execwall OR Gate's README, word for word.
+const EXAMPLE: &str = include_str!("../../tests/data/execwall-or-gate/policy.yaml");
+
+fn environment() -> Environment {
+    Environment::of([
+        ("OPENROUTER_API_KEY", "sk-or-upstream-secret"),
+        ("JETPATCH_API_KEY", "jet-secret"),
+    ])
+}
+
+fn read(text: &str) -> Result<Policy, Problems> {
+    parse("policy.yaml", text, &environment())
+}
+
+fn problems(text: &str) -> Vec<String> {
+    match read(text) {
+        Ok(policy) => policy.warnings.iter().map(ToString::to_string).collect(),
+        Err(problems) => problems.0.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// A policy with one sound agent and these lines inside `cost_routing`.
+fn with(lines: &str) -> String {
+    format!("cost_routing:\n  agents: {{a: {{budget_total: 5}}}}\n{lines}")
+}
+
+#[test]
+fn the_execwall_or_gates_policy_loads_unchanged() {
+    let policy = read(EXAMPLE).unwrap();
+    assert_eq!(policy.warnings, []);
+    assert_eq!(policy.spend_log, Path::new("./spend.jsonl"));
+    assert_eq!(
+        policy.upstream.base_url.text,
+        "https://openrouter.ai/api/v1"
+    );
+    assert_eq!(policy.upstream.timeout, Duration::from_secs(120));
+    assert!(policy.upstream.api_key.as_ref().unwrap().expose() == "sk-or-upstream-secret");
+    let agent = policy.agent("agent-1").unwrap();
+    assert_eq!(
+        (agent.account.limit, agent.account.opening),
+        (Nanos::usd(50), Nanos::ZERO)
+    );
+    assert_eq!(
+        (agent.account.hard, agent.account.period.kind),
+        (true, PeriodKind::Daily)
+    );
+    assert_eq!(agent.budget_source, BudgetSource::Local);
+    assert_eq!(
+        agent.thresholds,
+        [Threshold(800_000_000), Threshold(300_000_000), Threshold(0)]
+    );
+    assert_eq!(
+        agent.tiers[0],
+        ["anthropic/claude-3.5-sonnet", "openai/gpt-4o"]
+    );
+    assert_eq!(agent.tiers[2], ["mistralai/mistral-7b-instruct"]);
+    assert_eq!(agent.accounts, [Arc::clone(&agent.account)]);
+    assert!(policy.agent("other").is_none() && policy.keys.is_empty() && policy.gateway.is_none());
+}
+
+#[test]
+fn an_unset_variable_is_an_empty_secret_and_a_warning() {
+    let policy = parse("policy.yaml", EXAMPLE, &Environment::default()).unwrap();
+    assert!(policy.upstream.api_key.is_none());
+    let shown: Vec<String> = policy.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown.len(),
+        1,
+        "the console is off, so its key is not missed: {shown:?}"
+    );
+    assert!(shown[0].starts_with(
+        "policy.yaml:15:14: warning: cost_routing.openrouter.api_key: the secret is empty (${OPENROUTER_API_KEY} is not set)"
+    ));
+}
+
+#[test]
+fn the_environments_key_is_the_last_resort() {
+    let policy = read(&with("")).unwrap();
+    assert!(policy.upstream.api_key.is_none());
+    assert!(policy.upstream.fallback_key.unwrap().expose() == "sk-or-upstream-secret");
+}
+
+#[test]
+fn a_broken_file_reports_all_ten_mistakes_at_their_lines() {
+    let text = r#"cost_routing:
+  spend_logg: ./spend.jsonl
+  openrouter:
+    base_url: "ftp://openrouter.ai"
+    timeout_seconds: soon
+  agents:
+    one:
+      budget_total: -5
+      perod: daily
+      hard_cap: maybe
+      tiers:
+        - threshold: 1.5
+          models: [a]
+        - threshold: 0.1
+          models: []
+    two:
+      budget_total: .nan
+      period: dayly
+    one:
+      budget_total: 5
+auth:
+  keys:
+    - {id: k, sha256: abc, agent: tow}
+"#;
+    let shown = problems(text);
+    let places: Vec<&str> = shown
+        .iter()
+        .map(|line| line.split(": ").next().unwrap())
+        .collect();
+    let wanted = [
+        ("2:3", "unknown key\n  help: did you mean `spend_log`?"),
+        ("4:15", "must begin with https:// or http://"),
+        ("5:22", "must be a duration"),
+        ("8:21", "must not be negative"),
+        ("9:7", "unknown key\n  help: did you mean `period`?"),
+        ("10:17", "must be true or false"),
+        ("12:22", "must be between 0 and 1"),
+        ("15:19", "at least one model"),
+        ("17:21", "must be a finite number"),
+        ("18:15", "did you mean `daily`?"),
+        ("19:5", "`one` is given twice; first in line 7"),
+        ("23:23", "64 hexadecimal digits"),
+        ("23:35", "did you mean `two`?"),
+    ];
+    assert_eq!(
+        places,
+        wanted.map(|(place, _)| format!("policy.yaml:{place}")),
+        "{shown:#?}"
+    );
+    for (line, (_, part)) in shown.iter().zip(wanted) {
+        assert!(line.contains(part), "{line}");
+    }
+}
+
+#[test]
+fn amounts_are_exact_however_they_are_written() {
+    for (written, nanos) in [
+        ("50.10", 50_100_000_000),
+        ("\"$50.10\"", 50_100_000_000),
+        ("0.1", 100_000_000),
+        ("5e-9", 5),
+        ("9007199.254740992", 1 << 53),
+        ("'${NONE:-12.5}'", 12_500_000_000),
+    ] {
+        let policy = read(&format!(
+            "cost_routing: {{agents: {{a: {{budget_total: {written}}}}}}}"
+        ))
+        .unwrap();
+        assert_eq!(policy.agents["a"].account.limit, Nanos(nanos), "{written}");
+    }
+}
+
+#[test]
+fn every_mistake_of_an_agent_is_refused() {
+    for (agent, part) in [
+        ("{}", "`budget_total` is missing"),
+        ("", "`budget_total` is missing"),
+        ("[1]", "must be a mapping, is a list"),
+        ("{budget_total: .inf}", "finite"),
+        ("{budget_total: 1, budget_spent: -1}", "negative"),
+        (
+            "{budget_total: {a: 1}}",
+            "must be a single value, is a mapping",
+        ),
+        (
+            "{budget_total: 1, timezone: Europe/Berlim}",
+            "did you mean `Europe/Berlin`?",
+        ),
+        (
+            "{budget_total: 1, period: fortnightly}",
+            "must be one of none, hourly",
+        ),
+        (
+            "{budget_total: 1, budget_source: consol}",
+            "did you mean `console`?",
+        ),
+        ("{budget_total: 1, tiers: []}", "at least one tier"),
+        (
+            "{budget_total: 1, tiers: [{threshold: 0}]}",
+            "`models` is missing",
+        ),
+        (
+            "{budget_total: 1, tiers: [{models: [a]}]}",
+            "`threshold` is missing",
+        ),
+        (
+            "{budget_total: 1, tiers: [{threshold: 0, models: ['']}]}",
+            "name is empty",
+        ),
+        (
+            "{budget_total: 1, tiers: [{threshold: 80, models: [a]}]}",
+            "write 0.8 for 80 %",
+        ),
+        (
+            "{budget_total: 1, tiers: {threshold: 0}}",
+            "must be a list, is a mapping",
+        ),
+    ] {
+        let text = format!("cost_routing:\n  agents:\n    a: {agent}\n");
+        let shown = problems(&text);
+        assert!(
+            shown
+                .iter()
+                .any(|line| line.contains(part) && line.contains("policy.yaml:3:")),
+            "{agent}: {shown:?}"
+        );
+        assert!(read(&text).is_err(), "{agent}");
+    }
+    assert!(
+        problems("cost_routing: {agents: {'é': {budget_total: 1}}}")[0].contains("printable ASCII")
+    );
+}
+
+#[test]
+fn what_is_sound_but_probably_not_meant_is_a_warning() {
+    for (text, part) in [
+        ("cost_routing: {}", "no agents are configured"),
+        (&with("execwall: {seccomp: true}\n"), "none of Weir's"),
+        (&with("  console: {enabled: true}\n"), "POST /api/budget"),
+        (
+            "cost_routing: {agents: {a: {budget_total: 1, period_reset: x}}}",
+            "is ignored",
+        ),
+        (
+            "cost_routing: {agents: {a: {budget_total: 1, tiers: [{threshold: 0, models: [x]}, {threshold: 0.5, models: [y]}]}}}",
+            "never chosen",
+        ),
+    ] {
+        let policy = read(text).unwrap();
+        assert!(
+            policy
+                .warnings
+                .iter()
+                .any(|warning| warning.to_string().contains(part)),
+            "{text}"
+        );
+    }
+    assert!(
+        problems("agents: {}\n")
+            .iter()
+            .any(|line| line.contains("`cost_routing` is missing"))
+    );
+    assert!(problems("- a\n")[0].contains("must be a mapping, is a list"));
+}
+
+#[test]
+fn what_weir_adds_is_read_and_has_strict_defaults() {
+    let policy = read(&with("")).unwrap();
+    assert_eq!(policy.bound, BoundMode::Strict);
+    assert!(policy.metadata && policy.fit_max_tokens && policy.unpriced_ceiling.is_none());
+    assert_eq!(
+        (
+            policy.min_output_tokens,
+            policy.media_tokens,
+            policy.default_max_output
+        ),
+        (16, 16_384, 16_384)
+    );
+    assert_eq!(policy.server_tool_fee, Nanos(50_000_000));
+
+    let policy = read(&with(
+        "  gateway: {budget_total: $20, period: monthly, hard_cap: no}
+  timezone: europe/berlin
+  bound: estimate
+  fit_max_tokens: off
+  metadata: false
+  server_tool_fee: $0.10
+  prices:
+    in-house/model: {input_usd_per_million: 0, output_usd_per_million: 1.5, cache_read_usd_per_million: 0.1, max_output_tokens: 4096}
+  unpriced_ceiling: {input_usd_per_million: 30, output_usd_per_million: 180}
+  openrouter: {referer: https://example.com, title: Ours, ca_file: ca.pem, timeout_seconds: 2.5}
+",
+    ))
+    .unwrap();
+    let gateway = policy.gateway.clone().unwrap();
+    assert_eq!(
+        (gateway.id.as_str(), gateway.limit, gateway.hard),
+        ("gateway", Nanos::usd(20), false)
+    );
+    assert_eq!(gateway.period.kind, PeriodKind::Monthly);
+    assert_eq!(gateway.period.zone.iana_name(), Some("Europe/Berlin"));
+    let agent = policy.agent("a").unwrap();
+    assert_eq!(agent.accounts, [Arc::clone(&agent.account), gateway]);
+    assert_eq!(agent.account.period.zone.iana_name(), Some("Europe/Berlin"));
+    assert_eq!(policy.accounts().len(), 2);
+    assert_eq!(
+        (policy.bound, policy.fit_max_tokens, policy.metadata),
+        (BoundMode::Estimate, false, false)
+    );
+    let price = &policy.prices["in-house/model"];
+    assert_eq!(
+        (price.input, price.output),
+        (PicosPerToken(0), PicosPerToken(1_500_000))
+    );
+    assert_eq!(
+        (price.cache_read, price.cache_write, price.max_output),
+        (Some(PicosPerToken(100_000)), None, Some(4096))
+    );
+    assert_eq!(
+        policy.unpriced_ceiling.unwrap().output,
+        PicosPerToken(180_000_000)
+    );
+    assert_eq!(policy.upstream.timeout, Duration::from_millis(2500));
+    assert_eq!(
+        (
+            policy.upstream.referer.as_str(),
+            policy.upstream.title.as_str()
+        ),
+        ("https://example.com", "Ours")
+    );
+
+    for (bad, part) in [
+        ("  bound: exact\n", "must be strict or estimate"),
+        ("  timezone: Mars/Olympus\n", "IANA"),
+        ("  min_output_tokens: 0\n", "between 1 and"),
+        ("  min_output_tokens: 20000\n", "must not be larger"),
+        ("  media_tokens: many\n", "whole number"),
+        (
+            "  prices: {m: {input_usd_per_million: 1}}\n",
+            "`output_usd_per_million` is missing",
+        ),
+        (
+            "  prices: {m: {input_usd_per_million: 1, output_usd_per_million: -1}}\n",
+            "negative",
+        ),
+        (
+            "  prices: {m: {input_usd_per_million: 20000, output_usd_per_million: 1}}\n",
+            "more than a cent",
+        ),
+        (
+            "  gateway: {period: daily}\n",
+            "cost_routing.gateway: `budget_total` is missing",
+        ),
+        ("  openrouter: {title: \"a\\nb\"}\n", "printable ASCII"),
+    ] {
+        assert!(
+            read(&with(bad)).is_err()
+                && problems(&with(bad)).iter().any(|line| line.contains(part)),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn a_models_file_fills_in_prices_and_the_gateways_limit() {
+    let models = models::parse(
+        "conf/models.yaml",
+        "models: {m: {provider: openai, input_cost: 1e-6, output_cost: 2e-6}, n: {provider: openai, input_cost: 0, output_cost: 0}}
+budget: {daily_limit_usd: 20, hard_stop: true}
+",
+        &environment(),
+    )
+    .unwrap();
+    let mut policy = read(&with(
+        "  prices: {m: {input_usd_per_million: 9, output_usd_per_million: 9}}\n",
+    ))
+    .unwrap();
+    policy.adopt(&models);
+    assert_eq!(
+        policy.prices["m"].input,
+        PicosPerToken(9_000_000),
+        "the policy's own price wins"
+    );
+    assert_eq!(policy.prices["n"].input, PicosPerToken(0));
+    assert_eq!(policy.gateway.as_ref().unwrap().limit, Nanos::usd(20));
+    assert_eq!(policy.agents["a"].accounts.len(), 2);
+
+    let mut policy = read(&with("  gateway: {budget_total: 7}\n")).unwrap();
+    policy.adopt(&models);
+    assert_eq!(
+        policy.gateway.unwrap().limit,
+        Nanos::usd(7),
+        "the policy's own limit wins"
+    );
+}
+
+#[test]
+fn keys_are_checked_against_the_agents_and_each_other() {
+    let digest = "0".repeat(64);
+    let keys = |list: &str| with(&format!("auth: {{keys: [{list}]}}\n"));
+    let sound = format!("{{id: k, sha256: {digest}, agent: a}}");
+    assert_eq!(read(&keys(&sound)).unwrap().keys.len(), 1);
+    for (list, part) in [
+        (
+            format!("{sound}, {{id: l, sha256: {digest}, agent: a}}"),
+            "is the same key as `k`",
+        ),
+        (
+            format!("{sound}, {{id: k, sha256: {}, agent: a}}", "1".repeat(64)),
+            "given to two keys",
+        ),
+        (
+            format!("{{id: k, sha256: {digest}, agent: b}}"),
+            "no agent of this name",
+        ),
+        (
+            format!("{{id: k, sha256: {digest}, agent: a, agents: [b]}}"),
+            "no agent of this name",
+        ),
+        (
+            format!("{{id: k, sha256: {digest}, key: x, agent: a}}"),
+            "both",
+        ),
+        ("{id: k, agent: a}".into(), "neither"),
+        (
+            "{id: k, key: '${NOT_SET}', agent: a}".into(),
+            "the key is empty (${NOT_SET} is not set)",
+        ),
+        ("{id: k, key: short, agent: a}".into(), "shorter than 16"),
+        (format!("{{sha256: {digest}, agent: a}}"), "`id` is missing"),
+        (format!("{{id: k, sha256: {digest}}}"), "`agent` is missing"),
+        (
+            format!("{{id: k, sha256: {digest}, agent: a, expires: tomorrow}}"),
+            "must be a date",
+        ),
+        (
+            format!("{{id: k, sha256: {digest}, agent: a, expires: 2027-02-30}}"),
+            "must be a date",
+        ),
+        (
+            format!("{{id: k, sha256: {digest}, agent: a, expire: 2027-02-03}}"),
+            "did you mean `expires`?",
+        ),
+    ] {
+        assert!(read(&keys(&list)).is_err(), "{list}");
+        assert!(
+            problems(&keys(&list))
+                .iter()
+                .any(|line| line.contains(part)),
+            "{list}: {:?}",
+            problems(&keys(&list))
+        );
+    }
+    assert_eq!(keys::moment("2027-01-01").unwrap(), 1_798_761_600);
+    assert_eq!(
+        keys::moment("2027-01-01T01:00:00+01:00").unwrap(),
+        1_798_761_600
+    );
+}
+
+#[test]
+fn no_secret_shows_anywhere() {
+    let text = with(
+        "  openrouter: {api_key: 'sk-literal-sesame', title: '${SESAME_KEY}', base_url: 'https://sesame:sesame@host'}
+  console: {enabled: true, api_key: '${SESAME_KEY}'}
+auth:
+  keys:
+    - {id: k, key: weir_sesame_sesame_sesame, agent: a}
+    - {id: l, key: sesame, agent: a}
+    - {id: m, sha256: sesame, agent: '${SESAME_KEY}'}
+",
+    );
+    let environment = Environment::of([
+        ("SESAME_KEY", "from-sesame-street"),
+        ("OPENROUTER_API_KEY", "sesame"),
+    ]);
+    let problems = parse("policy.yaml", &text, &environment).unwrap_err();
+    assert_eq!(problems.errors(), 4, "{problems}");
+    assert!(
+        !format!("{problems} {problems:?}").contains("sesame"),
+        "{problems}"
+    );
+
+    let text = text
+        .replace("https://sesame:sesame@host", "https://host")
+        .lines()
+        .filter(|line| !line.contains("id: l") && !line.contains("id: m"))
+        .map(|line| format!("{line}\n"))
+        .collect::<String>();
+    let policy = parse("policy.yaml", &text, &environment).unwrap();
+    let shown = format!(
+        "{policy:?} {:?} {:?} {:?}",
+        policy.facts, policy.warnings, policy.upstream
+    );
+    assert!(!shown.contains("sesame"), "{shown}");
+    let facts: Vec<String> = policy.facts.iter().map(ToString::to_string).collect();
+    let line = "cost_routing.openrouter.api_key = set, 17 characters   (policy.yaml:3)";
+    assert!(facts.iter().any(|fact| fact == line), "{facts:#?}");
+    assert!(
+        facts
+            .iter()
+            .any(|fact| fact.starts_with("cost_routing.openrouter.title = set, 18 characters"))
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_policy_panic(text in "(?s).{0,200}") {
+        let _ = read(&text);
+    }
+
+    #[test]
+    fn a_policy_with_any_line_replaced_is_read_or_refused(at in 0_usize..45, line in "[ ]{0,8}[a-z_]{0,12}(: |:|- )?[-a-z0-9.$\"'\\[\\]{}&*!]{0,10}") {
+        let mut lines: Vec<&str> = EXAMPLE.lines().collect();
+        let index = at % lines.len();
+        lines[index] = &line;
+        if let Err(problems) = read(&lines.join("\n")) {
+            prop_assert!(problems.errors() > 0);
+        }
+    }
+
+    #[test]
+    fn a_variable_fills_in_a_value_and_never_structure(value in "(?s).{0,60}") {
+        let environment = Environment::of([("V", format!("x{value}"))]);
+        let policy = parse("policy.yaml", &with("  spend_log: ${V}\n"), &environment);
+        if let Ok(policy) = policy {
+            prop_assert_eq!(policy.spend_log, PathBuf::from(format!("x{value}")));
+            prop_assert_eq!(policy.agents.len(), 1);
+        }
+    }
+}

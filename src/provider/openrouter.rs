@@ -61,9 +61,7 @@ pub fn body(request: &ChatRequest<'_>, rewrite: &Rewrite<'_>) -> Vec<u8> {
         writer.field("\"route\"", "\"fallback\"");
     }
     if let Some((field, number)) = rewrite.max_tokens {
-        writer.key("");
-        writer.string(field);
-        writer.text(":");
+        writer.encoded_key(field);
         writer.text(&number.to_string());
     }
     if request.stream {
@@ -79,9 +77,7 @@ fn stream_options(writer: &mut Writer, options: Option<&str>) {
     Cursor::new(options.unwrap_or("null")).object(|key, value| {
         let raw = value.skip()?;
         if key != "include_usage" {
-            writer.key("");
-            writer.string(key);
-            writer.text(":");
+            writer.encoded_key(key);
             writer.text(raw);
         }
         Some(())
@@ -120,16 +116,24 @@ impl Writer {
         self.bytes
     }
 
-    /// A comma if one is needed, then the raw key and a colon; for an empty key the comma only.
-    fn key(&mut self, raw: &str) {
-        if !self.first {
+    fn comma(&mut self) {
+        if !std::mem::replace(&mut self.first, false) {
             self.text(",");
         }
-        self.first = false;
-        if !raw.is_empty() {
-            self.text(raw);
-            self.text(":");
-        }
+    }
+
+    /// A key as it is to be written, and its colon.
+    fn key(&mut self, raw: &str) {
+        self.comma();
+        self.text(raw);
+        self.text(":");
+    }
+
+    /// A key that is to be quoted, and its colon.
+    fn encoded_key(&mut self, key: &str) {
+        self.comma();
+        self.string(key);
+        self.text(":");
     }
 
     fn field(&mut self, raw_key: &str, value: &str) {
@@ -155,5 +159,157 @@ impl Writer {
             }
         }
         self.text("\"");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::json::{Limits, object};
+    use crate::surface::chat::parse;
+
+    fn sent(request: &str, rewrite: &Rewrite<'_>) -> String {
+        let request = parse(request.as_bytes(), Limits::default()).unwrap();
+        String::from_utf8(body(&request, rewrite)).unwrap()
+    }
+
+    #[test]
+    fn the_models_of_the_tier_replace_the_clients() {
+        let models = ["a/b".to_owned(), "c\"\\\n/é".to_owned()];
+        let rewrite = Rewrite {
+            models: &models,
+            max_tokens: None,
+        };
+        let text = sent(
+            r#"{ "model":"x", "messages" : [{"content":"h\u0069"}], "models":["y"], "\u0072oute":"z", "user":"u" }"#,
+            &rewrite,
+        );
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"messages":[{"content":"h\u0069"}],"user":"u","model":"openrouter/auto","#,
+                r#""models":["a/b","c\"\\\u000a/é"],"route":"fallback"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn without_models_the_clients_choice_stays() {
+        let request = r#"{"model":"x","models":["y"],"messages":[{}],"usage":{"include":true}}"#;
+        assert_eq!(
+            sent(request, &Rewrite::default()),
+            r#"{"model":"x","models":["y"],"messages":[{}]}"#
+        );
+    }
+
+    #[test]
+    fn streams_always_ask_for_usage() {
+        for (options, expected) in [
+            ("", r#"{"include_usage":true}"#),
+            (r#","stream_options":null"#, r#"{"include_usage":true}"#),
+            (
+                r#","stream_options":{"include_usage":false}"#,
+                r#"{"include_usage":true}"#,
+            ),
+            (
+                r#","stream_options":{"include_obfuscation" : false,"include_usage":true,"x":[1, 2]}"#,
+                r#"{"include_obfuscation":false,"x":[1, 2],"include_usage":true}"#,
+            ),
+        ] {
+            let request = format!(r#"{{"messages":[{{}}],"stream":true{options}}}"#);
+            assert_eq!(
+                sent(&request, &Rewrite::default()),
+                format!(r#"{{"messages":[{{}}],"stream":true,"stream_options":{expected}}}"#)
+            );
+        }
+        let whole = r#"{"messages":[{}],"stream_options":{"include_usage":false}}"#;
+        assert_eq!(sent(whole, &Rewrite::default()), whole);
+    }
+
+    #[test]
+    fn one_output_limit_replaces_both() {
+        let rewrite = Rewrite {
+            models: &[],
+            max_tokens: Some(("max_completion_tokens", 7)),
+        };
+        assert_eq!(
+            sent(
+                r#"{"max_tokens":9,"messages":[{}],"max_completion_tokens":8}"#,
+                &rewrite
+            ),
+            r#"{"messages":[{}],"max_completion_tokens":7}"#
+        );
+    }
+
+    fn fields() -> impl Strategy<Value = Vec<(String, Value)>> {
+        let known = prop_oneof![
+            Just(("model", json!("m"))),
+            Just(("models", json!(["n", "o"]))),
+            Just(("route", json!("r"))),
+            Just(("usage", json!({"include": true}))),
+            Just(("max_tokens", json!(5))),
+            Just(("max_completion_tokens", json!(6))),
+            Just(("stream", json!(true))),
+            Just((
+                "stream_options",
+                json!({"a": [1, {}], "include_usage": false})
+            )),
+            Just(("temperature", json!(0.5))),
+            Just(("tools", json!([{"type": "function"}]))),
+        ]
+        .prop_map(|(key, value)| (key.to_owned(), value));
+        let other = ("[x-z\"\\\\é]{1,4}", "\\PC{0,9}")
+            .prop_map(|(key, text)| (key, json!([text, {"k": text}])));
+        proptest::collection::vec(prop_oneof![known, other], 0..12).prop_map(|mut fields| {
+            fields.insert(0, ("messages".to_owned(), json!([{"content": "hi"}])));
+            let mut seen = std::collections::HashSet::new();
+            fields.retain(|(key, _)| seen.insert(key.clone()));
+            fields
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn only_what_is_replaced_changes(
+            fields in fields(),
+            models in proptest::collection::vec("\\PC{0,12}", 0..4),
+            limit in proptest::option::of(1_u64..1_000_000),
+        ) {
+            let text = fields
+                .iter()
+                .map(|(key, value)| format!("{} : {value:#}", Value::from(key.as_str())))
+                .collect::<Vec<_>>()
+                .join(" , ");
+            let text = format!("{{{text}}}");
+            let rewrite = Rewrite { models: &models, max_tokens: limit.map(|number| ("max_tokens", number)) };
+            let sent = sent(&text, &rewrite);
+
+            let mut expected: Map<String, Value> = fields.iter().cloned().collect();
+            expected.remove("usage");
+            if !models.is_empty() {
+                expected.insert("model".to_owned(), json!(AUTO));
+                expected.insert("models".to_owned(), json!(models));
+                expected.insert("route".to_owned(), json!("fallback"));
+            }
+            if let Some(number) = limit {
+                expected.remove("max_completion_tokens");
+                expected.insert("max_tokens".to_owned(), json!(number));
+            }
+            if expected.contains_key("stream") {
+                let options = expected.entry("stream_options").or_insert_with(|| json!({}));
+                options["include_usage"] = json!(true);
+            }
+            prop_assert_eq!(serde_json::from_str::<Value>(&sent).unwrap(), Value::Object(expected));
+
+            // What is not replaced keeps its bytes and its order.
+            let (before, after) = (object(text.as_bytes(), Limits::default()), object(sent.as_bytes(), Limits::default()));
+            let (before, after) = (before.unwrap(), after.unwrap());
+            let stream = before.get("stream").is_some();
+            let kept: Vec<_> = before.iter().filter(|field| !rewrite.drops(&field.key, stream)).collect();
+            prop_assert_eq!(after.iter().take(kept.len()).collect::<Vec<_>>(), kept);
+        }
     }
 }

@@ -49,13 +49,19 @@ enum Stop {
 
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
-        Self::Refuse { refusal, close: false }
+        Self::Refuse {
+            refusal,
+            close: false,
+        }
     }
 }
 
 /// A refusal after which the connection must not be used again.
 fn last(refusal: Refusal) -> Stop {
-    Stop::Refuse { refusal, close: true }
+    Stop::Refuse {
+        refusal,
+        close: true,
+    }
 }
 
 /// Decides about a request. `Ok(true)`: it has been answered here.
@@ -144,7 +150,10 @@ fn framing(gateway: &Gateway, session: &Session) -> Result<(), Stop> {
     let headers = &request.headers;
     let refuse = |why| Err(last(Refusal::BadRequest(why)));
     let limits = &gateway.settings.limits;
-    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let size: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
     if size + request.raw_path().len() > limits.header_bytes {
         return refuse("The request header is too large");
     }
@@ -192,20 +201,30 @@ async fn answer_locally(
 }
 
 /// The chat surface: from header to hold.
-async fn chat(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Context) -> Result<(), Stop> {
+async fn chat(
+    gateway: &Arc<Gateway>,
+    session: &mut Session,
+    ctx: &mut Context,
+) -> Result<(), Stop> {
     let live = gateway.live();
     let identity = identify(&live, session, ctx).map_err(last)?;
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, limits.body_bytes).await?;
-    let request = chat::parse(&body, Limits { depth: limits.json_depth })?;
+    let request = chat::parse(
+        &body,
+        Limits {
+            depth: limits.json_depth,
+        },
+    )?;
 
     let agent = Arc::clone(&identity.agent);
     let route = Route::of(&live, &agent, &request)?;
-    let offers = offers(&live, &route, &request, body.len(), || {
-        tokens::prompt_estimate(&body, tokens::Encoding::O200k)
-    });
-    let id = AttemptId { request: ctx.id, number: 1 };
+    let offers = offers(&live, &route, &request, &body);
+    let id = AttemptId {
+        request: ctx.id,
+        number: 1,
+    };
     let reservation = gateway
         .book
         .reserve(Ask {
@@ -224,7 +243,11 @@ async fn chat(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Context) 
 
     let grant = reservation.grant();
     let (tier, fitted) = (grant.tier, grant.fitted.then_some(grant.tokens));
-    let remaining = grant.balances.first().map(crate::budget::Balance::remaining).unwrap_or_default();
+    let remaining = grant
+        .balances
+        .first()
+        .map(crate::budget::Balance::remaining)
+        .unwrap_or_default();
     let asked: Arc<[String]> = route.models.get(tier).cloned().unwrap_or_default().into();
     let rewritten = Bytes::from(openrouter::body(
         &request,
@@ -279,7 +302,9 @@ fn identify(live: &Live, session: &Session, ctx: &Context) -> Result<Identity, R
     let headers = &session.req_header().headers;
     if live.policy.keys.is_empty() && headers.contains_key(header::ORIGIN) {
         // Any page that a browser on this machine opens could spend the budget.
-        return Err(Refusal::MissingKey("Web pages are served with an API key only"));
+        return Err(Refusal::MissingKey(
+            "Web pages are served with an API key only",
+        ));
     }
     let presented = auth::presented(
         text(headers, header::AUTHORIZATION.as_str()),
@@ -306,7 +331,10 @@ fn peer_ip(session: &Session) -> Option<IpAddr> {
 }
 
 fn passthrough(identity: &Identity, headers: &HeaderMap) -> Option<http::HeaderValue> {
-    let mut value = headers.get(header::AUTHORIZATION).filter(|_| identity.passthrough).cloned()?;
+    let mut value = headers
+        .get(header::AUTHORIZATION)
+        .filter(|_| identity.passthrough)
+        .cloned()?;
     value.set_sensitive(true);
     Some(value)
 }
@@ -318,20 +346,25 @@ fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
         .get(header::CONTENT_ENCODING)
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
     {
-        return Err(Refusal::UnsupportedMedia("Compressed request bodies are not accepted"));
+        return Err(Refusal::UnsupportedMedia(
+            "Compressed request bodies are not accepted",
+        ));
     }
     let kind = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if kind.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    Err(Refusal::UnsupportedMedia("The request needs 'Content-Type: application/json'"))
+    Err(Refusal::UnsupportedMedia(
+        "The request needs 'Content-Type: application/json'",
+    ))
 }
 
 /// Reads the whole body within its deadline, at most `limit` bytes.
 async fn read_body(gateway: &Gateway, session: &mut Session, limit: usize) -> Result<Bytes, Stop> {
     let headers = &session.req_header().headers;
-    let length = text(headers, header::CONTENT_LENGTH.as_str()).and_then(|n| n.parse::<usize>().ok());
+    let length =
+        text(headers, header::CONTENT_LENGTH.as_str()).and_then(|n| n.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {
         return Err(last(Refusal::TooLarge { limit }));
     }
@@ -340,17 +373,34 @@ async fn read_body(gateway: &Gateway, session: &mut Session, limit: usize) -> Re
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if waits {
         // Without this the final answer would carry `Connection: close`.
-        session.downstream_session.set_close_on_response_before_downstream_finish(false);
-        session.downstream_session.write_continue_response().await.map_err(Stop::Broken)?;
-        session.downstream_session.set_close_on_response_before_downstream_finish(true);
+        session
+            .downstream_session
+            .set_close_on_response_before_downstream_finish(false);
+        session
+            .downstream_session
+            .write_continue_response()
+            .await
+            .map_err(Stop::Broken)?;
+        session
+            .downstream_session
+            .set_close_on_response_before_downstream_finish(true);
     }
-    match tokio::time::timeout(gateway.settings.timeouts.body, collect(session, length, limit)).await {
+    match tokio::time::timeout(
+        gateway.settings.timeouts.body,
+        collect(session, length, limit),
+    )
+    .await
+    {
         Ok(body) => body,
         Err(_) => Err(last(Refusal::RequestTimeout)),
     }
 }
 
-async fn collect(session: &mut Session, length: Option<usize>, limit: usize) -> Result<Bytes, Stop> {
+async fn collect(
+    session: &mut Session,
+    length: Option<usize>,
+    limit: usize,
+) -> Result<Bytes, Stop> {
     let downstream = &mut session.downstream_session;
     let Some(first) = downstream.read_request_body().await.map_err(broken)? else {
         return Ok(Bytes::new());
@@ -360,7 +410,9 @@ async fn collect(session: &mut Session, length: Option<usize>, limit: usize) -> 
         // the session see its end.
         return match downstream.read_request_body().await.map_err(broken)? {
             None => Ok(first),
-            Some(_) => Err(last(Refusal::BadRequest("The body is longer than announced"))),
+            Some(_) => Err(last(Refusal::BadRequest(
+                "The body is longer than announced",
+            ))),
         };
     }
     let mut body = BytesMut::with_capacity(length.unwrap_or(first.len() * 2).min(limit));
@@ -381,94 +433,8 @@ fn broken(error: Box<Error>) -> Stop {
     Stop::Broken(error.into_down())
 }
 
-/// The tiers of an agent, or the one model that an agent without tiers asked for.
-struct Route<'a> {
-    models: Vec<Vec<String>>,
-    prices: Vec<Vec<Option<&'a ModelPrice>>>,
-    tiered: bool,
-}
-
-impl<'a> Route<'a> {
-    fn of(live: &'a Live, agent: &crate::policy::Agent, request: &ChatRequest<'_>) -> Result<Self, Refusal> {
-        let tiered = !agent.tiers.is_empty();
-        let models = if tiered {
-            agent.tiers.clone()
-        } else {
-            let model = request.model.as_deref().ok_or_else(|| Refusal::InvalidField {
-                field: "model",
-                message: "This agent has no tiers, so the request must name a 'model'".into(),
-            })?;
-            vec![vec![model.to_owned()]]
-        };
-        let prices = models
-            .iter()
-            .map(|tier| tier.iter().map(|model| live.catalog.find_or_ceiling(model)).collect())
-            .collect();
-        Ok(Self { models, prices, tiered })
-    }
-}
-
-/// What the request would need on each tier.
-fn offers(
-    live: &Live,
-    route: &Route<'_>,
-    request: &ChatRequest<'_>,
-    bytes: usize,
-    estimate: impl FnOnce() -> u64,
-) -> Vec<Offer> {
-    let policy = &live.policy;
-    let tier = service_tier(request);
-    let strict = policy.bound == BoundMode::Strict;
-    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    let text = if strict { count(bytes) } else { estimate() };
-    let preamble = if request.object.get("tools").is_some() { TOOL_PREAMBLE } else { 0 };
-    let input = text
-        .saturating_add(count(request.media_parts).saturating_mul(policy.media_tokens))
-        .saturating_add(preamble);
-    let size = Size {
-        input,
-        max_tokens: request.max_tokens,
-        choices: request.choices,
-        extra_output: count(request.prediction_bytes),
-        fit_down_to: policy.fit_max_tokens.then_some(policy.min_output_tokens),
-    };
-    route
-        .models
-        .iter()
-        .zip(&route.prices)
-        .map(|(models, prices)| {
-            let unpriced = models.iter().zip(prices).find(|(_, price)| price.is_none());
-            let worst: Vec<Worst> = prices
-                .iter()
-                .flatten()
-                .map(|price| Worst {
-                    input: price.worst_input(input, strict, tier),
-                    output: price.worst_output(input, tier, request.audio_output || request.image_output),
-                    fees: price.per_request
-                        + if request.server_tools {
-                            policy.server_tool_fee.max(price.search)
-                        } else {
-                            crate::money::Nanos::ZERO
-                        },
-                    max_output: price.max_output.unwrap_or(policy.default_max_output),
-                })
-                .collect();
-            bound::offer(size, &worst, unpriced.map(|(model, _)| model.clone()))
-        })
-        .collect()
-}
-
-/// The tier to price the request at: an unknown one may be the dearest.
-fn service_tier(request: &ChatRequest<'_>) -> Option<ServiceTier> {
-    request.service_tier.map(|tier| match tier {
-        chat::ServiceTier::Default => ServiceTier::Default,
-        chat::ServiceTier::Flex => ServiceTier::Flex,
-        chat::ServiceTier::Priority | chat::ServiceTier::Other => ServiceTier::Priority,
-    })
-}
-
 /// What a denied reservation looks like to the client.
-fn refusal(denied: Denied, identity: &Identity, route: &Route<'_>) -> Refusal {
+fn refusal(denied: Denied, identity: &Identity, route: &Route) -> Refusal {
     let agent = &identity.agent;
     let state = |account: usize, tier: usize, balance: crate::budget::Balance| {
         let spec = agent.accounts.get(account).unwrap_or(&agent.account);
@@ -484,12 +450,16 @@ fn refusal(denied: Denied, identity: &Identity, route: &Route<'_>) -> Refusal {
         })
     };
     match denied {
-        Denied::Exhausted { account, tier, balance } => {
-            Refusal::BudgetExhausted(state(account, tier, balance))
-        }
-        Denied::InFlight { account, tier, balance } => {
-            Refusal::BudgetInFlight(state(account, tier, balance))
-        }
+        Denied::Exhausted {
+            account,
+            tier,
+            balance,
+        } => Refusal::BudgetExhausted(state(account, tier, balance)),
+        Denied::InFlight {
+            account,
+            tier,
+            balance,
+        } => Refusal::BudgetInFlight(state(account, tier, balance)),
         Denied::Unpriced { model, .. } => Refusal::Unpriced { model },
         Denied::Unavailable => Refusal::LedgerUnavailable,
     }

@@ -1,5 +1,6 @@
 //! Where a setting in force came from, and how it is shown.
 
+use super::expand::sounds_secret;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ pub enum Origin {
         file: Arc<str>,
         /// The line, from 1.
         line: usize,
+        /// The column, from 1.
+        column: usize,
         /// The variables that filled it in.
         variables: Vec<String>,
     },
@@ -31,6 +34,15 @@ impl Origin {
             _ => &[],
         }
     }
+
+    /// A value as it may be shown: one that a variable called `…_KEY` filled in is a secret
+    /// wherever it was put.
+    pub fn cover(&self, shown: String) -> String {
+        if self.variables().iter().any(|name| sounds_secret(name)) {
+            return masked(&shown);
+        }
+        shown
+    }
 }
 
 impl fmt::Display for Origin {
@@ -41,6 +53,7 @@ impl fmt::Display for Origin {
                 file,
                 line,
                 variables,
+                ..
             } => {
                 write!(f, "{file}:{line}")?;
                 for (index, name) in variables.iter().enumerate() {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Whether a problem keeps the file from being used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     /// The file is refused.
     Error,
@@ -16,7 +16,7 @@ pub enum Severity {
 }
 
 /// One problem, at one place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// Error or warning.
     pub severity: Severity,

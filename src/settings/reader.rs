@@ -5,12 +5,13 @@
 //! list of known keys cannot disagree with the code that reads them.
 
 use super::environment::Environment;
-use super::expand::{Expanded, expand, sounds_secret};
+use super::expand::{Expanded, expand};
 use super::origin::{Fact, Origin, masked};
 use super::problem::{Complaint, Problem, Problems, Severity, did_you_mean};
 use super::yaml::{self, Entry, Kind, Mark, Node};
 use crate::secret::Secret;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// One file being read.
@@ -24,6 +25,7 @@ pub struct Reader<'a> {
 #[derive(Default)]
 struct Journal {
     problems: Vec<Problem>,
+    told: HashSet<Problem>,
     facts: Vec<Fact>,
 }
 
@@ -120,7 +122,7 @@ impl<'a> Reader<'a> {
         };
         let mut journal = self.journal.borrow_mut();
         // An alias is read once for every use; its problem is told once.
-        if !journal.problems.contains(&problem) {
+        if journal.told.insert(problem.clone()) {
             journal.problems.push(problem);
         }
     }
@@ -133,6 +135,7 @@ impl<'a> Reader<'a> {
         let Journal {
             mut problems,
             facts,
+            ..
         } = self.journal.into_inner();
         problems.sort_by_key(|problem| (problem.line, problem.column));
         if problems.iter().any(Problem::is_error) {
@@ -256,6 +259,7 @@ impl<'r> Value<'r> {
         Origin::File {
             file: Arc::clone(&self.reader.file),
             line: self.node.mark.line,
+            column: self.node.mark.column,
             variables,
         }
     }
@@ -385,13 +389,7 @@ impl<'r> Section<'r> {
         show: impl FnOnce(&T) -> String,
     ) -> Option<T> {
         let (value, origin) = self.resolve(key, read)?;
-        let shown = show(&value);
-        // A value that a variable called `…_KEY` filled in is a secret wherever it was put.
-        let shown = if origin.variables().iter().any(|name| sounds_secret(name)) {
-            masked(&shown)
-        } else {
-            shown
-        };
+        let shown = origin.cover(show(&value));
         self.reader.fact(self.path_of(key), shown, origin);
         Some(value)
     }

@@ -15,7 +15,7 @@ const MAX_NAME: usize = 256;
 const MAX_MESSAGE: usize = 300;
 
 /// How deeply parts of content are followed into each other.
-const MAX_PARTS: u32 = 4;
+const MAX_PARTS: u32 = 8;
 
 /// What a document is besides its text.
 #[derive(Debug, Default)]
@@ -246,9 +246,10 @@ fn parts(
         }
         b'[' => cursor.array(|part| parts(part, index, channel, tally, deeper)),
         _ => cursor.object(|key, value| match key {
-            "text" | "refusal" | "thinking" | "summary" | "transcript" | "content" => {
+            "text" | "refusal" | "summary" | "transcript" | "content" => {
                 parts(value, index, channel, tally, deeper)
             }
+            "thinking" => parts(value, index, Channel::Reasoning, tally, deeper),
             _ => value.skip().map(drop),
         }),
     }

@@ -41,6 +41,12 @@ impl Events {
         self.done.is_some()
     }
 
+    /// The memory that is kept, in bytes.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.held.capacity() + self.done.as_ref().map_or(0, Vec::capacity) + self.reader.kept()
+    }
+
     pub(super) fn push(&mut self, piece: Bytes, book: &mut Book) -> Bytes {
         if self.done.is_some() {
             return self.after_done(&piece);

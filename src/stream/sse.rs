@@ -109,6 +109,12 @@ impl Reader {
         self.line_len > 0
     }
 
+    /// The memory that is kept, in bytes.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.line.capacity() + self.data.capacity()
+    }
+
     fn clear_spent(&mut self) {
         if self.spent {
             self.spent = false;

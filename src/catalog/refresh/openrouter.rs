@@ -4,7 +4,8 @@
 //! charged apart" for everything but `prompt` and `completion`, and a negative price means that the
 //! price depends on the model a router picks.
 
-use super::super::entry::{self, FieldError, Fields};
+use super::super::entry::{self, FieldError};
+use super::super::fields::Fields;
 use super::{Entry, RefreshError, Report, leave_out, malformed};
 use std::borrow::Cow;
 use std::collections::BTreeMap;

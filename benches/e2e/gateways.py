@@ -1,0 +1,130 @@
+"""The gateways that are compared: how each is started, asked and stopped."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import machine
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MOCK_PORT = 9100
+GATEWAY_CORE, LOAD_CORE = "0", "1"
+KEY = "weir-bench-key-0123456789"
+
+
+def pinned(core, command, **options):
+    return subprocess.Popen(["taskset", "-c", core, *command], start_new_session=True, **options)
+
+
+def end(process):
+    """Asks a process of ours to leave, and makes it when it does not."""
+    if process.poll() is not None:
+        return
+    pids = machine.tree(process.pid)
+    for sign, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+        for pid in pids:
+            try:
+                os.kill(pid, sign)
+            except ProcessLookupError:
+                pass
+        try:
+            process.wait(patience)
+            return
+        except subprocess.TimeoutExpired:
+            pass
+
+
+class Load:
+    """The load generator."""
+
+    def __init__(self, program):
+        self.program = program
+
+    def run(self, gateway, **options):
+        command = ["taskset", "-c", LOAD_CORE, self.program, "--url", gateway.url]
+        for header in gateway.headers:
+            command += ["--header", header]
+        for name, value in options.items():
+            name = "--" + name.replace("_", "-")
+            command += [name] if value is True else [name, str(value)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+        if done.returncode != 0:
+            raise RuntimeError(f"loadgen: {done.stderr.strip()[-300:]}")
+        return json.loads(done.stdout)
+
+
+class Gateway:
+    headers = ()
+
+    def __init__(self, name, port):
+        self.name, self.port = name, port
+        self.url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        self.process, self.pids = None, []
+
+    def prepare(self, directory):
+        """Puts what the gateway reads into its directory; returns the command."""
+        raise NotImplementedError
+
+    def start(self, work, load):
+        """A fresh process in a fresh directory, ready when it has answered once."""
+        directory = os.path.join(work, self.name)
+        shutil.rmtree(directory, ignore_errors=True)
+        os.makedirs(directory)
+        command = self.prepare(directory)
+        log_path = os.path.join(work, f"{self.name}.log")
+        with open(log_path, "w") as log:
+            self.process = pinned(GATEWAY_CORE, command, cwd=directory, stdout=log, stderr=log)
+        begin, last = time.monotonic(), None
+        while time.monotonic() - begin < 20:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended at once; see {log_path}")
+            last = load.run(self, conns=1, requests=1, duration=5, timeout=5)
+            if last["ok"] == 1:
+                self.pids = machine.tree(self.process.pid)
+                return
+            time.sleep(0.2)
+        raise RuntimeError(f"{self.name} does not answer: {last['error_kinds']} {last['error_sample']}")
+
+    def stop(self):
+        if self.process:
+            end(self.process)
+            self.process = None
+
+
+class Nginx(Gateway):
+    def prepare(self, directory):
+        path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+        program = shutil.which("nginx", path=path)
+        if not program:
+            raise RuntimeError("nginx is not installed")
+        return [program, "-p", directory + "/", "-c", os.path.join(HERE, "conf/nginx.conf"), "-e", "nginx.err"]
+
+
+class Bare(Gateway):
+    def __init__(self, name, port, program):
+        super().__init__(name, port)
+        self.program = program
+
+    def prepare(self, directory):
+        return [self.program, f"127.0.0.1:{self.port}", f"127.0.0.1:{MOCK_PORT}"]
+
+
+class Weir(Gateway):
+    """Weir with everything on; see conf/policy.yaml."""
+
+    headers = (f"authorization: Bearer {KEY}",)
+
+    def __init__(self, name, port, program):
+        super().__init__(name, port)
+        self.program = os.path.abspath(program)
+
+    def prepare(self, directory):
+        shutil.copy(os.path.join(HERE, "conf/policy.yaml"), directory)
+        os.makedirs(os.path.join(directory, "conf"))
+        with open(os.path.join(HERE, "conf/weir.yaml")) as file:
+            text = file.read()
+        with open(os.path.join(directory, "conf/weir.yaml"), "w") as file:
+            file.write(text.replace("9300", str(self.port)))
+        return [self.program, "serve"]

@@ -1,0 +1,126 @@
+"""From samples to tables: medians with their spread, paired ratios, and the targets."""
+import statistics
+
+# scenario -> (the figure, its unit)
+FIGURES = {
+    "c64": ("cpu_us", "CPU µs a request, 64 connections"),
+    "sse64": ("cpu_us", "CPU µs a stream of 64 chunks, 64 at once"),
+    "body100k": ("cpu_us", "CPU µs a request, 100 KB prompt"),
+    "slow1000": ("cpu_us_chunk", "CPU µs a chunk, 1,000 open streams"),
+}
+# scenario -> the highest ratio to bare Pingora
+TARGETS = {"c64": 1.25, "body100k": 1.9, "slow1000": 1.2}
+MEMORY_TARGET_KB = 80
+
+
+def median(values):
+    values = [value for value in values if value is not None]
+    return statistics.median(values) if values else None
+
+
+def spread(values, form="{:.1f}"):
+    """The median, and in brackets the smallest and the largest."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return "–"
+    text = form.format(statistics.median(values))
+    if len(values) > 1:
+        text += f" ({form.format(min(values))}–{form.format(max(values))})"
+    return text
+
+
+def column(results, scenario, name, figure):
+    return [sample and sample.get(figure) for sample in results["samples"].get(scenario, {}).get(name, [])]
+
+
+def ratios(results, scenario, figure, name, base):
+    """The ratio in each round, so that both sides met the same machine."""
+    pairs = zip(column(results, scenario, name, figure), column(results, scenario, base, figure))
+    return [mine / other for mine, other in pairs if mine and other]
+
+
+def errors(results):
+    return {
+        f"{scenario} {name}": sum(sample["errors"] if sample else 1 for sample in samples)
+        for scenario, by_name in results["samples"].items()
+        for name, samples in by_name.items()
+        if any(sample is None or sample["errors"] for sample in samples)
+    }
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def mark(value, target):
+    return "–" if value is None else "pass" if value <= target else "FAIL"
+
+
+def comparison(results):
+    """Weir against nginx and bare Pingora. Returns the text and whether every target was met."""
+    names = results["gateways"]
+    rows, marks = [], []
+    for scenario, (figure, title) in FIGURES.items():
+        if scenario not in results["samples"]:
+            continue
+        to_bare = ratios(results, scenario, figure, "weir", "bare")
+        verdict = mark(median(to_bare), TARGETS[scenario]) if scenario in TARGETS else ""
+        marks.append(verdict)
+        rows.append(
+            [f"{scenario}: {title}"]
+            + [spread(column(results, scenario, name, figure)) for name in names]
+            + [spread(ratios(results, scenario, figure, "bare", "nginx"), "{:.2f}"),
+               spread(ratios(results, scenario, figure, "weir", "nginx"), "{:.2f}"),
+               spread(to_bare, "{:.2f}"),
+               f"≤ {TARGETS[scenario]} × bare" if scenario in TARGETS else "", verdict]
+        )
+    memory = [column(results, "slow1000", name, "kb_per_stream") for name in names]
+    if any(memory):
+        used = median(column(results, "slow1000", "weir", "kb_per_stream"))
+        verdict = mark(used, MEMORY_TARGET_KB)
+        marks.append(verdict)
+        rows.append(["slow1000: KB an open stream"] + [spread(values) for values in memory]
+                    + ["", "", "", f"≤ {MEMORY_TARGET_KB} KB", verdict])
+    head = ["scenario", *names, "bare / nginx", "weir / nginx", "weir / bare", "target", ""]
+    speed = [
+        [scenario, name, spread(column(results, scenario, name, "rps"), "{:.0f}"),
+         spread([value and value / 1000 for value in column(results, scenario, name, "p50_us")], "{:.2f}"),
+         spread([value and value / 1000 for value in column(results, scenario, name, "p99_us")], "{:.2f}")]
+        for scenario in FIGURES if scenario in results["samples"] for name in names
+    ]
+    text = table(head, rows) + "\n\n" + table(["scenario", "gateway", "answers/s", "p50 ms", "p99 ms"], speed)
+    return text + notes(results), "FAIL" not in marks and not errors(results)
+
+
+def duel(results):
+    """Two builds of Weir: B over A, paired by round."""
+    first, second = results["gateways"]
+    rows = []
+    for scenario, (figure, title) in FIGURES.items():
+        kinds = [(figure, title)]
+        if scenario == "slow1000":
+            kinds.append(("kb_per_stream", "KB an open stream"))
+        for figure, title in kinds:
+            values = ratios(results, scenario, figure, second, first)
+            if values:
+                better = sum(value < 1 for value in values)
+                rows.append([f"{scenario}: {title}"]
+                            + [spread(column(results, scenario, name, figure)) for name in (first, second)]
+                            + [spread(values, "{:.3f}"), f"{better} of {len(values)}"])
+    head = ["scenario", first, second, f"{second} / {first}", f"{second} lower"]
+    return table(head, rows) + notes(results), not errors(results)
+
+
+def notes(results):
+    samples = [sample for by_name in results["samples"].values() for one in by_name.values() for sample in one if sample]
+    if not samples:
+        return ""
+    foreign = [sample["foreign_cores"] for sample in samples]
+    text = (f"\n\nMedian (smallest–largest) over {results['reps']} repetitions; CPU is the gateway's processes'"
+            f" user and system time. Others used {median(foreign):.2f} cores (at most {max(foreign):.2f})"
+            f" of {results['machine']['cores']} meanwhile.")
+    failed = errors(results)
+    if failed:
+        text += "\n\nFailed answers: " + ", ".join(f"{where}: {count}" for where, count in failed.items())
+    return text + "\n"
