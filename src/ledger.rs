@@ -27,8 +27,7 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 
-pub use book::Book;
-pub use log::{LogOptions, Recovery};
+pub use book::{Book, Counters};
 pub use reservation::{Reservation, Settled};
 
 use crate::budget::tier::{self, Threshold};

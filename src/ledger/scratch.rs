@@ -1,11 +1,10 @@
 //! Real files for tests: a log in a directory of its own.
 
+use super::Book;
 use super::contract::NOON;
-use super::log::{Clock, LogError};
-use super::{Book, LogOptions, Recovery};
+use super::log::{Clock, LogError, LogOptions, Recovery};
 use crate::budget::AccountSpec;
 use crate::money::Nanos;
-use crate::settings::SpendLog;
 use crate::usage::{Bill, CostSource, Usage};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,7 +59,7 @@ impl Scratch {
         specs: &[&Arc<AccountSpec>],
     ) -> Result<(Arc<Book>, Recovery), LogError> {
         let at = Arc::clone(at);
-        let mut options = LogOptions::new(&self.log(), &SpendLog::default());
+        let mut options = LogOptions::at(self.log());
         options.clock = Clock::new(move || at.load(Ordering::Relaxed));
         let specs: Vec<_> = specs.iter().map(|spec| Arc::clone(spec)).collect();
         Book::open(options, &specs)

@@ -1,14 +1,12 @@
 //! Stories about a book and its log, on real files.
 
 use super::contract::{DAY, NOON, Request, account, attempt, every, fixed};
-use super::log::{LogError, verify};
+use super::log::{Durability, LogError, LogOptions, verify};
 use super::scratch::{Scratch, bill, noon};
-use super::{Book, Denied, LogOptions, Reservation};
+use super::{Book, Denied, Reservation};
 use crate::budget::AccountSpec;
 use crate::budget::period::PeriodKind;
 use crate::money::{MAX_AMOUNT, Nanos};
-use crate::settings::{Durability, SpendLog};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -248,7 +246,7 @@ async fn a_full_disk_refuses_hard_budgets_and_only_those() {
         reserve(&book, &hard, 100).await.unwrap_err(),
         Denied::Unavailable
     );
-    assert!(book.log_failed());
+    assert!(book.counters().poisoned);
     assert_eq!(
         reserve(&book, &hard, 100).await.unwrap_err(),
         Denied::Unavailable
@@ -259,10 +257,10 @@ async fn a_full_disk_refuses_hard_budgets_and_only_those() {
         "memory goes on"
     );
     assert_eq!(book.balance(&hard).pending, Nanos::ZERO, "nothing leaks");
-    let lost = book.lost_records();
+    let lost = book.counters().lost;
     let settled = reserve(&book, &soft, 100).await.unwrap().settle(bill(30));
     assert_eq!(settled.balance.posted, Nanos(30));
-    assert_eq!(book.lost_records(), lost + 2);
+    assert_eq!(book.counters().lost, lost + 2);
     assert!(matches!(
         book.push(&hard, Some(Nanos(1)), None, "test"),
         Err(LogError::Poisoned)
@@ -274,11 +272,10 @@ async fn a_full_disk_refuses_hard_budgets_and_only_those() {
 #[tokio::test]
 async fn strict_durability_waits_for_the_disk() {
     let (scratch, spec) = (Scratch::new(), Arc::new(account("agent:a", 1000)));
-    let settings = SpendLog {
+    let options = LogOptions {
         durability: Durability::Strict,
-        ..SpendLog::default()
+        ..LogOptions::at(scratch.log())
     };
-    let options = LogOptions::new(&scratch.log(), &settings);
     let (book, _) = Book::open(options, &[Arc::clone(&spec)]).unwrap();
     let _ = reserve(&book, &spec, 100).await.unwrap().settle(bill(1));
     book.fill_disk();
@@ -312,7 +309,7 @@ async fn replay_starts_at_the_newest_segment() {
         "held over five rotations"
     );
     let summary = verify(&scratch.log()).unwrap();
-    assert!(summary.is_sound(), "{summary}");
+    assert!(summary.is_sound(), "{summary:?}");
     assert_eq!((summary.segments, summary.open), (6, 0));
     assert_eq!(summary.settled["a"], Nanos(170));
 }
@@ -346,7 +343,7 @@ async fn a_charge_after_midnight_belongs_to_the_day_before_even_over_a_restart()
 
 #[test]
 fn a_log_in_a_directory_that_cannot_be_is_an_error() {
-    let options = LogOptions::new(Path::new("/dev/null/spend.jsonl"), &SpendLog::default());
+    let options = LogOptions::at("/dev/null/spend.jsonl");
     assert!(matches!(Book::open(options, &[]), Err(LogError::Io { .. })));
 }
 
