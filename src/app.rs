@@ -11,7 +11,7 @@ use crate::gateway::{Gateway, Live};
 use crate::ledger::Book;
 use crate::ledger::log::LogOptions;
 use crate::metrics::Metrics;
-use crate::policy;
+use crate::policy::{self, Policy};
 use crate::proxy::{Front, Local, Proxy};
 use crate::settings::environment::Environment;
 use crate::settings::file::{Files, Flags};
@@ -52,11 +52,19 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         tracing::warn!("{warning}");
     }
     let (book, recovery) = Book::open(
-        LogOptions::new(&live.policy.spend_log, &settings.spend_log),
+        log_options(&live.policy, &settings),
         &live.policy.accounts(),
     )
     .with_context(|| format!("spend log {}", live.policy.spend_log.display()))?;
-    tracing::info!("spend log replayed: {recovery}");
+    tracing::info!(
+        segment = %recovery.segment.display(),
+        records = recovery.records,
+        cut_bytes = recovery.cut_bytes,
+        orphans = recovery.orphans,
+        orphans.usd = %recovery.orphaned,
+        live_processes = recovery.live,
+        "spend log replayed"
+    );
     tokens::warm();
 
     let reload = {
@@ -86,6 +94,15 @@ fn load(files: &Files, environment: &Environment) -> Result<Live, Problems> {
         .with_overrides(&policy.prices)
         .with_ceiling(policy.unpriced_ceiling);
     Ok(Live::new(policy, catalog))
+}
+
+fn log_options(policy: &Policy, settings: &Settings) -> LogOptions {
+    LogOptions {
+        durability: settings.spend_log.durability,
+        group_commit: settings.spend_log.group_commit,
+        segment_size: settings.spend_log.segment_bytes,
+        ..LogOptions::at(&policy.spend_log)
+    }
 }
 
 fn invalid(problems: &Problems) -> anyhow::Error {
