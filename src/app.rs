@@ -84,6 +84,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     ));
     let result = run(&gateway, upgrade);
     book.close();
+    telemetry::flush();
     result
 }
 
