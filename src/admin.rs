@@ -118,7 +118,12 @@ type Reply = Result<Response, Refused>;
 
 fn reply(body: &Value) -> Response {
     let json = HeaderValue::from_static("application/json");
-    (StatusCode::OK, [(header::CONTENT_TYPE, json)], body.to_string()).into_response()
+    (
+        StatusCode::OK,
+        [(header::CONTENT_TYPE, json)],
+        body.to_string(),
+    )
+        .into_response()
 }
 
 impl Shared {
@@ -135,7 +140,9 @@ impl Shared {
             return Err(Refusal::TooManyAttempts.into());
         }
         let presented = auth::presented(
-            headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()),
+            headers
+                .get(header::AUTHORIZATION)
+                .and_then(|v| v.to_str().ok()),
             None,
         );
         auth::admin_allowed(token, presented, loopback).map_err(|refusal| {
@@ -157,7 +164,11 @@ impl Shared {
 
     fn account(&self, agent: &Agent) -> Value {
         let balance = self.gateway.book.balance(&agent.account);
-        let source = if balance.pushed { "console" } else { agent.budget_source.name() };
+        let source = if balance.pushed {
+            "console"
+        } else {
+            agent.budget_source.name()
+        };
         json!({
             "agent_id": agent.id,
             "budget_total": balance.limit.usd_6dp(),
@@ -173,14 +184,20 @@ impl Shared {
 }
 
 fn timestamp(unix_seconds: i64) -> Option<String> {
-    jiff::Timestamp::from_second(unix_seconds).ok().map(|at| at.to_string())
+    jiff::Timestamp::from_second(unix_seconds)
+        .ok()
+        .map(|at| at.to_string())
 }
 
 fn ids(live: &Live) -> Vec<&AgentId> {
     live.policy.agents.keys().collect()
 }
 
-async fn health(State(shared): State<Shared>, Extension(peer): Peer, headers: HeaderMap) -> Response {
+async fn health(
+    State(shared): State<Shared>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+) -> Response {
     let live = shared.gateway.live();
     // Names and addresses are for operators; that the gateway lives is for everybody.
     let trusted = shared.allow(&headers, peer).is_ok();
@@ -195,7 +212,11 @@ async fn health(State(shared): State<Shared>, Extension(peer): Peer, headers: He
     }))
 }
 
-async fn all_spend(State(shared): State<Shared>, Extension(peer): Peer, headers: HeaderMap) -> Reply {
+async fn all_spend(
+    State(shared): State<Shared>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+) -> Reply {
     shared.allow(&headers, peer)?;
     let live = shared.gateway.live();
     let all: Map<String, Value> = live
@@ -289,7 +310,9 @@ async fn reset(
         .reset(&agent.account, &by)
         .map_err(|error| unavailable(&error))?;
     tracing::info!(agent.id = %agent.id, admin.peer = by, "spend reset");
-    Ok(reply(&json!({"status": "reset", "agent_id": agent.id, "budget_spent": 0.0})))
+    Ok(reply(
+        &json!({"status": "reset", "agent_id": agent.id, "budget_spent": 0.0}),
+    ))
 }
 
 async fn reload(State(shared): State<Shared>, Extension(peer): Peer, headers: HeaderMap) -> Reply {
@@ -301,7 +324,11 @@ async fn reload(State(shared): State<Shared>, Extension(peer): Peer, headers: He
         }
         Err(problems) => {
             shared.gateway.metrics.reload_failed();
-            tracing::warn!(admin.peer = origin(peer), problems = problems.len(), "reload refused");
+            tracing::warn!(
+                admin.peer = origin(peer),
+                problems = problems.len(),
+                "reload refused"
+            );
             Err(Refusal::InvalidConfig { problems }.into())
         }
     }
@@ -326,7 +353,9 @@ async fn wrong_method() -> Refused {
 }
 
 async fn no_route(request: Request<Body>) -> Refused {
-    Refused(Refusal::NotFound(request.uri().path().chars().take(128).collect()))
+    Refused(Refusal::NotFound(
+        request.uri().path().chars().take(128).collect(),
+    ))
 }
 
 fn origin(peer: Option<IpAddr>) -> String {

@@ -186,7 +186,11 @@ mod tests {
             hard: true,
         })));
         assert_eq!(answer.status, 402);
-        assert!(answer.headers.contains(&(SHOULD_RETRY, HeaderValue::from_static("false"))));
+        assert!(
+            answer
+                .headers
+                .contains(&(SHOULD_RETRY, HeaderValue::from_static("false")))
+        );
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(body["error"]["code"], "budget_exhausted");
         let detail = &body["detail"];

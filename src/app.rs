@@ -9,10 +9,10 @@ use crate::answer::Answer;
 use crate::catalog::Catalog;
 use crate::gateway::{Gateway, Live};
 use crate::ledger::Book;
-use crate::ledger::log::{self, LogOptions};
+use crate::ledger::log::LogOptions;
 use crate::metrics::Metrics;
 use crate::policy::{self, Policy};
-use crate::proxy::{Local, Proxy};
+use crate::proxy::{Front, Local, Proxy};
 use crate::settings::environment::Environment;
 use crate::settings::file::{Files, Flags};
 use crate::settings::problem::Problems;
@@ -27,6 +27,8 @@ use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
+use pingora_core::services::listening::Service;
+use pingora_proxy::HttpProxy;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -37,14 +39,15 @@ const READ_BUFFER: usize = 4 << 10;
 ///
 /// # Errors
 /// When the configuration is not valid, the spend log cannot be opened, or an address is taken.
-pub fn serve(environment: Environment, flags: Flags, upgrade: bool) -> anyhow::Result<()> {
-    let files = Files::choose(&flags, &environment);
-    let settings = settings::load(&files.config, &environment).map_err(invalid)?;
+pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow::Result<()> {
+    let files = Files::choose(flags, environment);
+    let settings =
+        settings::load(&files.config, environment).map_err(|problems| invalid(&problems))?;
     telemetry::start(&settings.log)?;
     // reqwest-free as the process is, rustls still wants one provider for all its users.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
-    let live = load(&files, &environment).map_err(invalid)?;
+    let live = load(&files, environment).map_err(|problems| invalid(&problems))?;
     for warning in settings.warnings.iter().chain(&live.policy.warnings) {
         tracing::warn!("{warning}");
     }
@@ -72,7 +75,13 @@ pub fn serve(environment: Environment, flags: Flags, upgrade: bool) -> anyhow::R
         })
     };
     let metrics = Metrics::new().context("metrics")?;
-    let gateway = Arc::new(Gateway::new(live, reload, settings, Arc::clone(&book), metrics));
+    let gateway = Arc::new(Gateway::new(
+        live,
+        reload,
+        settings,
+        Arc::clone(&book),
+        metrics,
+    ));
     let result = run(&gateway, upgrade);
     book.close();
     result
@@ -83,37 +92,41 @@ fn load(files: &Files, environment: &Environment) -> Result<Live, Problems> {
     let policy = policy::load(&files.policy.path, environment)?;
     let catalog = Catalog::bundled()
         .with_overrides(&policy.prices)
-        .with_ceiling(policy.unpriced_ceiling.clone());
-    Ok(Live { policy, catalog })
+        .with_ceiling(policy.unpriced_ceiling);
+    Ok(Live::new(policy, catalog))
 }
 
 fn log_options(policy: &Policy, settings: &Settings) -> LogOptions {
     LogOptions {
-        durability: match settings.spend_log.durability {
-            settings::Durability::Process => log::Durability::Process,
-            settings::Durability::Strict => log::Durability::Strict,
-        },
+        durability: settings.spend_log.durability,
         group_commit: settings.spend_log.group_commit,
         segment_size: settings.spend_log.segment_bytes,
         ..LogOptions::at(&policy.spend_log)
     }
 }
 
-fn invalid(problems: Problems) -> anyhow::Error {
+fn invalid(problems: &Problems) -> anyhow::Error {
     anyhow::anyhow!("the configuration is not valid\n{problems}")
 }
 
 fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
     let settings = &gateway.settings;
     let mut server = Server::new_with_opt_and_conf(
-        Opt { upgrade, ..Opt::default() },
+        Opt {
+            upgrade,
+            ..Opt::default()
+        },
         server_conf(settings, gateway),
     );
     server.bootstrap();
 
     let admin = Arc::new(AdminRoutes(Admin::new(gateway)));
     let proxy = Proxy::new(Arc::clone(gateway), admin);
-    let mut service = pingora_proxy::http_proxy_service_with_name(&server.configuration, proxy, "weir");
+    let mut proxy = HttpProxy::new(proxy, Arc::clone(&server.configuration));
+    proxy.handle_init_modules();
+    let timeouts = &settings.timeouts;
+    let front = Front::new(proxy, timeouts.header, timeouts.keepalive);
+    let mut service = Service::new("weir".to_owned(), front);
     let buffered = |endpoint: ListenerConfig| {
         endpoint.l4_buffer(L4BufferSettings::default().read(READ_BUFFER))
     };
@@ -125,7 +138,10 @@ fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
     }
     service.add_listener(buffered(ListenerConfig::tcp(&address)));
     if let Some(tls) = &settings.listen.tls {
-        let (cert, key) = (tls.cert.display().to_string(), tls.key.display().to_string());
+        let (cert, key) = (
+            tls.cert.display().to_string(),
+            tls.key.display().to_string(),
+        );
         let mut offered = TlsSettings::intermediate(&cert, &key)
             .map_err(|error| anyhow::anyhow!("TLS certificate {cert}: {error}"))?;
         if tls.h2 {
@@ -136,7 +152,9 @@ fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
     server.add_service(service);
     server.add_service(background_service("leave", leave::Leave::new(gateway)));
     tracing::info!(%address, threads = settings.threads, "listening");
-    server.run(RunArgs { shutdown_signal: Box::new(leave::Signals::new(gateway)) });
+    server.run(RunArgs {
+        shutdown_signal: Box::new(leave::Signals::new(gateway)),
+    });
     Ok(())
 }
 

@@ -56,7 +56,11 @@ pub fn bill(reading: &Reading, terms: &Terms<'_>, input: impl FnOnce() -> u64) -
         && reported.output >= reading.own_output / BELIEVABLE
         && (reported.output > 0 || !reading.saw_content);
     if reading.usage.is_some() && believable {
-        let source = if price.is_some() { CostSource::Usage } else { CostSource::Estimated };
+        let source = if price.is_some() {
+            CostSource::Usage
+        } else {
+            CostSource::Estimated
+        };
         return done(cost_of(&reported), source, reported);
     }
     if !reading.saw_content && reading.usage.is_none() {
@@ -72,8 +76,14 @@ pub fn bill(reading: &Reading, terms: &Terms<'_>, input: impl FnOnce() -> u64) -
 
 /// The estimate for an attempt that was dispatched and of which nothing came back: its input.
 pub fn unanswered(terms: &Terms<'_>, input: u64) -> Bill {
-    let usage = Usage { input, ..Usage::default() };
-    let price = terms.asked.iter().find_map(|model| terms.catalog.find_or_ceiling(model));
+    let usage = Usage {
+        input,
+        ..Usage::default()
+    };
+    let price = terms
+        .asked
+        .iter()
+        .find_map(|model| terms.catalog.find_or_ceiling(model));
     Bill {
         cost: price.map_or_else(
             || UNPRICED.times(input).ceil_nanos(),

@@ -127,7 +127,13 @@ mod tests {
 
     #[test]
     fn a_free_model_fits_whatever_was_asked_for() {
-        let offer = Offer { fixed: Nanos::ZERO, per_token: Picos(0), wanted: 9, minimum: 1, unpriced: None };
+        let offer = Offer {
+            fixed: Nanos::ZERO,
+            per_token: Picos(0),
+            wanted: 9,
+            minimum: 1,
+            unpriced: None,
+        };
         assert_eq!(offer.fit(Nanos::ZERO), Some(9));
     }
 }

@@ -19,14 +19,20 @@
 //! dots), also with a date; the largest of their limits counts. When the OpenRouter entry's limit equals
 //! a context window (its own or one of theirs), theirs replaces it; else the larger of the two holds,
 //! so that a bound made of it is never too small. Without such entries the limit stays as it is.
+//!
+//! # Long-context and tier rates
+//!
+//! OpenRouter passes the vendors' prices on. Where its entry states no long-context, priority or flex
+//! rates and the vendor's own entry of exactly that model has the same base rates, the vendor's sets
+//! hold.
 
 mod entry;
 mod fields;
-mod limits;
 mod lookup;
 mod price;
 pub mod refresh;
 mod table;
+mod vendors;
 
 pub use entry::FieldError;
 pub use price::{ModelPrice, Rates, ServiceTier, Tariff};

@@ -4,11 +4,14 @@
 //! as one; requests keep the snapshot they began with.
 
 use crate::catalog::Catalog;
+use crate::identity::AgentId;
 use crate::ledger::Book;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
+use crate::route::Route;
 use crate::settings::Settings;
 use arc_swap::ArcSwap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
@@ -18,6 +21,31 @@ pub struct Live {
     pub policy: Policy,
     /// The bundled table with the policy's own prices on top.
     pub catalog: Catalog,
+    /// The routes of agents with tiers.
+    routes: HashMap<AgentId, Arc<Route>>,
+}
+
+impl Live {
+    /// Resolves what follows from a policy and its prices.
+    pub fn new(policy: Policy, catalog: Catalog) -> Self {
+        let tiered = policy
+            .agents
+            .values()
+            .filter(|agent| !agent.tiers.is_empty());
+        let routes = tiered
+            .map(|agent| (agent.id.clone(), Arc::new(Route::of_agent(agent, &catalog))))
+            .collect();
+        Self {
+            policy,
+            catalog,
+            routes,
+        }
+    }
+
+    /// The route of an agent; `None` for one without tiers.
+    pub fn route(&self, agent: &AgentId) -> Option<&Arc<Route>> {
+        self.routes.get(agent)
+    }
 }
 
 /// Reads the configuration files anew; on failure every problem as a line of text.
@@ -41,7 +69,13 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway that starts with `live`.
-    pub fn new(live: Live, reload: Reload, settings: Settings, book: Arc<Book>, metrics: Metrics) -> Self {
+    pub fn new(
+        live: Live,
+        reload: Reload,
+        settings: Settings,
+        book: Arc<Book>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             live: ArcSwap::from_pointee(live),
             reload,
@@ -64,6 +98,7 @@ impl Gateway {
     /// Every problem found; then nothing has changed.
     pub fn reload(&self) -> Result<Arc<Live>, Vec<String>> {
         let live = Arc::new((self.reload)()?);
+        self.book.adopt(&live.policy.accounts());
         self.live.store(Arc::clone(&live));
         Ok(live)
     }

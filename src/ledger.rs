@@ -13,11 +13,19 @@
 mod book;
 #[cfg(test)]
 pub(crate) mod contract;
+mod follow;
+mod keeper;
 pub mod log;
 pub mod memory;
 mod projection;
 mod recover;
+#[cfg(test)]
+mod replay_tests;
 mod reservation;
+#[cfg(test)]
+mod scratch;
+#[cfg(test)]
+mod tests;
 
 pub use book::{Book, Counters};
 pub use reservation::{Reservation, Settled};

@@ -32,6 +32,7 @@ pub mod policy;
 pub mod provider;
 pub mod proxy;
 pub mod refusal;
+pub mod route;
 pub mod secret;
 pub mod settings;
 pub mod stream;

@@ -115,7 +115,10 @@ impl Metrics {
                 "Clients that left before their answer was complete.",
             )?,
             retries: counter("weir_retries_total", "Attempts after the first.")?,
-            reservations: gauge("weir_reservations_open", "Reservations neither settled nor voided.")?,
+            reservations: gauge(
+                "weir_reservations_open",
+                "Reservations neither settled nor voided.",
+            )?,
             in_flight: gauge("weir_requests_in_flight", "Requests being served.")?,
             lost_records: gauge(
                 "weir_spend_log_lost_records",
@@ -174,7 +177,10 @@ impl Metrics {
             ("input", usage.input),
             ("output", usage.output),
             ("cache_read", usage.cache_read),
-            ("cache_write", usage.cache_write.saturating_add(usage.cache_write_1h)),
+            (
+                "cache_write",
+                usage.cache_write.saturating_add(usage.cache_write_1h),
+            ),
             ("reasoning", usage.reasoning),
         ] {
             if count > 0 {
@@ -256,8 +262,8 @@ fn status_text(status: u16) -> &'static str {
         0 => "none",
         201..=299 => "2xx",
         300..=399 => "3xx",
-        400..=499 => "4xx",
-        500..=599 => "5xx",
+        _ if status / 100 == 4 => "4xx",
+        _ if status / 100 == 5 => "5xx",
         _ => "other",
     }
 }
@@ -274,12 +280,19 @@ mod tests {
         let bill = Bill {
             cost: Nanos(1_500_000),
             source: CostSource::Provider,
-            usage: Usage { input: 3, output: 4, ..Usage::default() },
+            usage: Usage {
+                input: 3,
+                output: 4,
+                ..Usage::default()
+            },
             model: "m".into(),
             prices: "v".into(),
         };
         metrics.settled("agent-1", &bill, true);
-        let text = metrics.expose(Levels { reservations: 2, ..Levels::default() });
+        let text = metrics.expose(Levels {
+            reservations: 2,
+            ..Levels::default()
+        });
         for line in [
             r#"weir_cost_usd_total{agent="agent-1",source="provider"} 0.0015"#,
             r#"weir_tokens_total{kind="output"} 4"#,

@@ -4,8 +4,8 @@
 //! messages (it uses `log`) join ours at warning level.
 
 use crate::settings::{Log, LogFormat};
-use tracing_subscriber::EnvFilter;
 use std::io::IsTerminal as _;
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
 /// Starts logging to standard error.

@@ -74,7 +74,11 @@ mod tests {
 
     #[test]
     fn input_and_output_are_held_at_the_dearest_rates() {
-        let dear_input = Worst { input: PicosPerToken(9_000_000), output: PicosPerToken(1), ..SONNET };
+        let dear_input = Worst {
+            input: PicosPerToken(9_000_000),
+            output: PicosPerToken(1),
+            ..SONNET
+        };
         let offer = offer(SIZE, &[SONNET, dear_input], None);
         assert_eq!(offer.fixed, Nanos(9_000_000));
         assert_eq!(offer.hold(100), Nanos(9_000_000 + 1_500_000));
@@ -85,18 +89,33 @@ mod tests {
     fn every_choice_is_held_for() {
         let one = offer(SIZE, &[SONNET], None);
         let four = offer(Size { choices: 4, ..SIZE }, &[SONNET], None);
-        assert_eq!(four.hold(100) - four.fixed, Nanos(4 * (one.hold(100) - one.fixed).0));
+        assert_eq!(
+            four.hold(100) - four.fixed,
+            Nanos(4 * (one.hold(100) - one.fixed).0)
+        );
     }
 
     #[test]
     fn without_max_tokens_the_models_limit_is_held() {
-        let offer = offer(Size { max_tokens: None, ..SIZE }, &[SONNET], None);
+        let offer = offer(
+            Size {
+                max_tokens: None,
+                ..SIZE
+            },
+            &[SONNET],
+            None,
+        );
         assert_eq!(offer.wanted, 8192);
     }
 
     #[test]
     fn an_overflowing_request_saturates_and_never_wraps_to_a_credit() {
-        let size = Size { input: u64::MAX, max_tokens: Some(u64::MAX), choices: 128, ..SIZE };
+        let size = Size {
+            input: u64::MAX,
+            max_tokens: Some(u64::MAX),
+            choices: 128,
+            ..SIZE
+        };
         let offer = offer(size, &[SONNET], None);
         assert!(offer.hold(u64::MAX) >= crate::money::MAX_AMOUNT);
     }

@@ -50,7 +50,7 @@ pub struct Report {
 pub enum RefreshError {
     /// The input is no JSON.
     #[error("not valid JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// The input is JSON of another kind.
     #[error(
         "neither litellm's price file (an object of models) nor OpenRouter's list of models (`data`)"
@@ -61,7 +61,20 @@ pub enum RefreshError {
     Malformed(Vec<(String, FieldError)>),
     /// The table that the input is to be merged into cannot be used.
     #[error("the table to merge into: {0}")]
-    Base(#[from] TableError),
+    Base(TableError),
+}
+
+// The messages hold their causes, so a chain of causes would say everything twice.
+impl From<serde_json::Error> for RefreshError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error)
+    }
+}
+
+impl From<TableError> for RefreshError {
+    fn from(error: TableError) -> Self {
+        Self::Base(error)
+    }
 }
 
 fn plural(count: usize) -> String {

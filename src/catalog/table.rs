@@ -1,12 +1,12 @@
 //! The price table as a file: a header, then one entry per model.
 //!
-//! Decides what a well-formed table is. What an entry means is [`super::entry`]'s matter, which
-//! limits hold is [`super::limits`]'s.
+//! Decides what a well-formed table is. What an entry means is [`super::entry`]'s matter, what
+//! the vendors' entries add is [`super::vendors`]'s.
 
 use super::entry::{self, FieldError};
 use super::fields::Fields;
-use super::limits;
 use super::price::ModelPrice;
+use super::vendors;
 use std::collections::BTreeMap;
 
 /// What the first field of every table says.
@@ -32,10 +32,10 @@ pub struct Header {
 pub enum TableError {
     /// The file cannot be read.
     #[error("cannot read the price table: {0}")]
-    Io(#[from] std::io::Error),
+    Io(std::io::Error),
     /// It is no JSON.
     #[error("the price table is not valid JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// It is some other file.
     #[error("not a Weir price table (format {FORMAT}); `weir prices refresh` makes one")]
     Format,
@@ -54,12 +54,24 @@ pub enum TableError {
         /// The model.
         model: String,
         /// What is wrong.
-        #[source]
         error: FieldError,
     },
     /// An entry states no price per token.
     #[error("model `{0}` has no price per input and output token")]
     Unpriced(String),
+}
+
+// The messages hold their causes, so a chain of causes would say everything twice.
+impl From<std::io::Error> for TableError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<serde_json::Error> for TableError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error)
+    }
 }
 
 /// A table, read.
@@ -114,7 +126,7 @@ impl Table {
                 .ok_or_else(|| TableError::Unpriced(model.to_string()))?;
             models.insert(Box::from(model.as_ref()), price);
         }
-        limits::correct(&mut models);
+        vendors::complete(&mut models);
         Ok(Self { header, models })
     }
 

@@ -236,3 +236,101 @@ fn per_million(rate: PicosPerToken) -> String {
     let dot = if fraction.is_empty() { "" } else { "." };
     format!("{}{dot}{fraction}", rate.0 / 1_000_000)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that goes away with the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let name = format!("weir-prices-{}", fastrand::u64(..));
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn file(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn args(from: PathBuf, out: PathBuf) -> RefreshArgs {
+        RefreshArgs {
+            from,
+            out,
+            version: "mine-1".to_owned(),
+            date: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_refreshed_table_is_one_that_show_can_read() {
+        let folder = Folder::new();
+        let input = r#"{"m":{"mode":"chat","input_cost_per_token":2.5e-06,"output_cost_per_token":1e-05,"max_tokens":9},
+            "voice":{"mode":"audio_speech"}}"#;
+        let out = folder.0.join("table.json");
+        let said = refresh(&args(folder.file("prices.json", input), out.clone())).unwrap();
+        assert!(
+            said.contains("1 models (1 from the input), version mine-1"),
+            "{said}"
+        );
+        assert!(
+            said.contains("left out    1: mode audio_speech (voice)"),
+            "{said}"
+        );
+        let catalog = open(Some(&out)).unwrap();
+        let shown = describe("m:online", catalog.resolve("m:online").unwrap(), &catalog);
+        for line in [
+            "  entry    m",
+            "  table    mine-1",
+            "  limits   input not known, output 9",
+            "  online   a web search comes on top",
+            "    input          2.5",
+            "    output         10",
+        ] {
+            assert!(shown.lines().any(|l| l == line), "{line} in {shown}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_file_is_named_and_leaves_the_table_alone() {
+        let folder = Folder::new();
+        let out = folder.file("table.json", "untouched");
+        let from = folder.file(
+            "prices.json",
+            r#"{"m":{"mode":"chat","input_cost_per_token":"x"}}"#,
+        );
+        let error = refresh(&args(from.clone(), out.clone())).unwrap_err();
+        let said = format!("{error:#}");
+        assert!(said.starts_with(&from.display().to_string()), "{said}");
+        assert!(
+            said.contains("entry `m`, field `input_cost_per_token`"),
+            "{said}"
+        );
+        assert_eq!(std::fs::read_to_string(&out).unwrap(), "untouched");
+        let missing = folder.0.join("nowhere.json");
+        let said = format!("{:#}", open(Some(&missing)).unwrap_err());
+        assert!(
+            said.contains("nowhere.json") && said.matches("No such file").count() == 1,
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn rates_are_shown_exactly_per_million() {
+        assert_eq!(per_million(PicosPerToken(0)), "0");
+        assert_eq!(per_million(PicosPerToken(2_500_000)), "2.5");
+        assert_eq!(per_million(PicosPerToken(7)), "0.000007");
+    }
+}

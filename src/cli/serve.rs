@@ -33,5 +33,5 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         models: args.models.clone(),
         config: args.config.clone(),
     };
-    app::serve(Environment::capture(Path::new(".")), flags, args.upgrade)
+    app::serve(&Environment::capture(Path::new(".")), &flags, args.upgrade)
 }

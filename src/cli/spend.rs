@@ -34,14 +34,25 @@ pub fn run(args: &SpendArgs) -> anyhow::Result<ExitCode> {
         println!("{agent}: ${settled} settled");
     }
     println!("{} reservations without an end", summary.open);
-    println!("{} charged in full because nothing was known", summary.unresolved);
+    println!(
+        "{} charged in full because nothing was known",
+        summary.unresolved
+    );
     if summary.torn_bytes > 0 {
-        println!("{} bytes of a torn end, which the next start cuts off", summary.torn_bytes);
+        println!(
+            "{} bytes of a torn end, which the next start cuts off",
+            summary.torn_bytes
+        );
     }
     let Some(damage) = summary.damage else {
         println!("every record is whole");
         return Ok(ExitCode::SUCCESS);
     };
-    println!("{}: damaged at byte {}: {}", damage.path.display(), damage.at, damage.reason);
+    println!(
+        "{}: damaged at byte {}: {}",
+        damage.path.display(),
+        damage.at,
+        damage.reason
+    );
     Ok(ExitCode::from(2))
 }

@@ -5,43 +5,27 @@
 //! are appended while the accounts are locked. What a record does is decided in `projection.rs`, how
 //! it is made durable in [`super::log`].
 
+use super::keeper::{Keeper, with_body};
 use super::log::record::{self, Party};
 use super::log::segment::Family;
 use super::log::writer::{Log, Poisoned};
-use super::log::{Clock, Durability, LogError, LogOptions, Recovery};
+use super::log::{Durability, LogError, LogOptions, Recovery};
 use super::memory::pushed;
-use super::projection::Projection;
-use super::reservation::{State, unresolved};
-use super::{Ask, Denied, Grant, Hold, Push, Reservation, recover};
-use crate::budget::account::{Account, Changes};
+use super::reservation::State;
+use super::{Ask, Denied, Grant, Hold, Push, Reservation, follow, recover};
+use crate::budget::account::Account;
 use crate::budget::{AccountSpec, Balance};
 use crate::money::{MAX_AMOUNT, Nanos};
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 /// The budget book of one process.
 #[derive(Debug)]
 pub struct Book {
-    core: Arc<Core>,
+    core: Arc<Keeper>,
     durability: Durability,
     syncer: Option<JoinHandle<()>>,
-}
-
-/// What the book shares with its thread.
-#[derive(Debug)]
-struct Core {
-    projection: Projection,
-    log: Log,
-    clock: Clock,
-    lost: AtomicU64,
-    stop: AtomicBool,
-    /// The last record of other chains that is part of the state. Held while a snapshot is made.
-    folded: Mutex<BTreeMap<String, u64>>,
 }
 
 /// Figures for the metrics.
@@ -55,70 +39,6 @@ pub struct Counters {
     pub log_bytes: u64,
     /// Whether the log has failed and hard budgets are refused.
     pub poisoned: bool,
-}
-
-thread_local! {
-    /// Where this thread puts a record together.
-    static BODY: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(1024));
-}
-
-/// Runs `encode` on an empty buffer and `then` on what it wrote.
-fn with_body<T>(encode: impl FnOnce(&mut Vec<u8>), then: impl FnOnce(&[u8]) -> T) -> T {
-    let mut body = BODY.take();
-    body.clear();
-    encode(&mut body);
-    let value = then(&body);
-    BODY.set(body);
-    value
-}
-
-impl Core {
-    /// Appends a record; without success it counts as lost.
-    fn append(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<u64, Poisoned> {
-        let outcome = with_body(encode, |body| self.log.append(body));
-        outcome.inspect_err(|Poisoned| {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        })
-    }
-
-    /// Appends what a spec changed about its account.
-    fn adopted(&self, now: u64, spec: &AccountSpec, account: &Account, changes: Changes) {
-        // Without success the log is poisoned and the record counted as lost.
-        let _ = self.append(|out| record::adopted(out, now, spec, account, changes.opened));
-    }
-
-    fn rotate(&self) -> Result<(), LogError> {
-        let folded = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.millis();
-        self.projection.memory.freeze(|accounts| {
-            let state = self.projection.frozen(accounts, &folded);
-            let footer = recover::body(now, "footer", &state);
-            self.log
-                .rotate(&footer, &recover::body(now, "header", &state))
-        })
-    }
-
-    /// Syncs when there is something to sync, at most once in `interval`, until told to stop.
-    fn run(&self, interval: Duration) {
-        let mut last: Option<Instant> = None;
-        while !self.stop.load(Ordering::Acquire) {
-            if !self.log.dirty() {
-                std::thread::park();
-                continue;
-            }
-            let since = last.map_or(interval, |last| last.elapsed());
-            if since < interval {
-                std::thread::park_timeout(interval - since);
-                continue;
-            }
-            last = Some(Instant::now());
-            // A failure poisons the log, which says so itself.
-            let outcome = self.log.sync();
-            if outcome.is_ok() && self.log.full() {
-                let _ = self.rotate();
-            }
-        }
-    }
 }
 
 impl Book {
@@ -136,7 +56,7 @@ impl Book {
         let now = options.clock.millis();
         let mut claim = family.claim(now)?;
         let own = claim.chain.clone();
-        let recovered = recover::recover(&family, &own, specs)?;
+        let mut recovered = recover::recover(&family, &own, specs)?;
         let mut recovery = Recovery {
             segment: claim.path.clone(),
             ..Recovery::default()
@@ -168,40 +88,20 @@ impl Book {
         let last = found.and_then(|chain| chain.last);
         let next = last.map_or(1, |(seq, _)| seq + 1);
         let first = found.and_then(|chain| chain.first);
-        let folded = recover::folded(&recovered.chains, &own);
-        let dead = |party: &Party| {
-            recovered
-                .chains
-                .get(&*party.chain)
-                .is_none_or(|chain| !chain.live)
-        };
+        let others = follow::Others::of(&mut recovered.chains, &own);
+        let dead = |party: &Party| !others.live(&party.chain);
         let orphans: Vec<_> = recovered
             .projection
             .open()
             .into_iter()
             .filter(|p| dead(p))
             .collect();
-        let unfolded = recovered.unfolded;
-        let core = Core {
-            log: Log::new(&options, family, claim, last, first.unwrap_or(next), size),
-            projection: recovered.projection,
-            clock: options.clock,
-            lost: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
-            folded: Mutex::new(folded),
-        };
-        if first.is_none() || unfolded {
-            let folded = core.folded.lock().unwrap_or_else(PoisonError::into_inner);
-            let kind = if first.is_none() {
-                "header"
-            } else {
-                "checkpoint"
-            };
-            core.log.put(&recover::body(
-                now,
-                kind,
-                &core.projection.snapshot(&folded),
-            ))?;
+        let log = Log::new(&options, family, claim, last, first.unwrap_or(next), size);
+        let core = Keeper::new(log, recovered.projection, options.clock, others);
+        if first.is_none() {
+            core.checkpoint("header")?;
+        } else if recovered.unfolded {
+            core.checkpoint("checkpoint")?;
         }
         for party in orphans {
             recovery.orphans += 1;
@@ -255,10 +155,12 @@ impl Book {
         if hard && core.log.poisoned() {
             return Err(Denied::Unavailable);
         }
+        let mut noted = false;
         let note = |spec: &_, account: &_, changes| {
+            noted = true;
             core.adopted(ask.now_millis, spec, account, changes);
         };
-        let (grant, (party, seq)) = core.projection.memory.reserve_with(&ask, note, |grant| {
+        let held = core.projection.memory.reserve_with(&ask, note, |grant| {
             let party = Arc::new(self.party(&ask, grant));
             let models = ask.models.get(grant.tier).map_or(&[][..], Vec::as_slice);
             let seq = core.append(|out| record::intent(out, ask.now_millis, &party, models));
@@ -267,7 +169,12 @@ impl Book {
             }
             core.projection.opened(&party);
             Ok((party, seq.ok()))
-        })?;
+        });
+        if noted && held.is_err() {
+            // A failure has poisoned the log, which the next request sees.
+            let _ = core.log.write_all();
+        }
+        let (grant, (party, seq)) = held?;
         let mut reservation = Reservation {
             book: Arc::clone(self),
             hold: Hold::new(&ask, &grant),
@@ -283,7 +190,7 @@ impl Book {
                 recorded = core.log.durable(seq).await;
             }
             if recorded.is_err() {
-                core.lost.fetch_add(1, Ordering::Relaxed);
+                core.lose();
                 if hard {
                     return Err(Denied::Unavailable);
                 }
@@ -331,7 +238,7 @@ impl Book {
         if let Some(seq) = seq.flatten()
             && core.log.write(seq).is_err()
         {
-            core.lost.fetch_add(1, Ordering::Relaxed);
+            core.lose();
         }
         balances.first().copied().unwrap_or_default()
     }
@@ -393,7 +300,7 @@ impl Book {
     fn change<T>(
         &self,
         spec: &AccountSpec,
-        step: impl FnOnce(&Core, u64, &mut Account) -> Result<T, Poisoned>,
+        step: impl FnOnce(&Keeper, u64, &mut Account) -> Result<T, Poisoned>,
     ) -> Result<T, LogError> {
         let core = &*self.core;
         let now = core.clock.millis();
@@ -418,10 +325,16 @@ impl Book {
     pub fn counters(&self) -> Counters {
         Counters {
             open: self.open_reservations(),
-            lost: self.core.lost.load(Ordering::Relaxed),
+            lost: self.core.lost(),
             log_bytes: self.core.log.bytes(),
             poisoned: self.core.log.poisoned(),
         }
+    }
+
+    /// Takes over what other live processes have recorded, and charges what dead ones left open. It
+    /// happens by itself twice a second.
+    pub fn follow(&self) {
+        self.core.follow();
     }
 
     /// Brings everything to the disk.
@@ -443,38 +356,23 @@ impl Book {
     /// Ends the log for this run: a footer, so that the next start has little to replay, and
     /// everything on the disk. Reservations that are still open can be settled afterwards.
     pub fn close(&self) {
-        let core = &*self.core;
-        let folded = core.folded.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = core.clock.millis();
         // A failure has poisoned the log, which says so itself.
-        let _ = core.projection.memory.freeze(|accounts| {
-            let state = core.projection.frozen(accounts, &folded);
-            core.log.put(&recover::body(now, "footer", &state))
-        });
-        let _ = core.log.sync();
+        let _ = self.core.checkpoint("footer");
+        let _ = self.core.log.sync();
     }
 }
 
-impl Core {
-    /// Charges the hold of a reservation whose process died.
-    fn charge_orphan(&self, party: &Party) -> Result<(), Poisoned> {
-        let accounts: Vec<_> = party.accounts.iter().map(|(id, _)| id.clone()).collect();
-        let now = self.clock.millis();
-        let record = |out: &mut Vec<u8>| record::settle(out, now, party, &unresolved(party));
-        let end = || {
-            self.projection.ended(party.id);
-            with_body(record, |body| self.log.append(body)).map(|_| ())
-        };
-        self.projection
-            .memory
-            .end(party.id, &accounts, party.held, end)
-            .unwrap_or(Ok(()))
+#[cfg(test)]
+impl Book {
+    /// Makes every later write fail, as a full disk does.
+    pub(super) fn fill_disk(&self) {
+        self.core.log.fill_disk();
     }
 }
 
 impl Drop for Book {
     fn drop(&mut self) {
-        self.core.stop.store(true, Ordering::Release);
+        self.core.stop();
         if let Some(syncer) = self.syncer.take() {
             syncer.thread().unpark();
             // It ends by itself; a panic in it has been reported by its hook.

@@ -15,23 +15,15 @@ pub(super) mod segment;
 pub(super) mod verify;
 pub(super) mod writer;
 
+pub use crate::settings::Durability;
 pub use verify::{Damage, Summary, verify};
 
 use crate::money::Nanos;
+use crate::settings::SpendLog;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// When a hold counts as recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// Its record is with the operating system: survives `kill -9`, not a loss of power.
-    #[default]
-    Process,
-    /// Its record is on the disk: survives a loss of power too.
-    Strict,
-}
 
 /// What tells the time to the ledger, in Unix milliseconds.
 #[derive(Clone)]
@@ -76,30 +68,22 @@ pub struct LogOptions {
     pub durability: Durability,
     /// The least time between two syncs to the disk.
     pub group_commit: Duration,
-    /// A segment larger than this is rotated away.
+    /// A segment larger than this, in bytes, is rotated away.
     pub segment_size: u64,
     /// The time for everything that brings none of its own.
     pub clock: Clock,
 }
 
-impl Default for LogOptions {
-    fn default() -> Self {
-        Self {
-            path: PathBuf::from("./spend.jsonl"),
-            durability: Durability::Process,
-            group_commit: Duration::from_millis(5),
-            segment_size: 64 << 20,
-            clock: Clock::default(),
-        }
-    }
-}
-
 impl LogOptions {
-    /// The defaults, at `path`.
+    /// A log at `path` with the default settings, by the system's clock.
     pub fn at(path: impl Into<PathBuf>) -> Self {
+        let settings = SpendLog::default();
         Self {
             path: path.into(),
-            ..Self::default()
+            durability: settings.durability,
+            group_commit: settings.group_commit,
+            segment_size: settings.segment_bytes,
+            clock: Clock::default(),
         }
     }
 }

@@ -157,12 +157,8 @@ impl Projection {
         });
     }
 
-    /// The whole state as one record. `folded` names other chains that are part of it.
-    pub(super) fn snapshot(&self, folded: &BTreeMap<String, u64>) -> Snapshot {
-        self.memory.freeze(|accounts| self.frozen(accounts, folded))
-    }
-
-    /// [`Projection::snapshot`] of accounts that are locked already.
+    /// The whole state as one record, of accounts that are locked. `folded` names other chains that
+    /// are part of it.
     pub(super) fn frozen(
         &self,
         accounts: &BTreeMap<&AccountId, &Account>,

@@ -13,6 +13,8 @@ use super::projection::Projection;
 use crate::budget::AccountSpec;
 use crate::identity::AccountId;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,6 +42,8 @@ pub(super) struct Chain {
     /// Sums over what was read of it.
     pub(super) records: u64,
     pub(super) legacy: u64,
+    /// Its newest file, still open.
+    pub(super) file: Option<(PathBuf, File)>,
     entries: Vec<Entry>,
     /// Number of the first record read; 0 when reading began with the chain.
     from: u64,
@@ -150,8 +154,12 @@ fn read(files: &Files, name: &str, newest: usize, alone: bool) -> Result<Chain, 
     let mut paths: Vec<PathBuf> = files.all();
     let mut contents = Vec::new();
     let last = paths.last().cloned();
+    let mut newest_file = None;
     while let Some(path) = paths.pop() {
-        let bytes = std::fs::read(&path).map_err(LogError::io(&path))?;
+        let mut bytes = Vec::new();
+        let mut file = File::open(&path).map_err(LogError::io(&path))?;
+        file.read_to_end(&mut bytes).map_err(LogError::io(&path))?;
+        newest_file.get_or_insert((path.clone(), file));
         // A segment that was begun and holds no whole record yet says nothing about the ones before.
         let whole = memchr::memchr(b'\n', &bytes).is_some();
         contents.push((path, bytes));
@@ -181,15 +189,8 @@ fn read(files: &Files, name: &str, newest: usize, alone: bool) -> Result<Chain, 
         chain.newest = read;
     }
     chain.last = cursor.last;
+    chain.file = newest_file;
     Ok(chain)
-}
-
-/// What a new snapshot contains of other chains.
-pub(super) fn folded(chains: &BTreeMap<String, Chain>, own: &str) -> BTreeMap<String, u64> {
-    let others = chains.iter().filter(|(name, _)| *name != own);
-    others
-        .map(|(name, chain)| (name.clone(), chain.last.map_or(0, |(seq, _)| seq)))
-        .collect()
 }
 
 /// The body of a snapshot record.

@@ -11,18 +11,17 @@ use super::session::{self, Drain, Link};
 use super::settle::Exchange;
 use crate::answer::Answer;
 use crate::auth::{self, Identity};
-use crate::budget::Offer;
-use crate::budget::bound::{self, Size, Worst};
-use crate::catalog::{ModelPrice, ServiceTier};
+use crate::budget::Balance;
+use crate::catalog::ServiceTier;
 use crate::gateway::{Gateway, Live};
 use crate::identity::AttemptId;
 use crate::json::Limits;
-use crate::ledger::{Ask, Denied};
-use crate::policy::BoundMode;
+use crate::ledger::{Ask, Denied, Grant, Reservation};
+use crate::policy::{Agent, BoundMode};
 use crate::provider::openrouter::{self, Rewrite};
 use crate::refusal::{Exhausted, Refusal};
+use crate::route::{Route, service_tier};
 use crate::surface::chat::{self, ChatRequest};
-use crate::tokens;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Version, header};
 use pingora_core::{Error, Result};
@@ -36,9 +35,6 @@ const CHAT: &str = "/v1/chat/completions";
 /// Body limit of routes that are answered inside the process.
 const LOCAL_BODY: usize = 64 << 10;
 
-/// Tokens that providers add around tools without the client sending a byte for them.
-const TOOL_PREAMBLE: u64 = 1024;
-
 /// Why a request goes no further.
 enum Stop {
     /// It is refused; `close` when what it still sends is not worth reading.
@@ -49,13 +45,19 @@ enum Stop {
 
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
-        Self::Refuse { refusal, close: false }
+        Self::Refuse {
+            refusal,
+            close: false,
+        }
     }
 }
 
 /// A refusal after which the connection must not be used again.
 fn last(refusal: Refusal) -> Stop {
-    Stop::Refuse { refusal, close: true }
+    Stop::Refuse {
+        refusal,
+        close: true,
+    }
 }
 
 /// Decides about a request. `Ok(true)`: it has been answered here.
@@ -144,7 +146,10 @@ fn framing(gateway: &Gateway, session: &Session) -> Result<(), Stop> {
     let headers = &request.headers;
     let refuse = |why| Err(last(Refusal::BadRequest(why)));
     let limits = &gateway.settings.limits;
-    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let size: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
     if size + request.raw_path().len() > limits.header_bytes {
         return refuse("The request header is too large");
     }
@@ -192,69 +197,65 @@ async fn answer_locally(
 }
 
 /// The chat surface: from header to hold.
-async fn chat(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Context) -> Result<(), Stop> {
+async fn chat(
+    gateway: &Arc<Gateway>,
+    session: &mut Session,
+    ctx: &mut Context,
+) -> Result<(), Stop> {
     let live = gateway.live();
     let identity = identify(&live, session, ctx).map_err(last)?;
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, limits.body_bytes).await?;
-    let request = chat::parse(&body, Limits { depth: limits.json_depth })?;
+    let request = chat::parse(
+        &body,
+        Limits {
+            depth: limits.json_depth,
+        },
+    )?;
 
-    let agent = Arc::clone(&identity.agent);
-    let route = Route::of(&live, &agent, &request)?;
-    let offers = offers(&live, &route, &request, body.len(), || {
-        tokens::prompt_estimate(&body, tokens::Encoding::O200k)
-    });
-    let id = AttemptId { request: ctx.id, number: 1 };
-    let reservation = gateway
-        .book
-        .reserve(Ask {
-            id,
-            agent: &agent.id,
-            key: identity.key.as_ref(),
-            user: identity.user.as_ref(),
-            accounts: &agent.accounts,
-            thresholds: &agent.thresholds,
-            offers: &offers,
-            models: &route.models,
-            now_millis: ctx.unix_millis,
-        })
-        .await
-        .map_err(|denied| refusal(denied, &identity, &route))?;
+    let route = route_of(&live, &identity.agent, &request)?;
+    let reservation = hold(gateway, ctx, &live, &identity, &route, &request, &body).await?;
 
     let grant = reservation.grant();
-    let (tier, fitted) = (grant.tier, grant.fitted.then_some(grant.tokens));
-    let remaining = grant.balances.first().map(crate::budget::Balance::remaining).unwrap_or_default();
-    let asked: Arc<[String]> = route.models.get(tier).cloned().unwrap_or_default().into();
+    let tier = grant.tier;
+    let fitted = grant.fitted.then_some(grant.tokens);
+    let written = bounded_output(&live, &identity.agent, &request, grant);
+    let remaining = grant
+        .balances
+        .first()
+        .map(Balance::remaining)
+        .unwrap_or_default();
+    let models = route.tier(tier);
     let rewritten = Bytes::from(openrouter::body(
         &request,
         &Rewrite {
-            models: if route.tiered { &asked } else { &[] },
-            max_tokens: fitted.map(|tokens| (request.max_tokens_field, tokens)),
+            models: if identity.agent.tiers.is_empty() {
+                &[]
+            } else {
+                &models
+            },
+            max_tokens: written.map(|tokens| (request.max_tokens_field, tokens)),
         },
     ));
-    let drain = &gateway.settings.drain;
     let link = Link::new(
         rewritten.clone(),
-        Drain {
-            time: drain.time,
-            bytes: u64::try_from(drain.bytes).unwrap_or(u64::MAX),
-        },
+        drain(gateway),
         Arc::clone(&gateway.stopping),
     );
     let exchange = Exchange::new(
         gateway,
         &live,
-        agent.id.clone(),
+        identity.agent.id.clone(),
         reservation,
-        Arc::clone(&asked),
+        Arc::clone(&models),
         service_tier(&request).unwrap_or(ServiceTier::Default),
         &rewritten,
     );
-    let admission = Admission {
-        agent: agent.id.clone(),
+    ctx.state = State::Admitted(Box::new(Admission {
+        agent: identity.agent.id.clone(),
         tier,
-        models: asked,
+        models,
         original_model: request.model.as_deref().map(str::to_owned),
         fitted,
         remaining,
@@ -267,11 +268,78 @@ async fn chat(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Context) 
         attempts: 0,
         relay: Relay::default(),
         live,
-    };
-    ctx.state = State::Admitted(Box::new(admission));
+    }));
     session.set_write_timeout(Some(gateway.settings.timeouts.write));
     session::install(&mut session.downstream_session, &link);
     Ok(())
+}
+
+/// The route of the agent; for one without tiers, to whatever the request names.
+fn route_of(live: &Live, agent: &Agent, request: &ChatRequest<'_>) -> Result<Arc<Route>, Refusal> {
+    if let Some(route) = live.route(&agent.id) {
+        return Ok(Arc::clone(route));
+    }
+    let model = request
+        .model
+        .as_deref()
+        .ok_or_else(|| Refusal::InvalidField {
+            field: "model",
+            message: "This agent has no tiers, so the request must name a 'model'".into(),
+        })?;
+    // The client's own fallbacks may answer, too.
+    let models = std::iter::once(model).chain(request.fallbacks.iter().map(AsRef::as_ref));
+    Ok(Arc::new(Route::of_models(models, &live.catalog)))
+}
+
+/// The output tokens to write into the body: a fitted number, and under a strict hard cap the number
+/// that money is held for, because a table's limit binds nobody.
+fn bounded_output(
+    live: &Live,
+    agent: &Agent,
+    request: &ChatRequest<'_>,
+    grant: &Grant,
+) -> Option<u64> {
+    let hard = agent.accounts.iter().any(|account| account.hard);
+    let promised = hard && live.policy.bound == BoundMode::Strict && request.max_tokens.is_none();
+    (grant.fitted || promised).then_some(grant.tokens)
+}
+
+/// Holds the worst case on every account, INTENT written.
+async fn hold(
+    gateway: &Gateway,
+    ctx: &Context,
+    live: &Live,
+    identity: &Identity,
+    route: &Route,
+    request: &ChatRequest<'_>,
+    body: &[u8],
+) -> Result<Reservation, Refusal> {
+    let offers = route.offers(&live.policy, request, body);
+    let agent = &identity.agent;
+    let ask = Ask {
+        id: AttemptId {
+            request: ctx.id,
+            number: 1,
+        },
+        agent: &agent.id,
+        key: identity.key.as_ref(),
+        user: identity.user.as_ref(),
+        accounts: &agent.accounts,
+        thresholds: &agent.thresholds,
+        offers: &offers,
+        models: &route.models,
+        now_millis: ctx.unix_millis,
+    };
+    let held = gateway.book.reserve(ask).await;
+    held.map_err(|denied| refusal(denied, identity, route))
+}
+
+fn drain(gateway: &Gateway) -> Drain {
+    let drain = &gateway.settings.drain;
+    Drain {
+        time: drain.time,
+        bytes: u64::try_from(drain.bytes).unwrap_or(u64::MAX),
+    }
 }
 
 /// Who is asking, from the headers and the peer's address.
@@ -279,7 +347,9 @@ fn identify(live: &Live, session: &Session, ctx: &Context) -> Result<Identity, R
     let headers = &session.req_header().headers;
     if live.policy.keys.is_empty() && headers.contains_key(header::ORIGIN) {
         // Any page that a browser on this machine opens could spend the budget.
-        return Err(Refusal::MissingKey("Web pages are served with an API key only"));
+        return Err(Refusal::MissingKey(
+            "Web pages are served with an API key only",
+        ));
     }
     let presented = auth::presented(
         text(headers, header::AUTHORIZATION.as_str()),
@@ -306,7 +376,10 @@ fn peer_ip(session: &Session) -> Option<IpAddr> {
 }
 
 fn passthrough(identity: &Identity, headers: &HeaderMap) -> Option<http::HeaderValue> {
-    let mut value = headers.get(header::AUTHORIZATION).filter(|_| identity.passthrough).cloned()?;
+    let mut value = headers
+        .get(header::AUTHORIZATION)
+        .filter(|_| identity.passthrough)
+        .cloned()?;
     value.set_sensitive(true);
     Some(value)
 }
@@ -318,20 +391,25 @@ fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
         .get(header::CONTENT_ENCODING)
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
     {
-        return Err(Refusal::UnsupportedMedia("Compressed request bodies are not accepted"));
+        return Err(Refusal::UnsupportedMedia(
+            "Compressed request bodies are not accepted",
+        ));
     }
     let kind = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if kind.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    Err(Refusal::UnsupportedMedia("The request needs 'Content-Type: application/json'"))
+    Err(Refusal::UnsupportedMedia(
+        "The request needs 'Content-Type: application/json'",
+    ))
 }
 
 /// Reads the whole body within its deadline, at most `limit` bytes.
 async fn read_body(gateway: &Gateway, session: &mut Session, limit: usize) -> Result<Bytes, Stop> {
     let headers = &session.req_header().headers;
-    let length = text(headers, header::CONTENT_LENGTH.as_str()).and_then(|n| n.parse::<usize>().ok());
+    let length =
+        text(headers, header::CONTENT_LENGTH.as_str()).and_then(|n| n.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {
         return Err(last(Refusal::TooLarge { limit }));
     }
@@ -340,17 +418,34 @@ async fn read_body(gateway: &Gateway, session: &mut Session, limit: usize) -> Re
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if waits {
         // Without this the final answer would carry `Connection: close`.
-        session.downstream_session.set_close_on_response_before_downstream_finish(false);
-        session.downstream_session.write_continue_response().await.map_err(Stop::Broken)?;
-        session.downstream_session.set_close_on_response_before_downstream_finish(true);
+        session
+            .downstream_session
+            .set_close_on_response_before_downstream_finish(false);
+        session
+            .downstream_session
+            .write_continue_response()
+            .await
+            .map_err(Stop::Broken)?;
+        session
+            .downstream_session
+            .set_close_on_response_before_downstream_finish(true);
     }
-    match tokio::time::timeout(gateway.settings.timeouts.body, collect(session, length, limit)).await {
+    match tokio::time::timeout(
+        gateway.settings.timeouts.body,
+        collect(session, length, limit),
+    )
+    .await
+    {
         Ok(body) => body,
         Err(_) => Err(last(Refusal::RequestTimeout)),
     }
 }
 
-async fn collect(session: &mut Session, length: Option<usize>, limit: usize) -> Result<Bytes, Stop> {
+async fn collect(
+    session: &mut Session,
+    length: Option<usize>,
+    limit: usize,
+) -> Result<Bytes, Stop> {
     let downstream = &mut session.downstream_session;
     let Some(first) = downstream.read_request_body().await.map_err(broken)? else {
         return Ok(Bytes::new());
@@ -360,7 +455,9 @@ async fn collect(session: &mut Session, length: Option<usize>, limit: usize) -> 
         // the session see its end.
         return match downstream.read_request_body().await.map_err(broken)? {
             None => Ok(first),
-            Some(_) => Err(last(Refusal::BadRequest("The body is longer than announced"))),
+            Some(_) => Err(last(Refusal::BadRequest(
+                "The body is longer than announced",
+            ))),
         };
     }
     let mut body = BytesMut::with_capacity(length.unwrap_or(first.len() * 2).min(limit));
@@ -381,96 +478,10 @@ fn broken(error: Box<Error>) -> Stop {
     Stop::Broken(error.into_down())
 }
 
-/// The tiers of an agent, or the one model that an agent without tiers asked for.
-struct Route<'a> {
-    models: Vec<Vec<String>>,
-    prices: Vec<Vec<Option<&'a ModelPrice>>>,
-    tiered: bool,
-}
-
-impl<'a> Route<'a> {
-    fn of(live: &'a Live, agent: &crate::policy::Agent, request: &ChatRequest<'_>) -> Result<Self, Refusal> {
-        let tiered = !agent.tiers.is_empty();
-        let models = if tiered {
-            agent.tiers.clone()
-        } else {
-            let model = request.model.as_deref().ok_or_else(|| Refusal::InvalidField {
-                field: "model",
-                message: "This agent has no tiers, so the request must name a 'model'".into(),
-            })?;
-            vec![vec![model.to_owned()]]
-        };
-        let prices = models
-            .iter()
-            .map(|tier| tier.iter().map(|model| live.catalog.find_or_ceiling(model)).collect())
-            .collect();
-        Ok(Self { models, prices, tiered })
-    }
-}
-
-/// What the request would need on each tier.
-fn offers(
-    live: &Live,
-    route: &Route<'_>,
-    request: &ChatRequest<'_>,
-    bytes: usize,
-    estimate: impl FnOnce() -> u64,
-) -> Vec<Offer> {
-    let policy = &live.policy;
-    let tier = service_tier(request);
-    let strict = policy.bound == BoundMode::Strict;
-    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    let text = if strict { count(bytes) } else { estimate() };
-    let preamble = if request.object.get("tools").is_some() { TOOL_PREAMBLE } else { 0 };
-    let input = text
-        .saturating_add(count(request.media_parts).saturating_mul(policy.media_tokens))
-        .saturating_add(preamble);
-    let size = Size {
-        input,
-        max_tokens: request.max_tokens,
-        choices: request.choices,
-        extra_output: count(request.prediction_bytes),
-        fit_down_to: policy.fit_max_tokens.then_some(policy.min_output_tokens),
-    };
-    route
-        .models
-        .iter()
-        .zip(&route.prices)
-        .map(|(models, prices)| {
-            let unpriced = models.iter().zip(prices).find(|(_, price)| price.is_none());
-            let worst: Vec<Worst> = prices
-                .iter()
-                .flatten()
-                .map(|price| Worst {
-                    input: price.worst_input(input, strict, tier),
-                    output: price.worst_output(input, tier, request.audio_output || request.image_output),
-                    fees: price.per_request
-                        + if request.server_tools {
-                            policy.server_tool_fee.max(price.search)
-                        } else {
-                            crate::money::Nanos::ZERO
-                        },
-                    max_output: price.max_output.unwrap_or(policy.default_max_output),
-                })
-                .collect();
-            bound::offer(size, &worst, unpriced.map(|(model, _)| model.clone()))
-        })
-        .collect()
-}
-
-/// The tier to price the request at: an unknown one may be the dearest.
-fn service_tier(request: &ChatRequest<'_>) -> Option<ServiceTier> {
-    request.service_tier.map(|tier| match tier {
-        chat::ServiceTier::Default => ServiceTier::Default,
-        chat::ServiceTier::Flex => ServiceTier::Flex,
-        chat::ServiceTier::Priority | chat::ServiceTier::Other => ServiceTier::Priority,
-    })
-}
-
 /// What a denied reservation looks like to the client.
-fn refusal(denied: Denied, identity: &Identity, route: &Route<'_>) -> Refusal {
+fn refusal(denied: Denied, identity: &Identity, route: &Route) -> Refusal {
     let agent = &identity.agent;
-    let state = |account: usize, tier: usize, balance: crate::budget::Balance| {
+    let state = |account: usize, tier: usize, balance: Balance| {
         let spec = agent.accounts.get(account).unwrap_or(&agent.account);
         Box::new(Exhausted {
             account: spec.id.clone(),
@@ -484,12 +495,16 @@ fn refusal(denied: Denied, identity: &Identity, route: &Route<'_>) -> Refusal {
         })
     };
     match denied {
-        Denied::Exhausted { account, tier, balance } => {
-            Refusal::BudgetExhausted(state(account, tier, balance))
-        }
-        Denied::InFlight { account, tier, balance } => {
-            Refusal::BudgetInFlight(state(account, tier, balance))
-        }
+        Denied::Exhausted {
+            account,
+            tier,
+            balance,
+        } => Refusal::BudgetExhausted(state(account, tier, balance)),
+        Denied::InFlight {
+            account,
+            tier,
+            balance,
+        } => Refusal::BudgetInFlight(state(account, tier, balance)),
         Denied::Unpriced { model, .. } => Refusal::Unpriced { model },
         Denied::Unavailable => Refusal::LedgerUnavailable,
     }

@@ -2,8 +2,8 @@
 
 use super::session::Link;
 use super::settle::Exchange;
-use crate::identity::{AgentId, RequestId};
 use crate::gateway::Live;
+use crate::identity::{AgentId, RequestId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -76,7 +76,9 @@ mod tests {
     #[test]
     fn a_header_that_echoes_the_key_is_redacted() {
         let mut response = ResponseHeader::build(401, None).unwrap();
-        response.insert_header("x-echo", "Bearer sk-secret").unwrap();
+        response
+            .insert_header("x-echo", "Bearer sk-secret")
+            .unwrap();
         response.insert_header("x-other", "fine").unwrap();
         Redactor::new(Some(b"sk-secret")).headers(&mut response);
         assert_eq!(response.headers["x-echo"], "[redacted]");

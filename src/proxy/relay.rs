@@ -77,7 +77,11 @@ pub(crate) fn examine(response: &ResponseHeader, ctx: &mut Context) -> Result<()
 }
 
 fn invalid(why: &'static str) -> Box<Error> {
-    Error::explain(ErrorType::InvalidHTTPHeader, format!("the upstream's answer is {why}")).into_up()
+    Error::explain(
+        ErrorType::InvalidHTTPHeader,
+        format!("the upstream's answer is {why}"),
+    )
+    .into_up()
 }
 
 /// Prepares the header for the client and decides how the body is passed on.
@@ -119,8 +123,15 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
             response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
         }
     }
-    let encoding = admission.models.first().map_or(Encoding::O200k, |model| tokens::encoding_for(model));
-    let kind = if events { AnswerKind::EventStream } else { AnswerKind::Json };
+    let encoding = admission
+        .models
+        .first()
+        .map_or(Encoding::O200k, |model| tokens::encoding_for(model));
+    let kind = if events {
+        AnswerKind::EventStream
+    } else {
+        AnswerKind::Json
+    };
     admission.exchange.measure(Meter::new(
         kind,
         MeterOptions {
@@ -163,7 +174,12 @@ pub(crate) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
 }
 
 /// Meters a piece; at the end of the answer settles first and then lets the end go out.
-fn metered(piece: Option<Bytes>, end: bool, metadata: bool, admission: &mut Admission) -> Option<Bytes> {
+fn metered(
+    piece: Option<Bytes>,
+    end: bool,
+    metadata: bool,
+    admission: &mut Admission,
+) -> Option<Bytes> {
     let meter = admission.exchange.meter()?;
     let passed = match piece {
         Some(piece) if !piece.is_empty() => meter.push(piece),
@@ -173,7 +189,9 @@ fn metered(piece: Option<Bytes>, end: bool, metadata: bool, admission: &mut Admi
         return (!passed.is_empty()).then_some(passed);
     }
     let held = meter.finish();
-    let last = metadata.then(|| metadata_for(held.place, admission)).flatten();
+    let last = metadata
+        .then(|| metadata_for(held.place, admission))
+        .flatten();
     if !metadata {
         admission.exchange.close();
     }
@@ -210,14 +228,17 @@ struct LastChunk<'a> {
 
 /// Settles, and writes the metadata in the form that fits its place.
 fn metadata_for(place: Place, admission: &mut Admission) -> Option<Vec<u8>> {
-    let reading = admission.exchange.meter().map(|meter| meter.reading().clone()).unwrap_or_default();
+    let reading = admission
+        .exchange
+        .meter()
+        .map(|meter| meter.reading().clone())
+        .unwrap_or_default();
     let fallback = admission.remaining;
     let outcome = admission.exchange.close();
     let cost = outcome.bill.as_ref().map_or(Nanos::ZERO, |bill| bill.cost);
-    let remaining = outcome
-        .settled
-        .as_ref()
-        .map_or(fallback, |settled| settled.balance.limit - settled.balance.posted);
+    let remaining = outcome.settled.as_ref().map_or(fallback, |settled| {
+        settled.balance.limit - settled.balance.posted
+    });
     let metadata = Metadata {
         agent_id: admission.agent.as_str(),
         cost: cost.usd_6dp(),
@@ -274,16 +295,25 @@ pub(crate) async fn failed(
         session::restore(&mut session.downstream_session, &admission.link);
         gone = admission.link.client_gone();
     }
-    let nothing = FailToProxy { error_code: 0, can_reuse_downstream: false };
+    let nothing = FailToProxy {
+        error_code: 0,
+        can_reuse_downstream: false,
+    };
     let dead = *error.esource() == ErrorSource::Downstream
         && matches!(
             error.etype(),
-            ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::H2Error
+            ErrorType::WriteError
+                | ErrorType::ReadError
+                | ErrorType::ConnectionClosed
+                | ErrorType::H2Error
         );
     if gone || dead {
         return nothing;
     }
-    if session.response_written().is_some_and(|header| !header.status.is_informational()) {
+    if session
+        .response_written()
+        .is_some_and(|header| !header.status.is_informational())
+    {
         broken_off(session, ctx).await;
         return nothing;
     }
@@ -291,7 +321,10 @@ pub(crate) async fn failed(
     let status = crate::answer::status(&refusal).as_u16();
     // A client that left meanwhile needs no answer.
     let _ = admit::refuse(gateway, session, ctx, &refusal, true).await;
-    FailToProxy { error_code: status, can_reuse_downstream: false }
+    FailToProxy {
+        error_code: status,
+        can_reuse_downstream: false,
+    }
 }
 
 /// Tells a client in the middle of a stream that there will be no more: SDKs raise the event as an
@@ -306,14 +339,20 @@ async fn broken_off(session: &mut Session, ctx: &mut Context) {
     let Some(admission) = ctx.admission().filter(|_| events) else {
         return;
     };
-    let held = admission.exchange.meter().map(|meter| meter.finish().with(None));
+    let held = admission
+        .exchange
+        .meter()
+        .map(|meter| meter.finish().with(None));
     let mut last = held.unwrap_or_default().to_vec();
     last.extend_from_slice(
         b"\n\ndata: {\"error\":{\"message\":\"The upstream provider broke off its answer\",\
           \"type\":\"api_error\",\"param\":null,\"code\":\"upstream_broken_off\"}}\n\n",
     );
     // The client may be gone as well.
-    let _ = session.downstream_session.write_response_body(Bytes::from(last), false).await;
+    let _ = session
+        .downstream_session
+        .write_response_body(Bytes::from(last), false)
+        .await;
 }
 
 fn refusal(error: &Error) -> Refusal {
@@ -327,7 +366,12 @@ fn refusal(error: &Error) -> Refusal {
 }
 
 /// The last hook: everything is settled, the session is whole again, one line is written.
-pub(crate) fn finished(gateway: &Gateway, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+pub(crate) fn finished(
+    gateway: &Gateway,
+    session: &mut Session,
+    error: Option<&Error>,
+    ctx: &mut Context,
+) {
     let refused = ctx.refused;
     let route = ctx.route;
     let elapsed = ctx.arrived.elapsed();
@@ -343,7 +387,9 @@ pub(crate) fn finished(gateway: &Gateway, session: &mut Session, error: Option<&
     }
     let gone = admission.link.client_gone();
     session::restore(&mut session.downstream_session, &admission.link);
-    let status = session.response_written().map_or(0, |header| header.status.as_u16());
+    let status = session
+        .response_written()
+        .map_or(0, |header| header.status.as_u16());
     let (agent, tier, attempts) = (admission.agent.clone(), admission.tier, admission.attempts);
     let outcome = admission.exchange.close();
     if refused.is_none() {

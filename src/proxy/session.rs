@@ -84,7 +84,10 @@ impl Link {
     /// Counts what arrived for nobody; an error once the limits are reached.
     fn count(&self, bytes: usize) -> Result<()> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let drained = self.drained.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
+        let drained = self
+            .drained
+            .fetch_add(bytes, Ordering::AcqRel)
+            .saturating_add(bytes);
         if drained > self.drain.bytes || self.time_left().is_zero() {
             return Err(over());
         }
@@ -103,7 +106,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn over() -> Box<Error> {
-    Error::explain(ErrorType::ConnectionClosed, "client left, drain limit reached").into_down()
+    Error::explain(
+        ErrorType::ConnectionClosed,
+        "client left, drain limit reached",
+    )
+    .into_down()
 }
 
 /// Puts the wrapper in place of the real session.
@@ -112,11 +119,11 @@ pub(crate) fn install(session: &mut Box<ServerSession>, link: &Arc<Link>) {
     let was_empty = inner.is_body_empty();
     // A client that half-closes still wants its answer; a real close is found on writing.
     inner.set_abort_on_close(false);
-    *session = Box::new(ServerSession::Custom(Box::new(Relayed {
+    **session = ServerSession::Custom(Box::new(Relayed {
         inner: Some(inner),
         was_empty,
         link: Arc::clone(link),
-    })));
+    }));
 }
 
 /// Puts the real session back, so that Pingora can keep the connection alive. Does nothing when it
@@ -164,7 +171,7 @@ impl Relayed {
     }
 
     /// The result of a write: a failed one means that the client left, which is not an error here.
-    fn written(&mut self, result: Result<()>) -> Result<()> {
+    fn written(&mut self, result: &Result<()>) -> Result<()> {
         if result.is_err() {
             self.client_left();
         }
@@ -193,7 +200,12 @@ struct Batch {
 
 impl Batch {
     fn of(tasks: &[HttpTask]) -> Self {
-        let mut batch = Self { end: false, failed: false, final_header: false, bytes: 0 };
+        let mut batch = Self {
+            end: false,
+            failed: false,
+            final_header: false,
+            bytes: 0,
+        };
         for task in tasks {
             batch.end |= task.is_end();
             match task {
@@ -235,11 +247,12 @@ impl CustomSession for Relayed {
             self.announce_leaving();
         }
         let result = self.inner_mut().write_response_header(resp).await;
-        self.written(result)
+        self.written(&result)
     }
 
     async fn write_response_header_ref(&mut self, resp: &ResponseHeader, end: bool) -> Result<()> {
-        self.write_response_header(Box::new(resp.clone()), end).await
+        self.write_response_header(Box::new(resp.clone()), end)
+            .await
     }
 
     async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
@@ -247,7 +260,7 @@ impl CustomSession for Relayed {
             return self.link.count(data.len());
         }
         let result = self.inner_mut().write_response_body(data, end).await;
-        self.written(result)
+        self.written(&result)
     }
 
     async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
@@ -255,7 +268,7 @@ impl CustomSession for Relayed {
             return Ok(());
         }
         let result = self.inner_mut().write_response_trailers(trailers).await;
-        self.written(result)
+        self.written(&result)
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
@@ -329,7 +342,7 @@ impl CustomSession for Relayed {
             return Ok(());
         }
         let result = self.inner_mut().finish_body().await;
-        self.written(result)
+        self.written(&result)
     }
 
     fn is_body_empty(&mut self) -> bool {
@@ -405,7 +418,9 @@ impl CustomSession for Relayed {
 
     fn restore_custom_message_reader(
         &mut self,
-        _reader: Box<dyn futures_core::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>,
+        _reader: Box<
+            dyn futures_core::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static,
+        >,
     ) -> Result<()> {
         Ok(())
     }
@@ -414,7 +429,10 @@ impl CustomSession for Relayed {
         None
     }
 
-    fn restore_custom_message_writer(&mut self, _writer: Box<dyn CustomMessageWrite>) -> Result<()> {
+    fn restore_custom_message_writer(
+        &mut self,
+        _writer: Box<dyn CustomMessageWrite>,
+    ) -> Result<()> {
         Ok(())
     }
 }

@@ -124,7 +124,10 @@ impl Exchange {
     }
 
     fn settle(&mut self) -> Outcome {
-        let nothing = Outcome { bill: None, settled: None };
+        let nothing = Outcome {
+            bill: None,
+            settled: None,
+        };
         let Some(reservation) = self.reservation.take() else {
             return nothing;
         };
@@ -163,7 +166,10 @@ impl Exchange {
         self.gateway
             .metrics
             .settled(self.agent.as_str(), &bill, settled.over_bound);
-        Outcome { bill: Some(bill), settled: Some(settled) }
+        Outcome {
+            bill: Some(bill),
+            settled: Some(settled),
+        }
     }
 
     fn terms(&self) -> Terms<'_> {
@@ -178,8 +184,7 @@ impl Exchange {
         match &self.input {
             Input::Body(body) => {
                 let model = self.asked.first().map_or("", String::as_str);
-                let counted = tokens::prompt_estimate(body, tokens::encoding_for(model));
-                tokens::correction_for(model).apply(counted)
+                tokens::prompt_estimate(body, model)
             }
             Input::Tokens(tokens) => *tokens,
         }

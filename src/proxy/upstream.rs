@@ -36,10 +36,13 @@ const NAME_LIFETIME: Duration = Duration::from_secs(30);
 /// How often a request that was certainly not sent is tried.
 pub(crate) const ATTEMPTS: u16 = 3;
 
+/// Addresses by host and port, and when they were looked up.
+type Names = HashMap<(String, u16), (Instant, Vec<SocketAddr>)>;
+
 /// Resolved upstream names.
 #[derive(Default)]
 pub(crate) struct Resolver {
-    known: Mutex<HashMap<(String, u16), (Instant, Vec<SocketAddr>)>>,
+    known: Mutex<Names>,
 }
 
 impl Resolver {
@@ -72,7 +75,8 @@ impl Resolver {
             }
             // A name that resolved once is still the best guess when resolving fails.
             Err(error) => known.get(&key).map(|(_, all)| all.clone()).ok_or_else(|| {
-                Error::because(ErrorType::ConnectError, format!("resolving {host}"), error).into_up()
+                Error::because(ErrorType::ConnectError, format!("resolving {host}"), error)
+                    .into_up()
             })?,
         };
         pick(&all).ok_or_else(|| {
@@ -80,7 +84,7 @@ impl Resolver {
         })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, u16), (Instant, Vec<SocketAddr>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Names> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -99,7 +103,9 @@ pub(crate) async fn peer(
     };
     let upstream = &admission.live.policy.upstream;
     let url = &upstream.base_url;
-    let address = resolver.address(&url.host, url.port, admission.attempts).await?;
+    let address = resolver
+        .address(&url.host, url.port, admission.attempts)
+        .await?;
     admission.attempts += 1;
     if admission.attempts > 1 {
         gateway.metrics.retried();
@@ -149,7 +155,10 @@ pub(crate) fn header(
     if let Some(value) = authorization(upstream, admission.passthrough.as_ref())? {
         fresh.insert_header(header::AUTHORIZATION, value)?;
     }
-    for (name, value) in [("http-referer", &upstream.referer), ("x-title", &upstream.title)] {
+    for (name, value) in [
+        ("http-referer", &upstream.referer),
+        ("x-title", &upstream.title),
+    ] {
         if !value.is_empty() {
             fresh.insert_header(name, value.as_str())?;
         }
@@ -162,7 +171,11 @@ pub(crate) fn header(
 
 /// The `Host` header of an address: without the scheme's own port.
 fn host_header(url: &BaseUrl) -> String {
-    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    let host = if url.host.contains(':') {
+        format!("[{}]", url.host)
+    } else {
+        url.host.clone()
+    };
     match (url.https, url.port) {
         (true, 443) | (false, 80) => host,
         (_, port) => format!("{host}:{port}"),
@@ -181,14 +194,22 @@ fn authorization(upstream: &Upstream, client: Option<&HeaderValue>) -> Result<Op
             None => return Ok(None),
         },
     };
-    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose()))
-        .map_err(|_| Error::explain(ErrorType::InternalError, "the upstream key is no valid header"))?;
+    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|_| {
+        Error::explain(
+            ErrorType::InternalError,
+            "the upstream key is no valid header",
+        )
+    })?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
 
 /// Whether a failed connection may be tried again: nothing was sent.
-pub(crate) fn connect_failed(gateway: &Gateway, ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
+pub(crate) fn connect_failed(
+    gateway: &Gateway,
+    ctx: &mut Context,
+    mut error: Box<Error>,
+) -> Box<Error> {
     gateway.metrics.upstream_error("connect");
     let again = ctx.admission().is_some_and(|admission| {
         admission.exchange.phase() == Phase::Held && admission.attempts < ATTEMPTS
@@ -211,7 +232,10 @@ pub(crate) fn exchange_failed(
     }
     let closed = matches!(
         error.etype(),
-        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError | ErrorType::H2Error
+        ErrorType::ConnectionClosed
+            | ErrorType::ReadError
+            | ErrorType::WriteError
+            | ErrorType::H2Error
     );
     let again = reused
         && closed

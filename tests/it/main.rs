@@ -1,1 +1,14 @@
+//! The gateway through its front door: the real binary, real sockets, a scripted provider.
+//!
+//! Each test tells one story and is named for the failure it prevents. Conditions are awaited by
+//! asking again within a bound, never by sleeping for a fixed time, and nothing asserts how long
+//! something took.
 
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the stories that need it come next"
+)]
+mod support;
+
+mod smoke;

@@ -4,12 +4,14 @@
     python3 tests/prices/independent.py SOURCE.json > tests/data/prices/expected.jsonl
 
 SOURCE is litellm's model_prices_and_context_window.json as published. 200 models are drawn with a
-fixed seed, half of them from those with long-context, tier, cache or range prices; each is priced
-for three usages. Standard library only; all arithmetic is decimal. The rules for prices that the
-source does not state are those of conf/prices/README.md, written down here a second time.
+fixed seed, at least three of every kind of price there is; each is priced for four usages. Standard
+library only; all arithmetic is decimal. The rules for prices that the source does not state are
+those of conf/prices/README.md, written down here a second time, but for one: what OpenRouter's
+entries take over from the vendors' (`openrouter/` models get usages that do not meet it).
 """
 
 import json
+import math
 import random
 import re
 import sys
@@ -118,47 +120,86 @@ def cost(entry, model, tier, usage):
 def priced(model, entry):
     if entry.get("mode") not in MODES or model in ROUTERS:
         return False
-    base = sheets(entry).get("default", {}).get(0, {})
-    if any(price > Decimal("0.01") for tier in sheets(entry).values() for sheet in tier.values() for price in sheet.values()):
-        return False
+    stated = sheets(entry)
+    base = stated.get("default", {}).get(0, {})
+    prices = [price for tier in stated.values() for sheet in tier.values() for price in sheet.values()]
     if "input" not in base or ("output" not in base and entry["mode"] != "embedding"):
         return False
-    free_by_the_token = not any(
-        price for tier in sheets(entry).values() for sheet in tier.values() for price in sheet.values()
-    )
-    return not (free_by_the_token and entry.get("output_cost_per_image"))
+    if max(prices) > Decimal("0.01"):
+        return False
+    return any(prices) or not entry.get("output_cost_per_image")
 
 
-def is_special(entry):
-    return any("_above_" in field or "priority" in field or "flex" in field or "cache" in field
-               or "reasoning_token" in field or "audio_token" in field
-               or field in ("tiered_pricing", "input_cost_per_request") for field in entry)
+def kinds(model, entry):
+    """What is particular about a model's prices."""
+    found = set()
+    for field in entry:
+        name = NAME.match(field)
+        if PARTS.get(name["base"]):
+            found.add((PARTS[name["base"]], name["k"], name["tier"]))
+        elif field in ("tiered_pricing", "input_cost_per_request"):
+            found.add(field)
+    stated = sheets(entry)
+    for tier in ("flex", "priority"):
+        if tier in stated and set(stated["default"]) - set(stated[tier]):
+            found.add(f"{tier} without long-context rates")
+    for family in ("claude", "gemini", "qwen"):
+        if family in model.lower():
+            found.add((family, any("creation" in field for field in entry)))
+    for above, sheet in stated["default"].items():
+        if 0 < sheet.get("cache_write", 0) < sheet.get("input", 0):
+            found.add(("write below input", above, "gemini" in model))
+    return found
 
 
-def random_usage(draw):
-    total = int(10 ** draw.uniform(0, 6))
+def random_usage(draw, least, most):
+    """Honest usage: parts inside totals; an input of `least` to `most` tokens."""
+    total = int(10 ** draw.uniform(math.log10(least), math.log10(most)))
     left, usage = total, {"input": total}
     for part in ("cache_read", "cache_write", "cache_write_1h", "audio_input"):
-        usage[part] = draw.randint(0, left) if draw.random() < 0.4 else 0
+        usage[part] = draw.randint(0, left) if draw.random() < 0.5 else 0
         left -= usage[part]
     usage["output"] = left = int(10 ** draw.uniform(0, 5))
     for part in ("reasoning", "audio_output"):
-        usage[part] = draw.randint(0, left) if draw.random() < 0.4 else 0
+        usage[part] = draw.randint(0, left) if draw.random() < 0.5 else 0
         left -= usage[part]
     return usage
+
+
+def usages(draw, model, entry):
+    """Four usages and their tiers: short, any length, long on the standard tier, and on another."""
+    stated = sheets(entry)
+    if model.startswith("openrouter/"):
+        tiers, most = ["default"] * 4, 10**6 if len(stated["default"]) > 1 else 10**5
+    else:
+        special = [tier for tier in stated if tier != "default"] or ["flex", "priority"]
+        tiers, most = ["default", "default", "default", draw.choice(sorted(special))], 10**6
+    long = max(stated["default"]) + 1 if len(stated["default"]) > 1 else 1
+    for tier, least, most in zip(tiers, (1, 1, long, long), (1000, most, most, most)):
+        yield tier, random_usage(draw, least, most)
+
+
+def choose(draw, table):
+    models = sorted(model for model, entry in table.items() if priced(model, entry))
+    by_kind = {}
+    for model in models:
+        for kind in kinds(model, table[model]):
+            by_kind.setdefault(repr(kind), []).append(model)
+    chosen = set()
+    for kind in sorted(by_kind):
+        chosen.update(draw.sample(by_kind[kind], min(3, len(by_kind[kind]))))
+    assert len(chosen) < MODELS
+    rest = [model for model in models if model not in chosen]
+    chosen.update(draw.sample(rest, MODELS - len(chosen)))
+    return sorted(chosen)
 
 
 def main(source):
     with open(source, encoding="utf-8") as file:
         table = json.load(file, parse_float=Decimal, parse_int=Decimal)
-    models = sorted(model for model, entry in table.items() if priced(model, entry))
-    special = [model for model in models if is_special(table[model])]
     draw = random.Random(SEED)
-    chosen = set(draw.sample(special, MODELS // 2))
-    chosen.update(draw.sample([model for model in models if model not in chosen], MODELS - len(chosen)))
-    for model in sorted(chosen):
-        for tier in ("default", "default", draw.choice(("flex", "priority"))):
-            usage = random_usage(draw)
+    for model in choose(draw, table):
+        for tier, usage in usages(draw, model, table[model]):
             nanos = cost(table[model], model, tier, usage)
             print(json.dumps({"model": model, "tier": tier, "nanos": nanos, "usage": usage}))
 

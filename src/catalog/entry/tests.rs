@@ -89,3 +89,30 @@ fn an_entry_without_both_rates_prices_nothing_unless_it_embeds() {
         r#"{"mode":"embedding","input_cost_per_token":1e-06}"#
     ));
 }
+
+#[test]
+fn an_hours_cache_write_on_claude_is_twice_the_input_or_more() {
+    let stated = |hour: &str| {
+        let json = format!(
+            r#"{{"mode":"chat","input_cost_per_token":4e-06,"output_cost_per_token":8e-06,
+            "cache_creation_input_token_cost":5e-06,"cache_creation_input_token_cost_above_1hr":{hour}}}"#
+        );
+        millionths(price("claude-x", &json).rates.cache_write_1h)
+    };
+    assert_eq!(
+        (stated("1e-06"), stated("8e-06"), stated("1e-05")),
+        (800, 800, 1_000)
+    );
+}
+
+#[test]
+fn reasoning_in_a_long_set_is_no_cheaper_than_in_the_base_set() {
+    let json = r#"{"mode":"chat","input_cost_per_token":1e-06,"output_cost_per_token":2e-06,
+        "output_cost_per_reasoning_token":9e-06,"output_cost_per_token_above_128k_tokens":3e-06}"#;
+    let (_, long) = price("m", json).long[0];
+    assert_eq!(
+        (millionths(long.output), millionths(long.reasoning)),
+        (300, 900)
+    );
+    assert_eq!(millionths(long.input), 100);
+}

@@ -30,6 +30,13 @@ pub struct Summary {
     pub damage: Option<Damage>,
 }
 
+impl Summary {
+    /// Whether nothing is damaged. A torn end is what a sudden end leaves, and does no harm.
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_none()
+    }
+}
+
 /// A damaged line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
@@ -66,9 +73,12 @@ pub fn verify(path: &Path) -> Result<Summary, LogError> {
                         attempts.entry(party.id).or_insert(true);
                     }
                     // Charged twice, by two processes that started at once: it counts once.
-                    Action::Settle { id, cost, agent, unresolved }
-                        if attempts.insert(id, false) != Some(false) =>
-                    {
+                    Action::Settle {
+                        id,
+                        cost,
+                        agent,
+                        unresolved,
+                    } if attempts.insert(id, false) != Some(false) => {
                         add(agent.as_str(), cost);
                         summary.unresolved += u64::from(unresolved);
                     }

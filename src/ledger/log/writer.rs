@@ -124,6 +124,11 @@ impl Log {
         &self.chain
     }
 
+    /// The names of the log's files.
+    pub(in crate::ledger) fn family(&self) -> &Family {
+        &self.family
+    }
+
     /// Whether a write or a sync has failed.
     pub(in crate::ledger) fn poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Acquire)

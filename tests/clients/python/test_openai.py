@@ -121,7 +121,7 @@ class Answers(Case):
         self.assertEqual(answer.usage.completion_tokens, 3)
 
     def test_a_long_prompt_with_every_kind_of_text_arrives(self):
-        text = "[[chunks=1]] " + "naïve \"quoted\" \\ back 𝄞 \n\t line\u2028 " * 3000
+        text = "[[chunks=1 cost=0.05]] " + "naïve \"quoted\" \\ back 𝄞 \n\t line\u2028 " * 3000
         answer = self.chat.create(model=MODEL, messages=ask(text))
         self.assertTrue(answer.choices[0].message.content)
 

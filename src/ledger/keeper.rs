@@ -1,0 +1,156 @@
+//! What a book shares with its thread: state, log, and the work that is done beside requests.
+//!
+//! Decides when the log is synced, when a segment is full, and when other processes are looked at.
+
+use super::follow::Others;
+use super::log::record::{self, Party};
+use super::log::writer::{Log, Poisoned};
+use super::log::{Clock, LogError};
+use super::projection::Projection;
+use super::recover;
+use super::reservation::unresolved;
+use crate::budget::AccountSpec;
+use crate::budget::account::{Account, Changes};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often other processes are looked at.
+const FOLLOW: Duration = Duration::from_millis(500);
+
+/// State and log.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) projection: Projection,
+    pub(super) log: Log,
+    pub(super) clock: Clock,
+    lost: AtomicU64,
+    stop: AtomicBool,
+    /// Held while a snapshot is made, because it says how much of them it contains.
+    others: Mutex<Others>,
+}
+
+thread_local! {
+    /// Where this thread puts a record together.
+    static BODY: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(1024));
+}
+
+/// Runs `encode` on an empty buffer and `then` on what it wrote.
+pub(super) fn with_body<T>(encode: impl FnOnce(&mut Vec<u8>), then: impl FnOnce(&[u8]) -> T) -> T {
+    let mut body = BODY.take();
+    body.clear();
+    encode(&mut body);
+    let value = then(&body);
+    BODY.set(body);
+    value
+}
+
+impl Keeper {
+    pub(super) fn new(log: Log, projection: Projection, clock: Clock, others: Others) -> Self {
+        Self {
+            projection,
+            log,
+            clock,
+            lost: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            others: Mutex::new(others),
+        }
+    }
+
+    pub(super) fn others(&self) -> MutexGuard<'_, Others> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that could not be written.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Counts a record that could not be written.
+    pub(super) fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Appends a record; without success it counts as lost.
+    pub(super) fn append(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<u64, Poisoned> {
+        let outcome = with_body(encode, |body| self.log.append(body));
+        outcome.inspect_err(|Poisoned| self.lose())
+    }
+
+    /// Appends what a spec changed about its account.
+    pub(super) fn adopted(&self, now: u64, spec: &AccountSpec, state: &Account, changes: Changes) {
+        // Without success the log is poisoned and the record counted as lost.
+        let _ = self.append(|out| record::adopted(out, now, spec, state, changes.opened));
+    }
+
+    /// Charges the hold of a reservation whose process died.
+    pub(super) fn charge_orphan(&self, party: &Party) -> Result<(), Poisoned> {
+        let accounts: Vec<_> = party.accounts.iter().map(|(id, _)| id.clone()).collect();
+        let now = self.clock.millis();
+        let end = || {
+            self.projection.ended(party.id);
+            self.append(|out| record::settle(out, now, party, &unresolved(party)))
+                .map(|_| ())
+        };
+        self.projection
+            .memory
+            .end(party.id, &accounts, party.held, end)
+            .unwrap_or(Ok(()))
+    }
+
+    /// Writes the whole state as one record.
+    pub(super) fn checkpoint(&self, kind: &str) -> Result<(), LogError> {
+        let others = self.others();
+        let now = self.clock.millis();
+        self.projection.memory.freeze(|accounts| {
+            let state = self.projection.frozen(accounts, &others.folded());
+            Ok(self.log.put(&recover::body(now, kind, &state))?)
+        })
+    }
+
+    /// Begins a new segment.
+    pub(super) fn rotate(&self) -> Result<(), LogError> {
+        let others = self.others();
+        let now = self.clock.millis();
+        self.projection.memory.freeze(|accounts| {
+            let state = self.projection.frozen(accounts, &others.folded());
+            let footer = recover::body(now, "footer", &state);
+            self.log
+                .rotate(&footer, &recover::body(now, "header", &state))
+        })
+    }
+
+    /// Ends [`Keeper::run`].
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    /// Syncs when there is something to sync, at most once in `interval`, rotates full segments, and
+    /// follows other processes, until told to stop.
+    pub(super) fn run(&self, interval: Duration) {
+        let mut synced: Option<Instant> = None;
+        let mut followed = Instant::now();
+        while !self.stop.load(Ordering::Acquire) {
+            if followed.elapsed() >= FOLLOW {
+                self.follow();
+                followed = Instant::now();
+            }
+            if !self.log.dirty() {
+                std::thread::park_timeout(FOLLOW);
+                continue;
+            }
+            let since = synced.map_or(interval, |synced| synced.elapsed());
+            if since < interval {
+                std::thread::park_timeout(interval - since);
+                continue;
+            }
+            synced = Some(Instant::now());
+            // A failure poisons the log, which says so itself.
+            let outcome = self.log.sync();
+            if outcome.is_ok() && self.log.full() {
+                let _ = self.rotate();
+            }
+        }
+    }
+}

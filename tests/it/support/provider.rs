@@ -1,0 +1,105 @@
+//! The mock provider in this process, with its exact record of what it produced.
+
+use super::eventually;
+use serde_json::Value;
+use weir::mock::{Mock, MockHandle, Options, Record};
+
+/// A running mock provider; it ends when this is dropped.
+pub(crate) struct Provider {
+    mock: MockHandle,
+    tls: bool,
+}
+
+impl Provider {
+    /// A provider with the mock's defaults.
+    #[expect(clippy::unused_async, reason = "says that a runtime is needed")]
+    pub(crate) async fn start() -> Self {
+        Self::with(Options::default())
+    }
+
+    /// A provider started in another way.
+    pub(crate) fn with(options: Options) -> Self {
+        let tls = options.tls.is_some();
+        Self {
+            mock: Mock::start(options).expect("the mock starts"),
+            tls,
+        }
+    }
+
+    /// What a policy calls `base_url`.
+    pub(crate) fn base_url(&self) -> String {
+        if self.tls {
+            // The name its certificate is for.
+            format!("https://localhost:{}/v1", self.mock.addr.port())
+        } else {
+            format!("http://{}/v1", self.mock.addr)
+        }
+    }
+
+    /// Everything asked so far, oldest first.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.mock.records()
+    }
+
+    /// The record of the only request so far.
+    pub(crate) fn only_record(&self) -> Record {
+        let mut records = self.records();
+        assert_eq!(records.len(), 1, "one request reached the provider");
+        records.remove(0)
+    }
+
+    /// The requests with this `tag`.
+    pub(crate) fn tagged(&self, tag: &str) -> Vec<Record> {
+        self.mock.tagged(tag)
+    }
+
+    /// The only request with this `tag`.
+    pub(crate) fn only(&self, tag: &str) -> Record {
+        let mut records = self.tagged(tag);
+        assert_eq!(records.len(), 1, "one request with the tag {tag}");
+        records.remove(0)
+    }
+
+    /// The only request with this `tag`, once it is over.
+    pub(crate) async fn ended(&self, tag: &str) -> Record {
+        eventually(&format!("the end of {tag}"), || {
+            self.tagged(tag).into_iter().find(|record| record.ended)
+        })
+        .await
+    }
+
+    /// The request with this `tag`, once it has arrived.
+    pub(crate) async fn arrived(&self, tag: &str) -> Record {
+        eventually(&format!("the arrival of {tag}"), || {
+            self.tagged(tag).into_iter().next()
+        })
+        .await
+    }
+
+    /// Forgets everything asked so far.
+    pub(crate) fn forget(&self) {
+        self.mock.forget();
+    }
+}
+
+/// What the provider received.
+pub(crate) trait Seen {
+    /// Its body.
+    fn body(&self) -> Value;
+
+    /// One of its headers.
+    fn header(&self, name: &str) -> Option<String>;
+}
+
+impl Seen for Record {
+    fn body(&self) -> Value {
+        let request = self.request.as_ref().expect("requests are kept");
+        serde_json::from_slice(&request.body).expect("the gateway sends JSON")
+    }
+
+    fn header(&self, name: &str) -> Option<String> {
+        let request = self.request.as_ref().expect("requests are kept");
+        let value = request.headers.get(name)?;
+        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    }
+}
