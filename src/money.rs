@@ -50,7 +50,10 @@ impl Nanos {
     /// Dollars with six decimals, rounded half away from zero: the precision that `_execwall`
     /// metadata and the spend API have always had. A float only because JSON numbers are; every
     /// amount up to [`MAX_AMOUNT`] prints its six decimals exactly.
-    #[expect(clippy::cast_precision_loss, reason = "at most 2^53 / 1000, exact in an f64")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "at most 2^53 / 1000, exact in an f64"
+    )]
     pub fn usd_6dp(self) -> f64 {
         let micros = (self.0.saturating_abs().saturating_add(500) / 1000) * self.0.signum();
         micros as f64 / 1e6
@@ -77,11 +80,7 @@ impl Nanos {
 impl fmt::Display for Nanos {
     /// Exact dollars: `1.5`, `-0.000000001`, `50.0`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&decimal(
-            i128::from(self.0.unsigned_abs()),
-            9,
-            self.0 < 0,
-        ))
+        f.write_str(&decimal(i128::from(self.0.unsigned_abs()), 9, self.0 < 0))
     }
 }
 
@@ -254,8 +253,14 @@ mod tests {
 
     #[test]
     fn prices_are_read_exactly() {
-        assert_eq!(PicosPerToken::parse_usd("2.5e-06"), Ok(PicosPerToken(2_500_000)));
-        assert_eq!(PicosPerToken::parse_usd("0.0000025"), Ok(PicosPerToken(2_500_000)));
+        assert_eq!(
+            PicosPerToken::parse_usd("2.5e-06"),
+            Ok(PicosPerToken(2_500_000))
+        );
+        assert_eq!(
+            PicosPerToken::parse_usd("0.0000025"),
+            Ok(PicosPerToken(2_500_000))
+        );
         assert_eq!(PicosPerToken::parse_usd("1e-13"), Ok(PicosPerToken(1)));
         assert_eq!(PicosPerToken::parse_usd("0"), Ok(PicosPerToken(0)));
         assert_eq!(PicosPerToken::parse_usd("-1e-6"), Err(MoneyError::Negative));
@@ -271,7 +276,10 @@ mod tests {
             assert_eq!(Nanos::parse_usd(bad), Err(MoneyError::NotANumber), "{bad}");
         }
         assert_eq!(Nanos::parse_usd("1e400"), Err(MoneyError::TooLarge));
-        assert_eq!(Nanos::parse_usd("9007199.254740993"), Err(MoneyError::TooLarge));
+        assert_eq!(
+            Nanos::parse_usd("9007199.254740993"),
+            Err(MoneyError::TooLarge)
+        );
         assert_eq!(Nanos::parse_usd("0e999"), Ok(Nanos::ZERO));
     }
 

@@ -36,7 +36,10 @@ impl Secret {
 
 /// The SHA-256 of a key. Equality takes the same time wherever the difference is.
 #[derive(Clone, Copy, Eq, Hash)]
-#[expect(clippy::derived_hash_with_manual_eq, reason = "equality is the same, in constant time")]
+#[expect(
+    clippy::derived_hash_with_manual_eq,
+    reason = "equality is the same, in constant time"
+)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
@@ -61,10 +64,12 @@ impl KeyDigest {
     /// 64 lower-case hexadecimal digits.
     pub fn to_hex(&self) -> String {
         use std::fmt::Write as _;
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        self.0
+            .iter()
+            .fold(String::with_capacity(64), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
     }
 }
 

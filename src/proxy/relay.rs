@@ -41,10 +41,7 @@ pub(crate) enum Relay {
     Waiting,
     /// An answer to meter; with `metadata`, `_execwall` is put in at its end. Where the length of
     /// the answer is announced, `room` bytes of it are for that.
-    Metered {
-        metadata: bool,
-        room: Option<usize>,
-    },
+    Metered { metadata: bool, room: Option<usize> },
     /// An error of the provider: our key is taken out, nothing is metered.
     Redacted(Redactor),
 }
