@@ -336,13 +336,13 @@ async fn reload(State(shared): State<Shared>, Extension(peer): Peer, headers: He
 
 async fn metrics(State(shared): State<Shared>) -> Response {
     let gateway = &shared.gateway;
-    let book = &gateway.book;
+    let counters = gateway.book.counters();
     let text = gateway.metrics.expose(Levels {
-        reservations: book.open_reservations(),
+        reservations: counters.open,
         in_flight: gateway.in_flight.load(std::sync::atomic::Ordering::Relaxed),
-        lost_records: book.lost_records(),
-        log_bytes: book.log_bytes(),
-        log_failed: book.log_failed(),
+        lost_records: counters.lost,
+        log_bytes: counters.log_bytes,
+        log_failed: counters.poisoned,
     });
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(header::CONTENT_TYPE, kind)], text).into_response()

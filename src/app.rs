@@ -11,11 +11,12 @@ use crate::gateway::{Gateway, Live};
 use crate::ledger::Book;
 use crate::ledger::log::LogOptions;
 use crate::metrics::Metrics;
-use crate::policy;
-use crate::proxy::{Local, Proxy};
+use crate::policy::audit::audit;
+use crate::policy::{self, Policy};
+use crate::proxy::{Front, Local, Proxy};
 use crate::settings::environment::Environment;
 use crate::settings::file::{Files, Flags};
-use crate::settings::problem::Problems;
+use crate::settings::problem::{Problem, Problems};
 use crate::settings::{self, Settings};
 use crate::{telemetry, tokens};
 use anyhow::Context as _;
@@ -27,6 +28,8 @@ use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
+use pingora_core::services::listening::Service;
+use pingora_proxy::HttpProxy;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -46,15 +49,38 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     let _ = rustls::crypto::ring::default_provider().install_default();
 
     let live = load(&files, environment).map_err(|problems| invalid(&problems))?;
-    for warning in settings.warnings.iter().chain(&live.policy.warnings) {
+    let found = audit(
+        &live.policy,
+        &settings,
+        &live.catalog,
+        jiff::Timestamp::now().as_second(),
+    );
+    for warning in settings
+        .warnings
+        .iter()
+        .chain(&live.policy.warnings)
+        .chain(&found)
+    {
         tracing::warn!("{warning}");
     }
+    if found.iter().any(Problem::is_error) {
+        telemetry::flush();
+        anyhow::bail!("the configuration is not safe to serve with; `weir check` explains");
+    }
     let (book, recovery) = Book::open(
-        LogOptions::new(&live.policy.spend_log, &settings.spend_log),
+        log_options(&live.policy, &settings),
         &live.policy.accounts(),
     )
     .with_context(|| format!("spend log {}", live.policy.spend_log.display()))?;
-    tracing::info!("spend log replayed: {recovery}");
+    tracing::info!(
+        segment = %recovery.segment.display(),
+        records = recovery.records,
+        cut_bytes = recovery.cut_bytes,
+        orphans = recovery.orphans,
+        orphans.usd = %recovery.orphaned,
+        live_processes = recovery.live,
+        "spend log replayed"
+    );
     tokens::warm();
 
     let reload = {
@@ -74,16 +100,26 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     ));
     let result = run(&gateway, upgrade);
     book.close();
+    telemetry::flush();
     result
 }
 
 /// Policy and prices from the files, resolved as one.
 fn load(files: &Files, environment: &Environment) -> Result<Live, Problems> {
-    let policy = policy::load(&files.policy.path, environment)?;
+    let policy = policy::load_all(files, environment)?;
     let catalog = Catalog::bundled()
         .with_overrides(&policy.prices)
         .with_ceiling(policy.unpriced_ceiling);
     Ok(Live::new(policy, catalog))
+}
+
+fn log_options(policy: &Policy, settings: &Settings) -> LogOptions {
+    LogOptions {
+        durability: settings.spend_log.durability,
+        group_commit: settings.spend_log.group_commit,
+        segment_size: settings.spend_log.segment_bytes,
+        ..LogOptions::at(&policy.spend_log)
+    }
 }
 
 fn invalid(problems: &Problems) -> anyhow::Error {
@@ -103,8 +139,11 @@ fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
 
     let admin = Arc::new(AdminRoutes(Admin::new(gateway)));
     let proxy = Proxy::new(Arc::clone(gateway), admin);
-    let mut service =
-        pingora_proxy::http_proxy_service_with_name(&server.configuration, proxy, "weir");
+    let mut proxy = HttpProxy::new(proxy, Arc::clone(&server.configuration));
+    proxy.handle_init_modules();
+    let timeouts = &settings.timeouts;
+    let front = Front::new(proxy, timeouts.header, timeouts.keepalive);
+    let mut service = Service::new("weir".to_owned(), front);
     let buffered = |endpoint: ListenerConfig| {
         endpoint.l4_buffer(L4BufferSettings::default().read(READ_BUFFER))
     };

@@ -19,10 +19,15 @@ pub mod log;
 pub mod memory;
 mod projection;
 mod recover;
+#[cfg(test)]
+mod replay_tests;
 mod reservation;
+#[cfg(test)]
+mod scratch;
+#[cfg(test)]
+mod tests;
 
-pub use book::Book;
-pub use log::{LogOptions, Recovery};
+pub use book::{Book, Counters};
 pub use reservation::{Reservation, Settled};
 
 use crate::budget::tier::{self, Threshold};

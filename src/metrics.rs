@@ -216,7 +216,7 @@ impl Metrics {
         let total = |total: u64| i64::try_from(total).unwrap_or(i64::MAX);
         self.reservations.set(count(levels.reservations));
         self.in_flight.set(count(levels.in_flight));
-        self.lost_records.set(count(levels.lost_records));
+        self.lost_records.set(total(levels.lost_records));
         self.log_bytes.set(total(levels.log_bytes));
         self.log_failed.set(i64::from(levels.log_failed));
         let mut text = Vec::new();
@@ -234,7 +234,7 @@ pub struct Levels {
     /// Requests being served.
     pub in_flight: usize,
     /// Records that could not be written.
-    pub lost_records: usize,
+    pub lost_records: u64,
     /// Bytes of the active segment of the spend log.
     pub log_bytes: u64,
     /// Whether the spend log has failed.

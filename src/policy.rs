@@ -21,7 +21,7 @@ use crate::catalog::PriceOverride;
 use crate::identity::AgentId;
 use crate::money::Nanos;
 use crate::settings::environment::Environment;
-use crate::settings::file;
+use crate::settings::file::{self, Files};
 use crate::settings::origin::Fact;
 use crate::settings::problem::{Problem, Problems};
 use crate::settings::reader::Reader;
@@ -164,6 +164,34 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Policy, Problems> 
     parse(&path.display().to_string(), &text, environment)
 }
 
+/// Reads the policy and, if there is one, the models file, and puts them together.
+///
+/// # Errors
+/// Everything that is wrong with either.
+pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Problems> {
+    let policy = load(&files.policy.path, environment);
+    let models = if files.models.is_left_out() {
+        Ok(Models::default())
+    } else {
+        models::load(&files.models.path, environment)
+    };
+    match (policy, models) {
+        (Ok(mut policy), Ok(models)) => {
+            policy.adopt(&models);
+            policy.warnings.extend(models.warnings);
+            policy.facts.extend(models.facts);
+            Ok(policy)
+        }
+        (Ok(policy), Err(problems)) => Err(Problems(
+            policy.warnings.into_iter().chain(problems.0).collect(),
+        )),
+        (Err(problems), Ok(models)) => Err(Problems(
+            problems.0.into_iter().chain(models.warnings).collect(),
+        )),
+        (Err(problems), Err(more)) => Err(Problems(problems.0.into_iter().chain(more.0).collect())),
+    }
+}
+
 /// Checks the text of a policy file called `file`.
 ///
 /// # Errors
@@ -198,9 +226,7 @@ impl Policy {
     /// daily limit, when this policy has no limit for the whole gateway.
     pub fn adopt(&mut self, models: &Models) {
         for (model, price) in &models.prices {
-            self.prices
-                .entry(model.clone())
-                .or_insert_with(|| price.clone());
+            self.prices.entry(model.clone()).or_insert(*price);
         }
         if self.gateway.is_none() {
             self.set_gateway(models.gateway.clone());
@@ -221,3 +247,7 @@ impl Policy {
 #[cfg(test)]
 #[path = "policy/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "policy/tests_of_mistakes.rs"]
+mod tests_of_mistakes;

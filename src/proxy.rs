@@ -5,6 +5,7 @@
 pub mod context;
 
 mod admit;
+mod front;
 mod redact;
 mod relay;
 mod reply;
@@ -17,6 +18,7 @@ use crate::gateway::Gateway;
 use async_trait::async_trait;
 use bytes::Bytes;
 use context::Context;
+pub use front::Front;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
@@ -59,6 +61,7 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
+        front::header_arrived();
         Context::new(&self.gateway.in_flight)
     }
 

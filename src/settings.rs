@@ -78,8 +78,8 @@ pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Settin
     let reader = Reader::new(file, environment);
     let node = reader.parse(text);
     let mut settings = match &node {
-        Some(node) => sections::read(&reader.root(node)),
-        None => sections::read(&reader.absent()),
+        Some(node) => sections::read::read(&reader.root(node)),
+        None => sections::read::read(&reader.absent()),
     };
     let findings = reader.finish()?;
     settings.warnings.extend(findings.warnings);

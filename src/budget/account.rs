@@ -62,7 +62,7 @@ pub struct Held {
 pub struct Changes {
     /// The account was seen for the first time and its opening spend posted.
     pub opened: bool,
-    /// The period is another one than before.
+    /// The period is another one than before, or its next window has begun.
     pub period: bool,
 }
 
@@ -193,15 +193,16 @@ impl Account {
         self.pushed = None;
     }
 
-    /// Begins the window that `now` falls in, if that is a later one. A clock that went back never
-    /// reopens an earlier window.
-    pub fn roll(&mut self, spec: &AccountSpec, now: i64) {
-        if self.window.end.is_some_and(|end| now >= end) {
-            let window = spec.period.window(now);
-            if window.start > self.window.start {
-                self.advance(window);
-            }
+    /// Begins the window that `now` falls in, if that is a later one, and says whether it did. A
+    /// clock that went back never reopens an earlier window.
+    pub fn roll(&mut self, spec: &AccountSpec, now: i64) -> bool {
+        let over = self.window.end.is_some_and(|end| now >= end);
+        let window = over.then(|| spec.period.window(now));
+        let next = window.filter(|window| window.start > self.window.start);
+        if let Some(window) = next {
+            self.advance(window);
         }
+        next.is_some()
     }
 
     /// Begins the window that starts at `start` unless that one or a later one has begun: how a

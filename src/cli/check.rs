@@ -4,8 +4,8 @@
 //! standard output, one a line with where each came from. Secrets appear by their length only.
 
 use crate::catalog::Catalog;
+use crate::policy;
 use crate::policy::audit::audit;
-use crate::policy::{self, models};
 use crate::settings;
 use crate::settings::environment::Environment;
 use crate::settings::file::{Files, Flags};
@@ -91,7 +91,7 @@ fn check(files: &Files, environment: &Environment, now: i64) -> Report {
     let settings = report.take(settings::load(&files.config, environment), |read| {
         (&read.warnings, &read.facts)
     });
-    let policy = report.take(policy::load(&files.policy.path, environment), |read| {
+    let policy = report.take(policy::load_all(files, environment), |read| {
         (&read.warnings, &read.facts)
     });
     if settings.is_none() {
@@ -99,20 +99,9 @@ fn check(files: &Files, environment: &Environment, now: i64) -> Report {
             .problems
             .extend(environment.warnings().iter().cloned());
     }
-    let models = if files.models.is_left_out() {
-        None
-    } else {
-        report.take(models::load(&files.models.path, environment), |read| {
-            (&read.warnings, &read.facts)
-        })
-    };
-    if let (Some(settings), Some(mut policy)) = (settings, policy) {
-        if let Some(models) = &models {
-            policy.adopt(models);
-        }
-        report
-            .problems
-            .extend(audit(&policy, &settings, &Catalog::bundled(), now));
+    if let (Some(settings), Some(policy)) = (settings, policy) {
+        let found = audit(&policy, &settings, &Catalog::bundled(), now);
+        report.problems.extend(found);
     }
     report
 }

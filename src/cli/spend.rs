@@ -29,10 +29,30 @@ enum SpendCommand {
 pub fn run(args: &SpendArgs) -> anyhow::Result<ExitCode> {
     let SpendCommand::Verify { log } = &args.command;
     let summary = log::verify(log)?;
-    print!("{summary}");
-    Ok(if summary.is_sound() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(2)
-    })
+    println!("{} records in {} files", summary.records, summary.segments);
+    for (agent, settled) in &summary.settled {
+        println!("{agent}: ${settled} settled");
+    }
+    println!("{} reservations without an end", summary.open);
+    println!(
+        "{} charged in full because nothing was known",
+        summary.unresolved
+    );
+    if summary.torn_bytes > 0 {
+        println!(
+            "{} bytes of a torn end, which the next start cuts off",
+            summary.torn_bytes
+        );
+    }
+    let Some(damage) = summary.damage else {
+        println!("every record is whole");
+        return Ok(ExitCode::SUCCESS);
+    };
+    println!(
+        "{}: damaged at byte {}: {}",
+        damage.path.display(),
+        damage.at,
+        damage.reason
+    );
+    Ok(ExitCode::from(2))
 }

@@ -9,17 +9,20 @@ use super::keeper::{Keeper, with_body};
 use super::log::record::{self, Party};
 use super::log::segment::Family;
 use super::log::writer::{Log, Poisoned};
-use super::log::{LogError, LogOptions, Recovery};
+use super::log::{Durability, LogError, LogOptions, Recovery};
 use super::memory::pushed;
 use super::reservation::State;
 use super::{Ask, Denied, Grant, Hold, Push, Reservation, follow, recover};
 use crate::budget::account::Account;
 use crate::budget::{AccountSpec, Balance};
 use crate::money::{MAX_AMOUNT, Nanos};
-use crate::settings::Durability;
 use std::io::Write;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+
+/// How many times rarer the disk is synced when no request waits for it: with the default setting,
+/// a loss of power costs the records of the last 50 ms.
+const RELAXED: u32 = 10;
 
 /// The budget book of one process.
 #[derive(Debug)]
@@ -27,6 +30,19 @@ pub struct Book {
     core: Arc<Keeper>,
     durability: Durability,
     syncer: Option<JoinHandle<()>>,
+}
+
+/// Figures for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Reservations that are open, those of other live processes included.
+    pub open: usize,
+    /// Records that could not be written since the start.
+    pub lost: u64,
+    /// Bytes in the active segment at the start and written since.
+    pub log_bytes: u64,
+    /// Whether the log has failed and hard budgets are refused.
+    pub poisoned: bool,
 }
 
 impl Book {
@@ -98,7 +114,11 @@ impl Book {
         }
         let core = Arc::new(core);
         let shared = Arc::clone(&core);
-        let interval = options.settings.group_commit;
+        let interval = match options.durability {
+            Durability::Strict => options.group_commit,
+            // Nobody waits for the disk, so it is asked less often.
+            Durability::Process => options.group_commit * RELAXED,
+        };
         let syncer = std::thread::Builder::new()
             .name("spend-log".into())
             .spawn(move || shared.run(interval))
@@ -106,7 +126,7 @@ impl Book {
         core.log.wake(syncer.thread().clone());
         let book = Self {
             core,
-            durability: options.settings.durability,
+            durability: options.durability,
             syncer: Some(syncer),
         };
         book.adopt(specs);
@@ -143,10 +163,12 @@ impl Book {
         if hard && core.log.poisoned() {
             return Err(Denied::Unavailable);
         }
+        let mut noted = false;
         let note = |spec: &_, account: &_, changes| {
+            noted = true;
             core.adopted(ask.now_millis, spec, account, changes);
         };
-        let (grant, (party, seq)) = core.projection.memory.reserve_with(&ask, note, |grant| {
+        let held = core.projection.memory.reserve_with(&ask, note, |grant| {
             let party = Arc::new(self.party(&ask, grant));
             let models = ask.models.get(grant.tier).map_or(&[][..], Vec::as_slice);
             let seq = core.append(|out| record::intent(out, ask.now_millis, &party, models));
@@ -155,7 +177,12 @@ impl Book {
             }
             core.projection.opened(&party);
             Ok((party, seq.ok()))
-        })?;
+        });
+        if noted && held.is_err() {
+            // A failure has poisoned the log, which the next request sees.
+            let _ = core.log.write_all();
+        }
+        let (grant, (party, seq)) = held?;
         let mut reservation = Reservation {
             book: Arc::clone(self),
             hold: Hold::new(&ask, &grant),
@@ -302,19 +329,14 @@ impl Book {
         self.core.projection.count()
     }
 
-    /// Records that could not be written since the start.
-    pub fn lost_records(&self) -> usize {
-        usize::try_from(self.core.lost()).unwrap_or(usize::MAX)
-    }
-
-    /// Whether the log has failed, so that hard budgets are refused.
-    pub fn log_failed(&self) -> bool {
-        self.core.log.poisoned()
-    }
-
-    /// Bytes in the active segment at the start and written since.
-    pub fn log_bytes(&self) -> u64 {
-        self.core.log.bytes()
+    /// Figures for the metrics.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            open: self.open_reservations(),
+            lost: self.core.lost(),
+            log_bytes: self.core.log.bytes(),
+            poisoned: self.core.log.poisoned(),
+        }
     }
 
     /// Takes over what other live processes have recorded, and charges what dead ones left open. It
@@ -345,6 +367,14 @@ impl Book {
         // A failure has poisoned the log, which says so itself.
         let _ = self.core.checkpoint("footer");
         let _ = self.core.log.sync();
+    }
+}
+
+#[cfg(test)]
+impl Book {
+    /// Makes every later write fail, as a full disk does.
+    pub(super) fn fill_disk(&self) {
+        self.core.log.fill_disk();
     }
 }
 

@@ -194,3 +194,76 @@ impl Place {
         Ok(goes_on.then_some(place))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ledger::contract::account;
+    use crate::ledger::log::verify;
+    use crate::ledger::scratch::{Scratch, bill, noon};
+    use crate::ledger::tests::reserve;
+    use crate::money::Nanos;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_second_process_writes_beside_the_first_and_both_count() {
+        let (scratch, at) = (Scratch::new(), noon());
+        let spec = Arc::new(account("agent:a", 1000));
+        let (first, _) = scratch.open(&at, &[&spec]);
+        let held = reserve(&first, &spec, 100).await.unwrap();
+        let (second, recovery) = scratch.open(&at, &[&spec]);
+        assert_eq!((recovery.live, recovery.orphans), (1, 0));
+        assert_ne!(recovery.segment, scratch.log());
+        assert_eq!(
+            second.balance(&spec).pending,
+            Nanos(100),
+            "not charged, but held"
+        );
+        let _ = held.settle(bill(60));
+        let _ = reserve(&second, &spec, 50).await.unwrap().settle(bill(50));
+        first.rotate().unwrap();
+        let _ = reserve(&first, &spec, 5).await.unwrap().settle(bill(5));
+        let open = reserve(&first, &spec, 200).await.unwrap();
+        for book in [&first, &second] {
+            book.follow();
+            let balance = book.balance(&spec);
+            assert_eq!((balance.posted, balance.pending), (Nanos(115), Nanos(200)));
+        }
+        let killed = scratch.killed();
+        let (third, recovery) = killed.open(&at, &[&spec]);
+        assert_eq!(
+            (recovery.segment, recovery.live, recovery.orphans),
+            (killed.log(), 0, 1)
+        );
+        assert_eq!(third.balance(&spec).posted, Nanos(315));
+        drop(third);
+        let (third, recovery) = killed.open(&at, &[&spec]);
+        assert_eq!(
+            (third.balance(&spec).posted, recovery.orphans),
+            (Nanos(315), 0)
+        );
+        drop((open, first));
+        second.follow();
+        assert_eq!(second.balance(&spec).posted, Nanos(315));
+        assert!(verify(&scratch.log()).unwrap().is_sound());
+    }
+
+    #[tokio::test]
+    async fn what_another_process_left_open_is_charged_by_the_one_that_lives() {
+        let (scratch, at) = (Scratch::new(), noon());
+        let spec = Arc::new(account("agent:a", 1000));
+        let (_first, _) = scratch.open(&at, &[&spec]);
+        let (second, recovery) = scratch.open(&at, &[&spec]);
+        let _held = reserve(&second, &spec, 100).await.unwrap();
+        // A dead process is one whose file nobody has locked: a copy.
+        let killed = scratch.killed();
+        let own = Scratch::new();
+        let (other, _) = own.open(&at, &[&spec]);
+        let name = recovery.segment.file_name().unwrap();
+        std::fs::copy(killed.0.join(name), own.0.join(name)).unwrap();
+        for _ in 0..2 {
+            other.follow();
+            let balance = other.balance(&spec);
+            assert_eq!((balance.posted, balance.pending), (Nanos(100), Nanos::ZERO));
+        }
+    }
+}

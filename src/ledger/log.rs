@@ -15,6 +15,7 @@ pub(super) mod segment;
 pub(super) mod verify;
 pub(super) mod writer;
 
+pub use crate::settings::Durability;
 pub use verify::{Damage, Summary, verify};
 
 use crate::money::Nanos;
@@ -22,7 +23,7 @@ use crate::settings::SpendLog;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What tells the time to the ledger, in Unix milliseconds.
 #[derive(Clone)]
@@ -63,18 +64,25 @@ impl fmt::Debug for Clock {
 pub struct LogOptions {
     /// The active segment; rotated ones are put beside it.
     pub path: PathBuf,
-    /// Durability, group commit and the size of a segment.
-    pub settings: SpendLog,
+    /// When a hold counts as recorded.
+    pub durability: Durability,
+    /// The least time between two syncs to the disk.
+    pub group_commit: Duration,
+    /// A segment larger than this, in bytes, is rotated away.
+    pub segment_size: u64,
     /// The time for everything that brings none of its own.
     pub clock: Clock,
 }
 
 impl LogOptions {
-    /// A log at `path`, by the system's clock.
-    pub fn new(path: &Path, settings: &SpendLog) -> Self {
+    /// A log at `path` with the default settings, by the system's clock.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        let settings = SpendLog::default();
         Self {
-            path: path.to_owned(),
-            settings: settings.clone(),
+            path: path.into(),
+            durability: settings.durability,
+            group_commit: settings.group_commit,
+            segment_size: settings.segment_bytes,
             clock: Clock::default(),
         }
     }
@@ -97,29 +105,6 @@ pub struct Recovery {
     pub orphaned: Nanos,
     /// Chains of other processes that are alive; their open reservations stay held.
     pub live: usize,
-}
-
-impl fmt::Display for Recovery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} records", self.segment.display(), self.records)?;
-        if self.legacy > 0 {
-            write!(f, " ({} of them from an Execwall OR Gate)", self.legacy)?;
-        }
-        if self.cut_bytes > 0 {
-            write!(f, ", {} torn bytes cut off", self.cut_bytes)?;
-        }
-        if self.orphans > 0 {
-            let (orphans, orphaned) = (self.orphans, self.orphaned);
-            write!(
-                f,
-                ", {orphans} open reservations charged in full (${orphaned})"
-            )?;
-        }
-        if self.live > 0 {
-            write!(f, ", {} other live processes", self.live)?;
-        }
-        Ok(())
-    }
 }
 
 /// Why the log cannot be opened or written.

@@ -52,7 +52,8 @@ impl Memory {
     }
 
     /// Reserves, and runs `then` before the accounts are unlocked. When `then` refuses, nothing is
-    /// held. `adopted` hears of every account that the ask's specs changed.
+    /// held. `adopted` hears of every account that the ask's specs or the clock
+    /// changed.
     pub(super) fn reserve_with<T>(
         &self,
         ask: &Ask<'_>,
@@ -67,13 +68,10 @@ impl Memory {
                 if account.held(ask.id).is_some() {
                     return Err(Denied::Unavailable);
                 }
-                if !account.knows(spec) {
-                    let changes = account.adopt(spec, now);
-                    if changes != Changes::default() {
-                        adopted(spec, account, changes);
-                    }
+                let changes = brought_up(account, spec, now);
+                if changes != Changes::default() {
+                    adopted(spec, account, changes);
                 }
-                account.roll(spec, now);
                 balances.push(account.standing(spec));
             }
             let Decision { tier, tokens, held } = Decision::make(ask, &balances)?;
@@ -164,13 +162,10 @@ impl Memory {
     ) -> T {
         let now = seconds(now_millis);
         self.one(&spec.id, |account| {
-            if !account.knows(spec) {
-                let changes = account.adopt(spec, now);
-                if changes != Changes::default() {
-                    adopted(spec, account, changes);
-                }
+            let changes = brought_up(account, spec, now);
+            if changes != Changes::default() {
+                adopted(spec, account, changes);
             }
-            account.roll(spec, now);
             step(account)
         })
     }
@@ -246,6 +241,16 @@ impl Memory {
                 .collect()
         })
     }
+}
+
+/// Adopts `spec` where it is new and begins the window that `now` falls in.
+fn brought_up(account: &mut Account, spec: &Arc<AccountSpec>, now: i64) -> Changes {
+    let mut changes = Changes::default();
+    if !account.knows(spec) {
+        changes = account.adopt(spec, now);
+    }
+    changes.period |= account.roll(spec, now);
+    changes
 }
 
 /// A push of `change` as of now, when the policy's limit is `policy`.

@@ -208,14 +208,12 @@ impl<S: Socket> Connection<S> {
             None => (target, None),
         };
         self.http_10 = head.version == Some(0);
-        let connection = headers
-            .get(header::CONNECTION)
-            .and_then(|value| value.to_str().ok());
-        let close = connection.is_some_and(|options| {
-            options
-                .split(',')
-                .any(|option| option.trim().eq_ignore_ascii_case("close"))
-        });
+        let close = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|options| options.split(','))
+            .any(|option| option.trim().eq_ignore_ascii_case("close"));
         self.keep_alive = !self.http_10 && !close;
         self.framing = Framing::Plain;
         let framing = body_framing(&headers, self.http_10);

@@ -5,7 +5,7 @@
 //! given up. A file keeps both lines even when the mock is killed: each is one write. In memory the
 //! last few are kept.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -15,7 +15,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use serde::Serialize;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
 /// One exchange, as far as it has come.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -69,7 +70,7 @@ pub struct Record {
     /// How long the exchange took.
     pub millis: u64,
     /// The request itself, when the mock keeps requests.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<Arc<Received>>,
 }
 
@@ -95,6 +96,30 @@ pub struct Received {
     pub headers: HeaderMap,
     /// The body, without its transfer coding.
     pub body: Bytes,
+}
+
+impl Serialize for Received {
+    /// The body as text; every header with all its values.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let headers: BTreeMap<&str, Vec<String>> = self
+            .headers
+            .keys()
+            .map(|name| {
+                let values = self.headers.get_all(name).iter();
+                (
+                    name.as_str(),
+                    values.map(|value| text(value.as_bytes())).collect(),
+                )
+            })
+            .collect();
+        let mut fields = serializer.serialize_struct("Received", 4)?;
+        fields.serialize_field("method", &self.method)?;
+        fields.serialize_field("query", &self.query)?;
+        fields.serialize_field("headers", &headers)?;
+        fields.serialize_field("body", &text(&self.body))?;
+        fields.end()
+    }
 }
 
 /// Totals since the mock started.
@@ -249,6 +274,11 @@ impl Recorder {
 
     fn write(&self, event: &'static str, record: &Record) {
         let Some(file) = &self.file else { return };
+        // Prompts and keys stay out of the file.
+        let record = &Record {
+            request: None,
+            ..record.clone()
+        };
         let Ok(mut line) = serde_json::to_vec(&Line { event, record }) else {
             return;
         };

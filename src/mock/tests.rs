@@ -1,1 +1,121 @@
-//! x
+//! The mock over real loopback sockets, key by key.
+
+mod keys;
+mod protocols;
+mod raw;
+mod records;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::{Mock, MockHandle, Options, Record};
+
+fn start() -> MockHandle {
+    Mock::start(Options::default()).unwrap()
+}
+
+fn client() -> reqwest::Client {
+    // Every test tries; the first installs it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap()
+}
+
+/// A request whose prompt is this directive.
+fn asking(directive: &str, stream: bool) -> Value {
+    json!({
+        "model": "openai/gpt-4o",
+        "stream": stream,
+        "messages": [{"role": "user", "content": format!("Hello [[{directive}]]")}],
+    })
+}
+
+async fn post(mock: &MockHandle, body: &Value) -> reqwest::Response {
+    let url = format!("http://{}/v1/chat/completions", mock.addr);
+    client().post(url).json(body).send().await.unwrap()
+}
+
+async fn answer(mock: &MockHandle, directive: &str) -> Value {
+    post(mock, &asking(directive, false))
+        .await
+        .json()
+        .await
+        .unwrap()
+}
+
+async fn events(mock: &MockHandle, directive: &str) -> Vec<Value> {
+    let text = post(mock, &asking(directive, true))
+        .await
+        .text()
+        .await
+        .unwrap();
+    parse(&text)
+}
+
+fn parse(text: &str) -> Vec<Value> {
+    text.split("\n\n")
+        .filter_map(|event| event.strip_prefix("data: "))
+        .filter(|data| *data != "[DONE]")
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect()
+}
+
+/// All content of the first choice.
+fn content(events: &[Value]) -> String {
+    let deltas = events
+        .iter()
+        .filter_map(|event| event["choices"][0]["delta"]["content"].as_str());
+    deltas.collect()
+}
+
+/// A request as bytes, with these extra header lines.
+fn request(headers: &str, body: &Value) -> Vec<u8> {
+    let body = body.to_string();
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: mock\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// Sends these bytes on a new connection.
+async fn connect(mock: &MockHandle, bytes: &[u8]) -> TcpStream {
+    let mut socket = TcpStream::connect(mock.addr).await.unwrap();
+    socket.write_all(bytes).await.unwrap();
+    socket
+}
+
+/// Reads until the connection ends; how it ended is the second part.
+async fn read(socket: &mut TcpStream) -> (Vec<u8>, std::io::Result<()>) {
+    let mut read = Vec::new();
+    let ended = socket.read_to_end(&mut read).await.map(|_| ());
+    (read, ended)
+}
+
+/// Reads until this text has come.
+async fn read_to(socket: &mut TcpStream, text: &str) -> Vec<u8> {
+    let mut read = Vec::new();
+    while memchr::memmem::find(&read, text.as_bytes()).is_none() {
+        assert!(
+            socket.read_buf(&mut read).await.unwrap() > 0,
+            "ended before {text:?}"
+        );
+    }
+    read
+}
+
+/// The only record with this tag, once its exchange is over.
+async fn ended(mock: &MockHandle, tag: &str) -> Record {
+    loop {
+        let mut records = mock.tagged(tag);
+        assert!(records.len() < 2, "{tag} is there twice");
+        if let Some(record) = records.pop().filter(|record| record.ended) {
+            return record;
+        }
+        tokio::task::yield_now().await;
+    }
+}

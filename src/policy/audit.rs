@@ -70,7 +70,7 @@ fn at(facts: &[Fact], path: &str, message: impl Into<String>) -> Problem {
 fn unpriced(policy: &Policy, catalog: &Catalog, found: &mut Vec<Problem>) {
     let priced = catalog
         .with_overrides(&policy.prices)
-        .with_ceiling(policy.unpriced_ceiling.clone());
+        .with_ceiling(policy.unpriced_ceiling);
     for agent in policy.agents.values() {
         if !agent.accounts.iter().any(|account| account.hard) {
             continue;
@@ -101,22 +101,17 @@ fn provider(policy: &Policy, found: &mut Vec<Problem>) {
     const PATH: &str = "cost_routing.openrouter.api_key";
     let upstream = &policy.upstream;
     match upstream.api_key.as_ref().or(upstream.fallback_key.as_ref()) {
-        None if policy.keys.is_empty() => found.push(
-            at(
-                &policy.facts,
-                PATH,
-                "no provider key is configured, so clients must send their own",
-            )
-            .suggesting(format!("set {KEY_VARIABLE}")),
-        ),
-        None => found.push(
-            at(
-                &policy.facts,
-                PATH,
-                "no provider key is configured, so requests go to the provider without one",
-            )
-            .suggesting(format!("set {KEY_VARIABLE}")),
-        ),
+        // A variable that is not set has been remarked on when the policy was read.
+        None if policy.warnings.iter().any(|warning| warning.path == PATH) => {}
+        None => {
+            let message = if policy.keys.is_empty() {
+                "no provider key is configured, so clients must send their own"
+            } else {
+                "no provider key is configured, so requests go to the provider without one"
+            };
+            let hint = format!("set {KEY_VARIABLE}");
+            found.push(at(&policy.facts, PATH, message).suggesting(hint));
+        }
         Some(key) if is_well_known(key) => {
             found.push(at(
                 &policy.facts,
@@ -274,7 +269,7 @@ auth: {keys: [{id: k, key: '${CLIENT}', agent: a, expires: 2027-01-01}]}
 
     #[test]
     fn a_sound_setup_passes_without_a_word() {
-        assert_eq!(of(SOUND, "", &VARIABLES), [String::new(); 0]);
+        assert_eq!(of(SOUND, "", &VARIABLES), Vec::<String>::new());
     }
 
     #[test]
@@ -282,7 +277,7 @@ auth: {keys: [{id: k, key: '${CLIENT}', agent: a, expires: 2027-01-01}]}
         let text = SOUND.replace("openai/gpt-4o", "openai/gpt-4o, acme/no-such-model");
         let found = of(&text, "", &VARIABLES);
         assert_eq!(found.len(), 1, "{found:?}");
-        let place = "policy.yaml:2:66: warning: cost_routing.agents.a.tiers[0].models: `acme/no-such-model` has no price";
+        let place = "policy.yaml:2:64: warning: cost_routing.agents.a.tiers[0].models: `acme/no-such-model` has no price";
         assert!(found[0].starts_with(place), "{}", found[0]);
         let soft = text.replace("budget_total: 1", "budget_total: 1, hard_cap: false");
         assert!(of(&soft, "", &VARIABLES).is_empty());
@@ -336,7 +331,7 @@ auth: {keys: [{id: k, key: '${CLIENT}', agent: a, expires: 2027-01-01}]}
     #[test]
     fn an_expired_key_is_named_at_its_date() {
         let found = of(&SOUND.replace("2027", "2020"), "", &VARIABLES);
-        let wanted = "policy.yaml:3:63: warning: auth.keys[0].expires: the key `k` has expired";
+        let wanted = "policy.yaml:3:60: warning: auth.keys[0].expires: the key `k` has expired";
         assert_eq!(found, [wanted]);
     }
 

@@ -9,7 +9,6 @@ use super::line::Action;
 use super::segment::Family;
 use crate::money::Nanos;
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// What a log says.
@@ -35,31 +34,6 @@ impl Summary {
     /// Whether nothing is damaged. A torn end is what a sudden end leaves, and does no harm.
     pub fn is_sound(&self) -> bool {
         self.damage.is_none()
-    }
-}
-
-impl fmt::Display for Summary {
-    /// A few lines for a person to read.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "records     {} in {} segments",
-            self.records, self.segments
-        )?;
-        for (agent, settled) in &self.settled {
-            writeln!(f, "settled     ${settled} by {agent}")?;
-        }
-        writeln!(f, "open        {}", self.open)?;
-        writeln!(f, "unresolved  {}", self.unresolved)?;
-        if self.torn_bytes > 0 {
-            writeln!(f, "torn end    {} bytes", self.torn_bytes)?;
-        }
-        match &self.damage {
-            None => writeln!(f, "damage      none"),
-            Some(Damage { path, at, reason }) => {
-                writeln!(f, "damage      {} at byte {at}: {reason}", path.display())
-            }
-        }
     }
 }
 

@@ -94,7 +94,7 @@ impl Log {
         Self {
             family,
             chain: claim.chain.into(),
-            segment_size: options.settings.segment_bytes,
+            segment_size: options.segment_size,
             tail: Mutex::new(Tail {
                 buffer: Vec::with_capacity(1 << 16),
                 seq,

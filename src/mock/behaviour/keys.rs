@@ -312,7 +312,7 @@ mod tests {
     fn every_listed_key_is_understood() {
         for key in KEYS.split_ascii_whitespace() {
             let mut behaviour = Behaviour::default();
-            let known = ["1", "on", "openai", "rst", "headers", "auth"]
+            let known = ["1", "503", "openai", "rst", "headers", "auth"]
                 .iter()
                 .any(|value| behaviour.set(key, value).is_ok());
             assert!(known, "{key}");

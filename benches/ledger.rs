@@ -1,0 +1,183 @@
+//! What one reservation costs: reserve and settle, in memory alone and with the spend log.
+//!
+//! Each round is one whole request: an atomic hold on an agent's and the gateway's account, an INTENT
+//! record, a charge, a SETTLE record. The log is on the file system of the temporary directory.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::path::PathBuf;
+use std::sync::Arc;
+use weir::budget::period::{Period, PeriodKind};
+use weir::budget::tier::Threshold;
+use weir::budget::{AccountSpec, Offer};
+use weir::identity::{AccountId, AgentId, AttemptId, KeyId, RequestId};
+use weir::ledger::log::LogOptions;
+use weir::ledger::memory::Memory;
+use weir::ledger::{Ask, Book, Hold, Ledger};
+use weir::money::{MAX_AMOUNT, Nanos, Picos};
+use weir::usage::{Bill, CostSource, Usage};
+
+/// 2025-01-31 12:00 UTC.
+const NOON: u64 = 1_738_324_800_000;
+
+/// Everything an [`Ask`] borrows.
+struct Request {
+    agent: AgentId,
+    key: KeyId,
+    accounts: Vec<Arc<AccountSpec>>,
+    thresholds: Vec<Threshold>,
+    offers: Vec<Offer>,
+    models: Vec<Vec<String>>,
+}
+
+impl Request {
+    fn new() -> Self {
+        let agent = AgentId::new("researcher").expect("a plain name");
+        let account = |id, kind| {
+            Arc::new(AccountSpec {
+                id,
+                limit: MAX_AMOUNT,
+                opening: Nanos::ZERO,
+                hard: true,
+                period: Period {
+                    kind,
+                    zone: jiff::tz::TimeZone::UTC,
+                },
+            })
+        };
+        let offer = Offer {
+            fixed: Nanos(2_500_000),
+            per_token: Picos(10_000_000),
+            wanted: 1_000,
+            minimum: 64,
+            unpriced: None,
+        };
+        let models = || {
+            vec![
+                "openai/gpt-4o".to_owned(),
+                "anthropic/claude-sonnet-4".to_owned(),
+            ]
+        };
+        Self {
+            accounts: vec![
+                account(AccountId::agent(&agent), PeriodKind::Monthly),
+                account(AccountId::gateway(), PeriodKind::Daily),
+            ],
+            agent,
+            key: KeyId::new("k_live_1").expect("a plain name"),
+            thresholds: vec![Threshold(800_000_000), Threshold(300_000_000), Threshold(0)],
+            offers: vec![offer.clone(), offer.clone(), offer],
+            models: vec![models(), models(), models()],
+        }
+    }
+
+    fn ask(&self) -> Ask<'_> {
+        Ask {
+            id: AttemptId {
+                request: RequestId::new(NOON),
+                number: 1,
+            },
+            agent: &self.agent,
+            key: Some(&self.key),
+            user: None,
+            accounts: &self.accounts,
+            thresholds: &self.thresholds,
+            offers: &self.offers,
+            models: &self.models,
+            now_millis: NOON,
+        }
+    }
+}
+
+fn bill(prices: &Arc<str>) -> Bill {
+    Bill {
+        // Free, so that no number of rounds exhausts the limit.
+        cost: Nanos::ZERO,
+        source: CostSource::Provider,
+        usage: Usage {
+            input: 1_200,
+            cache_read: 1_000,
+            output: 350,
+            ..Usage::default()
+        },
+        model: "openai/gpt-4o".to_owned(),
+        prices: Arc::clone(prices),
+    }
+}
+
+/// A directory of its own, gone afterwards.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let name = format!("weir-bench-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a temporary directory");
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+}
+
+async fn round(book: &Arc<Book>, request: &Request, prices: &Arc<str>) {
+    let reservation = book.reserve(request.ask()).await.expect("within limits");
+    reservation.settle(bill(prices));
+}
+
+fn ledger(criterion: &mut Criterion) {
+    let (runtime, request) = (runtime(), Request::new());
+    let prices: Arc<str> = "2025-01-31".into();
+
+    let memory = Memory::new();
+    criterion.bench_function("ledger/memory", |bencher| {
+        bencher.iter(|| {
+            let ask = request.ask();
+            let grant = runtime
+                .block_on(memory.reserve(&ask))
+                .expect("within limits");
+            memory.settle(&Hold::new(&ask, &grant), Nanos::ZERO)
+        });
+    });
+
+    let scratch = Scratch::new("one");
+    let options = LogOptions::at(scratch.0.join("spend.jsonl"));
+    let (book, _) = Book::open(options, &request.accounts).expect("a new log");
+    criterion.bench_function("ledger/log", |bencher| {
+        bencher.iter(|| runtime.block_on(round(&book, &request, &prices)));
+    });
+
+    let at_once = 32;
+    criterion.bench_function("ledger/log, 32 requests at once", |bencher| {
+        bencher.iter(|| {
+            runtime.block_on(async {
+                let mut held = Vec::with_capacity(at_once);
+                let local = tokio::task::LocalSet::new();
+                let tasks: Vec<_> = (0..at_once)
+                    .map(|_| {
+                        let (book, request) = (Arc::clone(&book), Request::new());
+                        local.spawn_local(async move { book.reserve(request.ask()).await })
+                    })
+                    .collect();
+                local.await;
+                for task in tasks {
+                    held.push(task.await.expect("no panic").expect("within limits"));
+                }
+                for reservation in held {
+                    reservation.settle(bill(&prices));
+                }
+            });
+        });
+    });
+}
+
+criterion_group!(benches, ledger);
+criterion_main!(benches);

@@ -1,0 +1,92 @@
+//! The time a request's header may take, from the moment its connection is ready for it.
+//!
+//! Pingora limits each read, so that a header of one byte a minute would hold a connection for
+//! ever. [`Front`] ends a connection whose header is not complete in time; a kept-alive one may
+//! idle as long as it is allowed to before that.
+
+use super::Proxy;
+use async_trait::async_trait;
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::H2Options;
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+tokio::task_local! {
+    /// Set once the header of the request that this task works on was read.
+    static ARRIVED: Arc<AtomicBool>;
+}
+
+/// Notes that the header of the current request was read.
+pub(super) fn header_arrived() {
+    // HTTP/2 streams have their header when they begin, and are not watched.
+    let _ = ARRIVED.try_with(|arrived| arrived.store(true, Ordering::Relaxed));
+}
+
+/// The proxy behind a deadline for headers.
+pub struct Front {
+    proxy: Arc<HttpProxy<Proxy>>,
+    header: Duration,
+    keepalive: Duration,
+}
+
+impl Front {
+    /// Watches the headers of `proxy`'s requests: `header` for the whole of one, after at most
+    /// `keepalive` without a byte on a connection that has served a request.
+    pub fn new(proxy: HttpProxy<Proxy>, header: Duration, keepalive: Duration) -> Self {
+        Self {
+            proxy: Arc::new(proxy),
+            header,
+            keepalive,
+        }
+    }
+}
+
+#[async_trait]
+impl HttpServerApp for Front {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if session.is_http2() {
+            return self.proxy.process_new_http(session, shutdown).await;
+        }
+        let kept_alive = session.get_keepalive().is_some();
+        let deadline = self.header
+            + if kept_alive {
+                self.keepalive
+            } else {
+                Duration::ZERO
+            };
+        let arrived = Arc::new(AtomicBool::new(false));
+        let work = ARRIVED.scope(
+            Arc::clone(&arrived),
+            self.proxy.process_new_http(session, shutdown),
+        );
+        let mut work = std::pin::pin!(work);
+        match tokio::time::timeout(deadline, work.as_mut()).await {
+            Ok(done) => done,
+            Err(_) if arrived.load(Ordering::Relaxed) => work.await,
+            Err(_) => {
+                tracing::debug!("a request's header did not arrive in time");
+                None
+            }
+        }
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.proxy.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.proxy.server_options()
+    }
+
+    async fn http_cleanup(&self) {
+        self.proxy.http_cleanup().await;
+    }
+}
