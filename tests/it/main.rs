@@ -11,4 +11,5 @@
 )]
 mod support;
 
+mod campaign;
 mod smoke;

@@ -1,0 +1,35 @@
+//! What the campaigns have found, each as the smallest story that shows it.
+
+use crate::support::{Agent, Gateway, Provider};
+
+/// Money goes out with the request: an answer whose head came and whose first word did not is no
+/// proof that the provider did nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_cut_before_its_first_word_is_charged_for_its_prompt() {
+    let provider = Provider::start().await;
+    let gateway = Gateway::over(&provider)
+        .agent(Agent::new("default", "10"))
+        .start()
+        .await;
+    let prompt = "[[cut_at=0 cut=fin]] once upon a time";
+    gateway.chat(prompt).stream().send().await;
+    gateway.quiet().await;
+    let bill = gateway.bill("default").await;
+    assert_eq!(bill["source"], "estimated");
+    assert!(bill["nano_usd"].as_i64().is_some_and(|nanos| nanos > 0));
+    assert!(gateway.events("void").is_empty());
+}
+
+/// An error that the provider reports instead of an answer is documented as free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_instead_of_the_first_word_is_free() {
+    let provider = Provider::start().await;
+    let gateway = Gateway::over(&provider)
+        .agent(Agent::new("default", "10"))
+        .start()
+        .await;
+    gateway.chat("[[error_at=0]] hello").stream().send().await;
+    gateway.quiet().await;
+    assert_eq!(gateway.events("void").len(), 1);
+    assert!(gateway.bills("default").is_empty());
+}
