@@ -23,7 +23,7 @@ mod found;
 mod kill;
 //mod mutation;
 mod race;
-//mod replay;
+mod replay;
 //mod upstream;
 mod wire;
 
