@@ -15,6 +15,7 @@ use crate::gateway::Gateway;
 use crate::money::{MAX_AMOUNT, Nanos};
 use crate::refusal::Refusal;
 use crate::stream::{AnswerKind, Finish, Meter, MeterOptions, Place, Reading};
+use crate::telemetry::{self, Access};
 use crate::tokens::{self, Encoding};
 use bytes::Bytes;
 use http::{HeaderName, header};
@@ -422,7 +423,7 @@ pub(crate) fn finished(
     let route = ctx.route;
     let elapsed = ctx.arrived.elapsed();
     let first_byte = ctx.first_byte.map(|at| at - ctx.arrived);
-    let id = ctx.id;
+    let (id, unix_millis) = (ctx.id, ctx.unix_millis);
     let Some(admission) = ctx.admission() else {
         tracing::debug!(request.id = %id, route, refused, duration_ms = elapsed.as_millis(), "answered");
         return;
@@ -446,21 +447,23 @@ pub(crate) fn finished(
         gateway.metrics.client_gone();
     }
     let bill = outcome.bill.as_ref();
-    tracing::info!(
-        request.id = %id,
-        agent.id = %agent,
-        tier,
-        model = bill.map(|bill| bill.model.as_str()),
-        status,
-        refused,
-        attempts,
-        cost.nanos = bill.map(|bill| bill.cost.0),
-        cost.source = bill.map(|bill| bill.source.name()),
-        tokens.input = bill.map(|bill| bill.usage.input),
-        tokens.output = bill.map(|bill| bill.usage.output),
-        client.gone = gone,
-        duration_ms = elapsed.as_millis(),
-        error = error.map(|error| error.etype().as_str()),
-        "request"
+    telemetry::access(
+        &Access {
+            id: id.to_string(),
+            agent: agent.as_str(),
+            tier,
+            model: bill.map(|bill| bill.model.as_str()),
+            status,
+            refused,
+            attempts,
+            cost: bill.map(|bill| bill.cost.0),
+            source: bill.map(|bill| bill.source.name()),
+            input: bill.map(|bill| bill.usage.input),
+            output: bill.map(|bill| bill.usage.output),
+            gone,
+            millis: elapsed.as_millis(),
+            error: error.map(|error| error.etype().as_str()),
+        },
+        unix_millis,
     );
 }
