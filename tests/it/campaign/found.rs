@@ -1,6 +1,6 @@
 //! What the campaigns have found, each as the smallest story that shows it.
 
-use crate::support::{Agent, Gateway, Provider};
+use crate::support::{Agent, Gateway, Provider, Scripted};
 
 /// Money goes out with the request: an answer whose head came and whose first word did not is no
 /// proof that the provider did nothing.
@@ -32,4 +32,23 @@ async fn an_error_instead_of_the_first_word_is_free() {
     gateway.quiet().await;
     assert_eq!(gateway.events("void").len(), 1);
     assert!(gateway.bills("default").is_empty());
+}
+
+/// A status that HTTP does not have is no documented error: it is not passed on, and not free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_of_no_known_class_is_an_invalid_answer_and_not_free() {
+    let provider = Scripted::start(|_, mut peer| async move {
+        while peer.request().await.is_some() {
+            peer.answer("999 Odd", &["Content-Type: application/json"], r#"{"choices":[]}"#)
+                .await;
+        }
+    })
+    .await;
+    let gateway = Gateway::at(&provider.base_url())
+        .agent(Agent::new("default", "10"))
+        .start()
+        .await;
+    let reply = gateway.chat("hello").send().await;
+    assert_eq!((reply.status, reply.code().as_str()), (502, "upstream_invalid"));
+    assert_eq!(gateway.bill("default").await["source"], "estimated");
 }
