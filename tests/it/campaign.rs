@@ -112,10 +112,7 @@ fn verified(log: &Path) -> String {
         .output()
         .expect("the binary runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "weir spend verify: {said}"
-    );
+    assert!(output.status.success(), "weir spend verify: {said}");
     said
 }
 
@@ -129,7 +126,11 @@ async fn aftermath(mut gateway: Gateway, limits: &[(&str, i64)]) -> (Gateway, Bo
     let book = Book::read(&gateway.directory, limits);
     book.sound();
     let open = book.open();
-    assert!(open.is_empty(), "never ended: {:?}", &open[..open.len().min(5)]);
+    assert!(
+        open.is_empty(),
+        "never ended: {:?}",
+        &open[..open.len().min(5)]
+    );
     for (agent, account) in before.as_object().expect("accounts by agent") {
         let posted = book.of(&format!("agent:{agent}")).posted;
         assert_eq!(

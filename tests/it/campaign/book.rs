@@ -140,7 +140,10 @@ impl Book {
                     self.wrong
                         .push(format!("{id}: {nanos} nano-dollars, but cost is {cost:?}"));
                 }
-                self.end(&request, End::Charged(nanos, row.source.unwrap_or_default()));
+                self.end(
+                    &request,
+                    End::Charged(nanos, row.source.unwrap_or_default()),
+                );
             }
             Some("reset") => {
                 self.resets += 1;
@@ -195,7 +198,8 @@ impl Book {
 
     fn end(&mut self, request: &str, end: End) {
         let Some(attempt) = self.attempts.get_mut(request) else {
-            self.wrong.push(format!("{request}: {end:?} without intent"));
+            self.wrong
+                .push(format!("{request}: {end:?} without intent"));
             return;
         };
         attempt.ends.push(end.clone());

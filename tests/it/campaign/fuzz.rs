@@ -70,7 +70,10 @@ fn documented(answer: &Answer) -> Result<String, String> {
 }
 
 /// Plays one attack; what came back, in the form it is counted by.
-async fn play(to: SocketAddr, attack: &mutation::Attack) -> std::io::Result<Vec<Result<String, String>>> {
+async fn play(
+    to: SocketAddr,
+    attack: &mutation::Attack,
+) -> std::io::Result<Vec<Result<String, String>>> {
     let mut wire = Wire::connect(to).await?;
     // The gateway may hang up on bytes it has not read.
     let _ = wire.send(&attack.bytes).await;
@@ -155,13 +158,19 @@ async fn victim(to: SocketAddr, seed: u64, number: u64, count: u64) -> Seen {
             Ok::<_, std::io::Error>(answer)
         };
         match tokio::time::timeout(HUNG, exchange).await {
-            Err(_) => seen.wrong.push(format!("client {number}, round {round} hung")),
-            Ok(Err(error)) => seen.wrong.push(format!("client {number}, round {round}: {error}")),
+            Err(_) => seen
+                .wrong
+                .push(format!("client {number}, round {round} hung")),
+            Ok(Err(error)) => seen
+                .wrong
+                .push(format!("client {number}, round {round}: {error}")),
             Ok(Ok(None)) => seen.count("hung up"),
             Ok(Ok(Some(answer))) => match documented(&answer) {
                 Ok(what) if answer.whole => seen.count(&what),
                 Ok(what) => seen.count(&format!("{what}, broken off")),
-                Err(wrong) => seen.wrong.push(format!("client {number}, round {round}: {wrong}")),
+                Err(wrong) => seen
+                    .wrong
+                    .push(format!("client {number}, round {round}: {wrong}")),
             },
         }
     }
@@ -219,18 +228,27 @@ where
     }
     let (first, last) = (weights[0], weights[2]);
     let shown = &seen.wrong[..seen.wrong.len().min(5)];
-    assert!(shown.is_empty(), "{} went wrong: {shown:#?}", seen.wrong.len());
+    assert!(
+        shown.is_empty(),
+        "{} went wrong: {shown:#?}",
+        seen.wrong.len()
+    );
     assert!(
         last.0 <= first.0 + first.0 / 2 + GROWTH_KIB,
         "memory grew: {weights:?}"
     );
     assert!(last.1 <= first.1 + pool, "files stay open: {weights:?}");
-    let weights = format!("memory {} -> {} KiB, files {} -> {}", first.0, last.0, first.1, last.1);
+    let weights = format!(
+        "memory {} -> {} KiB, files {} -> {}",
+        first.0, last.0, first.1, last.1
+    );
     (seen, weights)
 }
 
 fn rich(setup: Setup) -> Setup {
-    setup.agent(Agent::new("default", "1000000")).settings(IMPATIENT)
+    setup
+        .agent(Agent::new("default", "1000000"))
+        .settings(IMPATIENT)
 }
 
 /// The gateway serves, owes nothing, and its log is sound.
@@ -238,7 +256,11 @@ async fn afterwards(gateway: Gateway, prompt: &str) {
     for stream in [false, true] {
         let reply = gateway.chat(prompt).field("stream", stream).send().await;
         assert_eq!(reply.status, 200, "{}", reply.text());
-        assert!(reply.complete && (!stream || reply.done()), "{}", reply.text());
+        assert!(
+            reply.complete && (!stream || reply.done()),
+            "{}",
+            reply.text()
+        );
     }
     must_not_have_panicked(&gateway.directory);
     aftermath(gateway, &[]).await;
@@ -261,15 +283,34 @@ async fn hostile_clients_bring_nothing_down() {
         seen.answers
     );
     let never = [
-        "hop-by-hop", "Host", "Connection", "Content-", "compressed", "Authorization", "Transfer",
-        "EOF while", "expected value", "trailing", "control character", "invalid escape",
-        "surrogate", "number out of range", "recursion", "expected `", "duplicate", "unicode",
-        "key must be", "invalid number",
+        "hop-by-hop",
+        "Host",
+        "Connection",
+        "Content-",
+        "compressed",
+        "Authorization",
+        "Transfer",
+        "EOF while",
+        "expected value",
+        "trailing",
+        "control character",
+        "invalid escape",
+        "surrogate",
+        "number out of range",
+        "recursion",
+        "expected `",
+        "duplicate",
+        "unicode",
+        "key must be",
+        "invalid number",
     ];
     for record in provider.records() {
         let refused = record.refused.unwrap_or_default();
         let sent = never.iter().find(|reason| refused.contains(*reason));
-        assert!(sent.is_none(), "the gateway sent what it should have refused: {refused}");
+        assert!(
+            sent.is_none(),
+            "the gateway sent what it should have refused: {refused}"
+        );
     }
     afterwards(gateway, "[[chunks=3]] still there?").await;
 }

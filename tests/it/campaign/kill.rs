@@ -26,7 +26,11 @@ const CAP: i64 = 5_000_000_000;
 type Whereabouts = watch::Receiver<Option<SocketAddr>>;
 
 async fn whereabouts(gateway: &mut Whereabouts) -> Option<SocketAddr> {
-    gateway.wait_for(Option::is_some).await.ok().and_then(|to| *to)
+    gateway
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|to| *to)
 }
 
 /// What one request asks of the provider and of its client.
@@ -61,10 +65,19 @@ impl Script {
                 stream: chance.bool(),
                 leaves: Some((0, chance.bool())),
             },
-            8 => plain(format!("chunks={chunks} cut_at={at} cut=fin delay_ms=1"), true),
-            9 => plain(format!("chunks={chunks} cut_at={at} cut=rst delay_ms=1"), chance.bool()),
+            8 => plain(
+                format!("chunks={chunks} cut_at={at} cut=fin delay_ms=1"),
+                true,
+            ),
+            9 => plain(
+                format!("chunks={chunks} cut_at={at} cut=rst delay_ms=1"),
+                chance.bool(),
+            ),
             10 if chance.bool() => plain(format!("chunks={chunks} error_at={at}"), true),
-            10 => plain(format!("chunks={chunks} error_at={at} error_cost=0.000001"), true),
+            10 => plain(
+                format!("chunks={chunks} error_at={at} error_cost=0.000001"),
+                true,
+            ),
             _ if chance.bool() => plain("cut=accept".into(), chance.bool()),
             _ => plain("status=500".into(), chance.bool()),
         }
@@ -93,9 +106,12 @@ async fn client(number: u64, seed: u64, mut gateway: Whereabouts) -> Vec<(String
         };
         let script = Script::new(&mut chance);
         let tag = format!("c{number}-{count}");
-        let filler: String = (0..chance.usize(0..300)).map(|_| chance.alphanumeric()).collect();
+        let filler: String = (0..chance.usize(0..300))
+            .map(|_| chance.alphanumeric())
+            .collect();
         let prompt = format!("[[tag={tag} {}]] {filler}", script.directives);
-        let mut body = json!({"messages": [{"role": "user", "content": prompt}], "stream": script.stream});
+        let mut body =
+            json!({"messages": [{"role": "user", "content": prompt}], "stream": script.stream});
         if chance.u8(0..3) > 0 {
             body["max_tokens"] = chance.u64(1..200).into();
         }
@@ -153,7 +169,10 @@ async fn budget(wire: &mut Wire, agent: &str) -> std::io::Result<Option<Budget>>
         return Ok(None);
     };
     let body: serde_json::Value = serde_json::from_slice(&answer.body)?;
-    Ok(Some((nanos(&body["budget_total"]), nanos(&body["budget_spent"]))))
+    Ok(Some((
+        nanos(&body["budget_total"]),
+        nanos(&body["budget_spent"]),
+    )))
 }
 
 async fn change(wire: &mut Wire, path: &str, body: &str) -> std::io::Result<bool> {
@@ -216,7 +235,10 @@ async fn admin(seed: u64, mut gateway: Whereabouts) -> u64 {
             if chance.u8(0..20) == 0 {
                 // Whatever becomes of it, the record says.
                 let (path, body) = match chance.u8(0..3) {
-                    0 => ("/api/budget/busy", r#"{"budget_total":6,"budget_spent":0.5}"#),
+                    0 => (
+                        "/api/budget/busy",
+                        r#"{"budget_total":6,"budget_spent":0.5}"#,
+                    ),
                     _ => ("/api/reset/busy", ""),
                 };
                 if !matches!(change(&mut wire, path, body).await, Ok(true)) {
@@ -246,21 +268,29 @@ fn compare(book: &Book, records: &[Record], seen: &HashMap<String, Seen>) -> Tal
     let mut tally = Tally::default();
     let mut by_request: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
     for record in records {
-        assert!(record.refused.is_none(), "no gateway may send this: {record:?}");
+        assert!(
+            record.refused.is_none(),
+            "no gateway may send this: {record:?}"
+        );
         let id = record.request_id.as_deref();
         let id = id.expect("the gateway names its requests");
         by_request.entry(id).or_default().push(record);
     }
     for (id, records) in &by_request {
         let Some(attempt) = book.attempts.get(*id) else {
-            tally.wrong.push(format!("{id} was sent and never recorded"));
+            tally
+                .wrong
+                .push(format!("{id} was sent and never recorded"));
             continue;
         };
         let tag = records[0].tag.as_deref().unwrap_or_default();
         let saw = seen.get(tag).copied().unwrap_or(Seen::Less);
         let charge = (saw, attempt.source().to_owned());
         *tally.charges.entry(charge).or_default() += 1;
-        tally.produced += records.iter().map(|record| record.produced_cost_nanos).sum::<i64>();
+        tally.produced += records
+            .iter()
+            .map(|record| record.produced_cost_nanos)
+            .sum::<i64>();
         tally.charged += attempt.charged();
         let earlier = &records[..records.len() - 1];
         let begun = earlier.iter().any(|record| record.status.is_some());
@@ -268,7 +298,9 @@ fn compare(book: &Book, records: &[Record], seen: &HashMap<String, Seen>) -> Tal
         tally.again.1 += u64::from(begun);
         if let Some(fault) = fault(attempt, records, saw) {
             let did: Vec<_> = records.iter().map(|record| did(record)).collect();
-            tally.wrong.push(format!("{id} {tag}: {fault}; {attempt:?}; {did:?}"));
+            tally
+                .wrong
+                .push(format!("{id} {tag}: {fault}; {attempt:?}; {did:?}"));
         }
     }
     for (id, attempt) in &book.attempts {
@@ -277,7 +309,9 @@ fn compare(book: &Book, records: &[Record], seen: &HashMap<String, Seen>) -> Tal
             tally.wrong.push(format!("{id}: not one end, {attempt:?}"));
         }
         if charged > attempt.held || (attempt.source() == "unresolved" && charged != attempt.held) {
-            tally.wrong.push(format!("{id}: charged otherwise than held, {attempt:?}"));
+            tally
+                .wrong
+                .push(format!("{id}: charged otherwise than held, {attempt:?}"));
         }
     }
     tally
@@ -303,7 +337,9 @@ fn did(record: &Record) -> String {
 
 /// What is wrong with the charge for a request that reached the provider.
 fn fault(attempt: &Attempt, records: &[&Record], saw: Seen) -> Option<String> {
-    let announced = records.iter().filter_map(|record| record.announced?.cost_nanos);
+    let announced = records
+        .iter()
+        .filter_map(|record| record.announced?.cost_nanos);
     let announced: i64 = announced.sum();
     if saw == Seen::Whole {
         let exactly = End::Charged(announced, "provider".into());
@@ -373,9 +409,10 @@ async fn kills_at_any_moment_leave_nothing_free_and_nothing_charged_twice() {
     let (gateway, book) = aftermath(gateway, &limits).await;
     drop(gateway);
     let tally = compare(&book, &provider.records(), &seen);
-    let charges = tally.charges.iter().map(|((seen, source), count)| {
-        format!("{count} {seen:?}/{source}")
-    });
+    let charges = tally
+        .charges
+        .iter()
+        .map(|((seen, source), count)| format!("{count} {seen:?}/{source}"));
     let charges = charges.collect::<Vec<_>>().join(", ");
     println!(
         "kill (seed {seed}): {kills} kills in {seconds:.1} s, slowest start {} ms, {} requests, {} \
@@ -394,6 +431,10 @@ async fn kills_at_any_moment_leave_nothing_free_and_nothing_charged_twice() {
         book.pushes,
     );
     let shown = &tally.wrong[..tally.wrong.len().min(24)];
-    assert!(shown.is_empty(), "{} are wrong: {shown:#?}", tally.wrong.len());
+    assert!(
+        shown.is_empty(),
+        "{} are wrong: {shown:#?}",
+        tally.wrong.len()
+    );
     assert!(changes > 0 && tally.charged > 0);
 }

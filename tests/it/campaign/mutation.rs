@@ -24,9 +24,30 @@ pub(super) struct Attack {
 
 /// Text that parsers have stumbled over.
 const TOKENS: [&str; 24] = [
-    "null", "true", "-0", "1e400", "-1", "0.5", "1e-400", "NaN", "18446744073709551616",
-    "9223372036854775808", "\"\\ud800\"", "\"\\u0000\"", "\"\\", "\u{0}", "\u{feff}", "[]", "{}",
-    "[[", "}}", ",", ":", "\"\"", "\"messages\"", "\r\n\r\n",
+    "null",
+    "true",
+    "-0",
+    "1e400",
+    "-1",
+    "0.5",
+    "1e-400",
+    "NaN",
+    "18446744073709551616",
+    "9223372036854775808",
+    "\"\\ud800\"",
+    "\"\\u0000\"",
+    "\"\\",
+    "\u{0}",
+    "\u{feff}",
+    "[]",
+    "{}",
+    "[[",
+    "}}",
+    ",",
+    ":",
+    "\"\"",
+    "\"messages\"",
+    "\r\n\r\n",
 ];
 
 /// Header lines that proxies have been fooled with.
@@ -106,7 +127,10 @@ pub(super) fn mutate(bytes: &mut Vec<u8>, chance: &mut fastrand::Rng) {
                 bytes.splice(at..at, copy);
             }
             5 => {
-                bytes.splice(at..at, std::iter::repeat_n(chance.u8(..), chance.usize(1..200)));
+                bytes.splice(
+                    at..at,
+                    std::iter::repeat_n(chance.u8(..), chance.usize(1..200)),
+                );
             }
             _ => {
                 let token = TOKENS[chance.usize(0..TOKENS.len())];
@@ -127,8 +151,16 @@ fn nasty_body(chance: &mut fastrand::Rng) -> Vec<u8> {
     let token = TOKENS[chance.usize(0..TOKENS.len())];
     let message = r#""messages":[{"role":"user","content":"x"}]"#;
     let text = match chance.u8(0..9) {
-        0 => format!(r#"{{{message},"x":{}{}}}"#, "[".repeat(deep), "]".repeat(deep)),
-        1 => format!(r#"{{{message},"x":{}1{}}}"#, r#"{"a":"#.repeat(deep), "}".repeat(deep)),
+        0 => format!(
+            r#"{{{message},"x":{}{}}}"#,
+            "[".repeat(deep),
+            "]".repeat(deep)
+        ),
+        1 => format!(
+            r#"{{{message},"x":{}1{}}}"#,
+            r#"{"a":"#.repeat(deep),
+            "}".repeat(deep)
+        ),
         2 => format!(r#"{{{message},"max_tokens":{token}}}"#),
         3 => format!(r#"{{{message},"n":{token},"max_tokens":18446744073709551615}}"#),
         4 => format!(r#"{{{message},{message}}}"#),
@@ -225,7 +257,11 @@ pub(super) fn attack(chance: &mut fastrand::Rng) -> Attack {
             ("garbage behind", bytes, Then::HalfClose)
         }
         14 => {
-            let bytes = [post(&body), post(&valid_body(chance)), post(&valid_body(chance))];
+            let bytes = [
+                post(&body),
+                post(&valid_body(chance)),
+                post(&valid_body(chance)),
+            ];
             ("pipelined", bytes.concat(), Then::HalfClose)
         }
         15 | 16 => ("chunked", chunked(&body, chance), Then::HalfClose),
@@ -236,11 +272,21 @@ pub(super) fn attack(chance: &mut fastrand::Rng) -> Attack {
         }
         18 => {
             let paths = [
-                "/", "/v1/chat/completions/", "/v1//chat/completions", "/api/spend/%2e%2e",
-                "/api/budget/default", "/api/reset/nobody", "/metrics?x=[[", "*", "http://x/api/health",
-                "/api/\u{7f}", "/v1/chat/completions?status=500",
+                "/",
+                "/v1/chat/completions/",
+                "/v1//chat/completions",
+                "/api/spend/%2e%2e",
+                "/api/budget/default",
+                "/api/reset/nobody",
+                "/metrics?x=[[",
+                "*",
+                "http://x/api/health",
+                "/api/\u{7f}",
+                "/v1/chat/completions?status=500",
             ];
-            let methods = ["GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "TRACE", "X", "PRI"];
+            let methods = [
+                "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "TRACE", "X", "PRI",
+            ];
             let path = paths[chance.usize(0..paths.len())];
             let method = methods[chance.usize(0..methods.len())];
             let mut bytes = head(method, path, body.len(), &[]);

@@ -184,7 +184,11 @@ async fn race(racers: u64, seed: u64, shared: bool) -> Figures {
             .agent(tiered(Agent::new("red", "0.7")))
             .agent(tiered(Agent::new("blue", "0.7")));
         const SHARE: i64 = CAP / 10 * 7;
-        let limits = &[("gateway", CAP), ("agent:red", SHARE), ("agent:blue", SHARE)];
+        let limits = &[
+            ("gateway", CAP),
+            ("agent:red", SHARE),
+            ("agent:blue", SHARE),
+        ];
         (setup, &["red", "blue"], limits)
     } else {
         let setup = setup.agent(tiered(Agent::new("solo", "1.0")));
@@ -230,7 +234,11 @@ async fn race(racers: u64, seed: u64, shared: bool) -> Figures {
     drop(gateway);
 
     let mut figures = Figures {
-        settled: book.attempts.values().map(|attempt| attempt.charged()).sum(),
+        settled: book
+            .attempts
+            .values()
+            .map(|attempt| attempt.charged())
+            .sum(),
         peak,
         samples,
         seconds,
@@ -252,7 +260,10 @@ fn compare(book: &Book, provider: &Provider, finishes: &[Finish], limits: &[(&st
     let mut announced = BTreeMap::new();
     for record in &records {
         let cost = record.announced.and_then(|says| says.cost_nanos);
-        let id = record.request_id.clone().expect("the gateway names requests");
+        let id = record
+            .request_id
+            .clone()
+            .expect("the gateway names requests");
         let again = announced.insert(id, cost.expect("every answer was whole"));
         assert!(again.is_none(), "a request was sent twice: {record:?}");
     }

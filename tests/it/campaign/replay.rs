@@ -96,7 +96,11 @@ impl Recording {
         let charged = record["nano_usd"].as_i64();
         let usage = match (usage, cost) {
             (_, Some(cost)) if *cost > 0 => {
-                assert_eq!((charged, &record["source"]), (Some(*cost), &"provider".into()), "{how}");
+                assert_eq!(
+                    (charged, &record["source"]),
+                    (Some(*cost), &"provider".into()),
+                    "{how}"
+                );
                 usage.unwrap_or_default()
             }
             (Some(usage), _) => {
@@ -110,7 +114,11 @@ impl Recording {
                     assert!(self.expected.text_bytes > usage.output * 4, "{how}");
                     return;
                 }
-                assert_eq!((charged, &record["source"]), (Some(due), &"usage".into()), "{how}");
+                assert_eq!(
+                    (charged, &record["source"]),
+                    (Some(due), &"usage".into()),
+                    "{how}"
+                );
                 *usage
             }
             _ => {
@@ -147,7 +155,9 @@ fn without_metadata(text: &str) -> String {
     };
     let from = text[..at].rfind("data: ").expect("it is in an event");
     let blank = ["\n\n", "\r\n\r\n"];
-    let ends = blank.iter().filter_map(|blank| Some(at + text[at..].find(blank)? + blank.len()));
+    let ends = blank
+        .iter()
+        .filter_map(|blank| Some(at + text[at..].find(blank)? + blank.len()));
     let to = ends.min().expect("the event ends");
     [&text[..from], &text[to..]].concat()
 }
@@ -223,7 +233,9 @@ async fn every_recorded_answer_is_billed_as_it_says_and_passed_on_as_it_is() {
             };
             let reply = call.send().await;
             recording.unchanged(&reply, way);
-            let id = reply.header("x-weir-request-id").expect("every answer has one");
+            let id = reply
+                .header("x-weir-request-id")
+                .expect("every answer has one");
             sent.insert(id.to_owned(), (index, way));
             count += 1;
         }

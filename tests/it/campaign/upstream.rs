@@ -44,7 +44,10 @@ async fn serve(seed: u64, number: usize, mut peer: Peer) {
     let mut chance = chance(seed, u64::try_from(number).unwrap_or(0) | 1 << 40);
     while let Some(request) = peer.request().await {
         let calm = request.body.windows(4).any(|four| four == b"calm");
-        let stream = request.body.windows(13).any(|text| text == b"\"stream\":true");
+        let stream = request
+            .body
+            .windows(13)
+            .any(|text| text == b"\"stream\":true");
         let next = if calm {
             peer.write(whole(stream)).await;
             Next::Keep
@@ -104,13 +107,31 @@ fn with_event(event: &[u8]) -> Vec<u8> {
 }
 
 const STATUS_LINES: [&str; 12] = [
-    "HTTP/1.1 999 Odd", "HTTP/1.1 0 Zero", "HTTP/9.9 200 OK", "ICY 200 OK", "HTTP/1.1 20",
-    "HTTP/1.1 200", "HTTP/1.1 -200 OK", "HTTP/1.1  200  OK", "200 OK", "HTTP/1.1 OK", "",
+    "HTTP/1.1 999 Odd",
+    "HTTP/1.1 0 Zero",
+    "HTTP/9.9 200 OK",
+    "ICY 200 OK",
+    "HTTP/1.1 20",
+    "HTTP/1.1 200",
+    "HTTP/1.1 -200 OK",
+    "HTTP/1.1  200  OK",
+    "200 OK",
+    "HTTP/1.1 OK",
+    "",
     "HTTP/1.0 200 OK",
 ];
 
 const NUMBERS: [&str; 10] = [
-    "-1", "1e308", "1e400", "\"9\"", "null", "[]", "0.1", "99999999999999999999999", "{}", "-1e-9",
+    "-1",
+    "1e308",
+    "1e400",
+    "\"9\"",
+    "null",
+    "[]",
+    "0.1",
+    "99999999999999999999999",
+    "{}",
+    "-1e-9",
 ];
 
 async fn answer(chance: &mut fastrand::Rng, stream: bool, peer: &mut Peer) -> Next {
@@ -119,7 +140,11 @@ async fn answer(chance: &mut fastrand::Rng, stream: bool, peer: &mut Peer) -> Ne
         // Well-formed HTTP around nonsense.
         0..4 => {
             mutate(&mut body, chance);
-            if stream { chunked(&[&body]) } else { sized("200 OK", &body) }
+            if stream {
+                chunked(&[&body])
+            } else {
+                sized("200 OK", &body)
+            }
         }
         4 => chunked(&[&noise(chance, 4000)]),
         5 => sized("200 OK", &noise(chance, 4000)),
@@ -133,17 +158,22 @@ async fn answer(chance: &mut fastrand::Rng, stream: bool, peer: &mut Peer) -> Ne
             with_event(usage.as_bytes())
         }
         8 => with_event("[".repeat(chance.usize(1..5000)).as_bytes()),
-        9 => chunked(&[": comment\n\n".repeat(chance.usize(1..2000)).as_bytes(), &body]),
+        9 => chunked(&[
+            ": comment\n\n".repeat(chance.usize(1..2000)).as_bytes(),
+            &body,
+        ]),
         10 => chunked(&[b"event: x\ndata\ndata:\nid: \xff\nretry: -1\n\n", &body]),
         // Broken HTTP.
         11 => {
-            peer.write([EVENT_HEAD, format!("{:x}\r\n", 5000).as_bytes(), &body].concat()).await;
+            peer.write([EVENT_HEAD, format!("{:x}\r\n", 5000).as_bytes(), &body].concat())
+                .await;
             return Next::Close;
         }
         12 => {
             let sizes = ["ZZ", "-5", "FFFFFFFFFFFFFFFFFF", "", "5 5", "0x10"];
             let size = sizes[chance.usize(0..sizes.len())];
-            peer.write([EVENT_HEAD, &chunk(&body), size.as_bytes(), b"\r\n", &body].concat()).await;
+            peer.write([EVENT_HEAD, &chunk(&body), size.as_bytes(), b"\r\n", &body].concat())
+                .await;
             return Next::Close;
         }
         13 | 14 => {
@@ -155,20 +185,32 @@ async fn answer(chance: &mut fastrand::Rng, stream: bool, peer: &mut Peer) -> Ne
         15 => {
             let line = format!("X-Bomb: {}\r\n", "b".repeat(chance.usize(10..2000)));
             let lines = line.repeat(chance.usize(1..600));
-            let head = format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\n{lines}Content-Length: {}\r\n\r\n",
+                body.len()
+            );
             peer.write([head.as_bytes(), &body].concat()).await;
             return Next::Close;
         }
         16 => {
-            let lengths = ["+5", "-1", "5, 6", "99999999999999999999", "x", "3\r\nContent-Length: 4"];
+            let lengths = [
+                "+5",
+                "-1",
+                "5, 6",
+                "99999999999999999999",
+                "x",
+                "3\r\nContent-Length: 4",
+            ];
             let length = lengths[chance.usize(0..lengths.len())];
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
             peer.write([head.as_bytes(), &body].concat()).await;
             return Next::Close;
         }
         17 => {
-            let head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n";
-            peer.write([head.as_bytes(), &chunk(&body), b"0\r\n\r\n"].concat()).await;
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n";
+            peer.write([head.as_bytes(), &chunk(&body), b"0\r\n\r\n"].concat())
+                .await;
             return Next::Close;
         }
         18 => {
@@ -179,16 +221,27 @@ async fn answer(chance: &mut fastrand::Rng, stream: bool, peer: &mut Peer) -> Ne
             let mut bytes = whole(stream);
             bytes.truncate(chance.usize(0..bytes.len()));
             peer.write(bytes).await;
-            return if chance.bool() { Next::Reset } else { Next::Close };
+            return if chance.bool() {
+                Next::Reset
+            } else {
+                Next::Close
+            };
         }
         20 => {
             let more = "HTTP/1.1 100 Continue\r\n\r\n".repeat(chance.usize(1..200));
             peer.write(more).await;
             whole(stream)
         }
-        21 => b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".to_vec(),
+        21 => b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+            .to_vec(),
         22 => {
-            let statuses = ["204 None", "304 Same", "301 Moved", "307 There", "205 Reset"];
+            let statuses = [
+                "204 None",
+                "304 Same",
+                "301 Moved",
+                "307 There",
+                "205 Reset",
+            ];
             let status = statuses[chance.usize(0..statuses.len())];
             let body = if chance.bool() { &body[..] } else { b"" };
             let head = format!(
@@ -199,9 +252,14 @@ async fn answer(chance: &mut fastrand::Rng, stream: bool, peer: &mut Peer) -> Ne
             return Next::Close;
         }
         23 => {
-            let statuses = ["400 Bad", "401 No", "429 Slow", "500 Oh", "502 Bad", "503 Busy", "529 Full"];
+            let statuses = [
+                "400 Bad", "401 No", "429 Slow", "500 Oh", "502 Bad", "503 Busy", "529 Full",
+            ];
             let status = statuses[chance.usize(0..statuses.len())];
-            sized(status, format!("{{\"error\":{{\"message\":\"{DELIBERATE}\"}}}}").as_bytes())
+            sized(
+                status,
+                format!("{{\"error\":{{\"message\":\"{DELIBERATE}\"}}}}").as_bytes(),
+            )
         }
         24 => {
             let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 20\r\n\r\n";
@@ -215,10 +273,17 @@ async fn answer(chance: &mut fastrand::Rng, stream: bool, peer: &mut Peer) -> Ne
         }
         28 if chance.u8(0..20) == 0 => {
             let cut = chance.usize(0..body.len());
-            peer.write([EVENT_HEAD, &chunk(&body[..cut.max(1)])].concat()).await;
+            peer.write([EVENT_HEAD, &chunk(&body[..cut.max(1)])].concat())
+                .await;
             return Next::Hang;
         }
-        28 => return if chance.bool() { Next::Reset } else { Next::Close },
+        28 => {
+            return if chance.bool() {
+                Next::Reset
+            } else {
+                Next::Close
+            };
+        }
         _ => {
             // In small pieces, with a breath in between.
             for piece in whole(stream).chunks(chance.usize(20..200)) {
