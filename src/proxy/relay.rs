@@ -65,6 +65,10 @@ pub(crate) fn examine(response: &ResponseHeader, ctx: &mut Context) -> Result<()
         admission.exchange.enter(Phase::Rejected);
         return Err(invalid("redirected"));
     }
+    if response.status.as_u16() >= 600 {
+        // No status of HTTP, so no error that is known to be free.
+        return Err(invalid("of no known class"));
+    }
     let encoded = response
         .headers
         .get(header::CONTENT_ENCODING)

@@ -19,12 +19,12 @@
 
 mod book;
 mod found;
-//mod fuzz;
+mod fuzz;
 mod kill;
-//mod mutation;
+mod mutation;
 mod race;
 mod replay;
-//mod upstream;
+mod upstream;
 mod wire;
 
 use crate::support::Gateway;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -233,19 +232,5 @@ impl Wire {
                 return Err(ended("the connection ended between two chunks"));
             }
         }
-    }
-
-    /// Reads until the server closes, within `patience`; the answer is whether it did.
-    pub(super) async fn drained(&mut self, patience: Duration) -> bool {
-        let end = async {
-            loop {
-                self.buffer.clear();
-                match self.more().await {
-                    Ok(0) | Err(_) => break,
-                    Ok(_) => {}
-                }
-            }
-        };
-        tokio::time::timeout(patience, end).await.is_ok()
     }
 }
