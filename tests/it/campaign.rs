@@ -74,7 +74,7 @@ fn connections() -> usize {
         .unwrap_or(1024);
     // The mock provider is in this process, too, with a connection for every request under way.
     let wanted = knob("CONNECTIONS", 10_000, 10_000);
-    usize::try_from(wanted.min(files.saturating_sub(200) / 2)).unwrap_or(usize::MAX)
+    usize::try_from(wanted.min(files.saturating_sub(4000).max(files / 3))).unwrap_or(usize::MAX)
 }
 
 /// Dollars of an amount that the API gives with six decimals, in nano-dollars.

@@ -131,8 +131,8 @@ impl Book {
         let request = id.rsplit_once('-').map_or(id, |(request, _)| request);
         let request = request.to_owned();
         match row.event.as_deref() {
-            Some("intent") => self.intent(request, &row, limits),
-            Some("void") => self.end(&request, End::Voided),
+            Some("intent") => self.intent(&request, &row, limits),
+            Some("void") => self.end(&request, &End::Voided),
             None => {
                 let nanos = row.nano_usd.expect("a settlement has nano_usd");
                 let cost = row.cost.as_ref().map(|cost| cost.get().to_owned());
@@ -142,7 +142,7 @@ impl Book {
                 }
                 self.end(
                     &request,
-                    End::Charged(nanos, row.source.unwrap_or_default()),
+                    &End::Charged(nanos, row.source.unwrap_or_default()),
                 );
             }
             Some("reset") => {
@@ -169,7 +169,7 @@ impl Book {
         self.accounts.entry(name).or_default()
     }
 
-    fn intent(&mut self, request: String, row: &Row, limits: &BTreeMap<String, i64>) {
+    fn intent(&mut self, request: &str, row: &Row, limits: &BTreeMap<String, i64>) {
         let held = row.held.unwrap_or(0);
         for (name, _) in &row.accounts {
             let account = self.accounts.entry(name.clone()).or_default();
@@ -191,12 +191,12 @@ impl Book {
             accounts: row.accounts.iter().map(|(name, _)| name.clone()).collect(),
             ends: Vec::new(),
         };
-        if self.attempts.insert(request.clone(), attempt).is_some() {
+        if self.attempts.insert(request.to_owned(), attempt).is_some() {
             self.wrong.push(format!("{request}: two intents"));
         }
     }
 
-    fn end(&mut self, request: &str, end: End) {
+    fn end(&mut self, request: &str, end: &End) {
         let Some(attempt) = self.attempts.get_mut(request) else {
             self.wrong
                 .push(format!("{request}: {end:?} without intent"));
@@ -212,7 +212,7 @@ impl Book {
             let account = self.accounts.entry(name.clone()).or_default();
             account.pending -= attempt.held;
             if let End::Charged(nanos, _) = end {
-                account.posted += nanos;
+                account.posted += *nanos;
                 account.peak = account.peak.max(account.posted + account.pending);
             }
         }

@@ -237,7 +237,7 @@ async fn race(racers: u64, seed: u64, shared: bool) -> Figures {
         settled: book
             .attempts
             .values()
-            .map(|attempt| attempt.charged())
+            .map(super::book::Attempt::charged)
             .sum(),
         peak,
         samples,
