@@ -112,6 +112,12 @@ fn provider(policy: &Policy, found: &mut Vec<Problem>) {
             let hint = format!("set {KEY_VARIABLE}");
             found.push(at(&policy.facts, PATH, message).suggesting(hint));
         }
+        Some(key) if !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) => {
+            let message = "the provider key is sent as a header and may hold printable ASCII only";
+            let mut problem = at(&policy.facts, PATH, message);
+            problem.severity = Severity::Error;
+            found.push(problem);
+        }
         Some(key) if is_well_known(key) => {
             found.push(at(
                 &policy.facts,
