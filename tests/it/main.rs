@@ -4,11 +4,13 @@
 //! asking again within a bound, never by sleeping for a fixed time, and nothing asserts how long
 //! something took.
 
-#[expect(
-    dead_code,
-    unused_imports,
-    reason = "the stories that need it come next"
-)]
 mod support;
 
+mod billing;
+mod errors;
+mod execwall;
+mod framing;
+mod identity;
+mod metadata;
 mod smoke;
+mod tiers;
