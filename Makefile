@@ -41,7 +41,6 @@ bench: ## micro-benchmarks, then nginx, bare Pingora and Weir side by side (REPS
 	for file in benches/*.rs; do [ ! -e "$$file" ] || cargo bench --locked --bench "$$(basename "$$file" .rs)" -- --quick; done
 	benches/e2e/run.py --bin "$(E2E)/release" --weir "$(TARGET)/dist/weir" --reps $(REPS) $(BENCH_ARGS)
 
-prove: ## race a hard cap with many clients while the gateway is killed again and again
-	@.ci/need cmake python3
-	cargo build --locked --bin weir
-	tests/prove/run
+prove: ## the long campaigns: races, kills, recorded answers, hostile peers (WEIR_PROVE_..., docs/proving.md)
+	@.ci/need cmake
+	ulimit -n "$$(ulimit -Hn)"; PROVE=1 cargo test --locked --release --test it campaign -- --nocapture --test-threads 1

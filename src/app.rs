@@ -11,11 +11,12 @@ use crate::gateway::{Gateway, Live};
 use crate::ledger::Book;
 use crate::ledger::log::LogOptions;
 use crate::metrics::Metrics;
+use crate::policy::audit::audit;
 use crate::policy::{self, Policy};
 use crate::proxy::{Front, Local, Proxy};
 use crate::settings::environment::Environment;
 use crate::settings::file::{Files, Flags};
-use crate::settings::problem::Problems;
+use crate::settings::problem::{Problem, Problems};
 use crate::settings::{self, Settings};
 use crate::{telemetry, tokens};
 use anyhow::Context as _;
@@ -48,8 +49,23 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     let _ = rustls::crypto::ring::default_provider().install_default();
 
     let live = load(&files, environment).map_err(|problems| invalid(&problems))?;
-    for warning in settings.warnings.iter().chain(&live.policy.warnings) {
+    let found = audit(
+        &live.policy,
+        &settings,
+        &live.catalog,
+        jiff::Timestamp::now().as_second(),
+    );
+    for warning in settings
+        .warnings
+        .iter()
+        .chain(&live.policy.warnings)
+        .chain(&found)
+    {
         tracing::warn!("{warning}");
+    }
+    if found.iter().any(Problem::is_error) {
+        telemetry::flush();
+        anyhow::bail!("the configuration is not safe to serve with; `weir check` explains");
     }
     let (book, recovery) = Book::open(
         log_options(&live.policy, &settings),
@@ -84,12 +100,13 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     ));
     let result = run(&gateway, upgrade);
     book.close();
+    telemetry::flush();
     result
 }
 
 /// Policy and prices from the files, resolved as one.
 fn load(files: &Files, environment: &Environment) -> Result<Live, Problems> {
-    let policy = policy::load(&files.policy.path, environment)?;
+    let policy = policy::load_all(files, environment)?;
     let catalog = Catalog::bundled()
         .with_overrides(&policy.prices)
         .with_ceiling(policy.unpriced_ceiling);

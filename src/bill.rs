@@ -27,7 +27,9 @@ pub struct Terms<'a> {
 }
 
 /// The bill for one answer; `input` counts the request's tokens when the provider did not. `None`
-/// when nothing shows that the provider did any work.
+/// when the provider reported an error before any content and named neither usage nor cost, which is
+/// documented as free. An answer that broke off before its first word is not: its prompt may have
+/// been worked on.
 pub fn bill(reading: &Reading, terms: &Terms<'_>, input: impl FnOnce() -> u64) -> Option<Bill> {
     let price = price(reading, terms);
     let model = reading
@@ -45,7 +47,7 @@ pub fn bill(reading: &Reading, terms: &Terms<'_>, input: impl FnOnce() -> u64) -
         })
     };
     let reported = reading.usage.unwrap_or_default();
-    if let Some(cost) = reading.cost.filter(|cost| *cost > Nanos::ZERO) {
+    if let Some(cost) = stated_cost(reading).filter(|cost| *cost > Nanos::ZERO) {
         return done(cost, CostSource::Provider, reported);
     }
     let cost_of = |usage: &Usage| match price {
@@ -63,7 +65,7 @@ pub fn bill(reading: &Reading, terms: &Terms<'_>, input: impl FnOnce() -> u64) -
         };
         return done(cost_of(&reported), source, reported);
     }
-    if !reading.saw_content && reading.usage.is_none() {
+    if !reading.saw_content && reading.usage.is_none() && reading.error.is_some() {
         return None;
     }
     let own = Usage {
@@ -72,6 +74,15 @@ pub fn bill(reading: &Reading, terms: &Terms<'_>, input: impl FnOnce() -> u64) -
         ..Usage::default()
     };
     done(cost_of(&own), CostSource::Estimated, own)
+}
+
+/// What the provider says it charges. Where it went through an account of the user's own at the
+/// provider behind, both ask for money.
+fn stated_cost(reading: &Reading) -> Option<Nanos> {
+    match reading.upstream_cost.filter(|_| reading.is_byok) {
+        Some(upstream) => Some(reading.cost.unwrap_or_default() + upstream),
+        None => reading.cost,
+    }
 }
 
 /// The estimate for an attempt that was dispatched and of which nothing came back: its input.
@@ -103,4 +114,116 @@ fn price<'a>(reading: &Reading, terms: &Terms<'a>) -> Option<&'a ModelPrice> {
         .iter()
         .chain(terms.asked)
         .find_map(|model| terms.catalog.find_or_ceiling(model))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::PriceOverride;
+    use std::collections::BTreeMap;
+
+    /// $1 per million tokens in, $2 per million out; `free` is free.
+    fn catalog() -> Catalog {
+        let price = |input, output| PriceOverride {
+            input: PicosPerToken(input),
+            output: PicosPerToken(output),
+            cache_read: None,
+            cache_write: None,
+            max_output: None,
+        };
+        let prices = [("dear", price(1_000_000, 2_000_000)), ("free", price(0, 0))];
+        let prices = prices.map(|(name, price)| (name.to_owned(), price));
+        Catalog::bundled().with_overrides(&BTreeMap::from(prices))
+    }
+
+    fn usage(input: u64, output: u64) -> Option<Usage> {
+        Some(Usage {
+            input,
+            output,
+            ..Usage::default()
+        })
+    }
+
+    fn billed(reading: &Reading, asked: &str) -> Option<(i64, CostSource)> {
+        let catalog = catalog();
+        let asked = [asked.to_owned()];
+        let terms = Terms {
+            catalog: &catalog,
+            asked: &asked,
+            service_tier: ServiceTier::Default,
+        };
+        bill(reading, &terms, || 100).map(|bill| (bill.cost.0, bill.source))
+    }
+
+    #[test]
+    fn the_providers_own_cost_comes_first() {
+        let reading = Reading {
+            usage: usage(1000, 1000),
+            cost: Some(Nanos(42)),
+            ..Reading::default()
+        };
+        assert_eq!(billed(&reading, "dear"), Some((42, CostSource::Provider)));
+    }
+
+    #[test]
+    fn with_an_account_of_the_users_own_both_bills_count() {
+        let reading = Reading {
+            usage: usage(1000, 1000),
+            cost: Some(Nanos(42)),
+            upstream_cost: Some(Nanos(1000)),
+            is_byok: true,
+            ..Reading::default()
+        };
+        assert_eq!(billed(&reading, "dear"), Some((1042, CostSource::Provider)));
+    }
+
+    #[test]
+    fn a_cost_of_zero_for_a_priced_model_is_not_believed_and_for_a_free_one_it_is() {
+        let reading = Reading {
+            usage: usage(1000, 1000),
+            cost: Some(Nanos::ZERO),
+            ..Reading::default()
+        };
+        assert_eq!(
+            billed(&reading, "dear"),
+            Some((3_000_000, CostSource::Usage))
+        );
+        assert_eq!(billed(&reading, "free"), Some((0, CostSource::Usage)));
+    }
+
+    #[test]
+    fn absurd_usage_never_lowers_the_bill_below_our_own_count() {
+        let reading = Reading {
+            usage: usage(1, 1),
+            own_output: 1000,
+            saw_content: true,
+            ..Reading::default()
+        };
+        let own = 100 * 1000 + 1000 * 2000;
+        assert_eq!(billed(&reading, "dear"), Some((own, CostSource::Estimated)));
+        let silent = Reading {
+            usage: None,
+            ..reading
+        };
+        assert_eq!(billed(&silent, "dear"), Some((own, CostSource::Estimated)));
+    }
+
+    #[test]
+    fn a_model_without_a_price_costs_what_the_execwall_or_gate_charged_for_it() {
+        let reading = Reading {
+            usage: usage(50, 50),
+            ..Reading::default()
+        };
+        let cost = Some((1_000_000, CostSource::Estimated));
+        assert_eq!(billed(&reading, "nobody/knows"), cost);
+    }
+
+    #[test]
+    fn an_error_without_any_work_is_free() {
+        let reading = Reading {
+            error: Some("overloaded".into()),
+            ..Reading::default()
+        };
+        assert_eq!(billed(&reading, "dear"), None);
+    }
 }

@@ -247,3 +247,7 @@ impl Policy {
 #[cfg(test)]
 #[path = "policy/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "policy/tests_of_mistakes.rs"]
+mod tests_of_mistakes;

@@ -6,10 +6,10 @@
 
 use crate::budget::Offer;
 use crate::budget::bound::{self, Size, Worst};
-use crate::catalog::{Catalog, ModelPrice, ServiceTier};
+use crate::catalog::{Catalog, ModelPrice};
 use crate::money::Nanos;
 use crate::policy::{Agent, BoundMode, Policy};
-use crate::surface::chat::{self, ChatRequest};
+use crate::surface::chat::ChatRequest;
 use crate::tokens;
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ impl Route {
     pub fn offers(&self, policy: &Policy, request: &ChatRequest<'_>, body: &[u8]) -> Vec<Offer> {
         let strict = policy.bound == BoundMode::Strict;
         let input = self.input(policy, request, body);
-        let tier = service_tier(request);
+        let tier = request.service_tier;
         let size = Size {
             input,
             max_tokens: request.max_tokens,
@@ -123,13 +123,4 @@ fn server_tools(policy: &Policy, request: &ChatRequest<'_>, price: &ModelPrice) 
 
 fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
-}
-
-/// The tier to price a request at: an unknown one may be the dearest.
-pub fn service_tier(request: &ChatRequest<'_>) -> Option<ServiceTier> {
-    request.service_tier.map(|tier| match tier {
-        chat::ServiceTier::Default => ServiceTier::Default,
-        chat::ServiceTier::Flex => ServiceTier::Flex,
-        chat::ServiceTier::Priority | chat::ServiceTier::Other => ServiceTier::Priority,
-    })
 }

@@ -97,6 +97,7 @@ impl BackgroundService for Leave {
         let left = self.in_flight.load(Ordering::Acquire);
         self.gateway.book.close();
         tracing::info!(requests.cut = left, "left");
+        crate::telemetry::flush();
         // Pingora would wait for its whole grace period.
         std::process::exit(0);
     }

@@ -306,11 +306,21 @@ proptest! {
 
     #[test]
     fn strings_end_where_they_end_at_any_alignment(
-        head in "[a-z]{0,70}", tail in "[a-z]{0,70}", special in "[\"\\\\\u{0}\u{1f}\n]",
+        text in "[a-z\"\\\\\u{1}\n😀]{0,90}", tail in "[a-z\"\\\\]{0,70}", escape: bool, at: prop::sample::Index,
     ) {
-        let text = format!("{head}{special}{tail}");
-        prop_assert_eq!(text::plain_end(text.as_bytes(), 0), head.len());
-        prop_assert_eq!(text::plain_end(head.as_bytes(), 0), head.len());
+        let raw = written(&Value::from(text), false, escape);
+        let escaped = raw.contains('\\');
+        let all = format!("{raw}{tail}");
+        prop_assert_eq!(text::check_string(all.as_bytes(), 1), Ok((raw.len(), escaped)));
+        prop_assert_eq!(text::string_end(all.as_bytes(), 1), Some(raw.len() - 1));
+        let open = &raw[..raw.len() - 1];
+        prop_assert!(text::check_string(open.as_bytes(), 1).is_err());
+        prop_assert_eq!(text::string_end(open.as_bytes(), 1), None);
+        let mut bytes = all.into_bytes();
+        let at = 1 + at.index(raw.len() - 1);
+        bytes.insert(at, 0x1f);
+        let found = text::check_string(&bytes, 1).unwrap_err();
+        prop_assert!(found.at <= at && found.at + 12 > at, "{:?} {}", found, at);
     }
 
     #[test]

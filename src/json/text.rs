@@ -14,36 +14,30 @@ const fn special(byte: u8) -> bool {
     (byte == b'"') | (byte == b'\\') | (byte < 0x20)
 }
 
-/// The first offset from `at` on that holds a quote, a backslash or a control character; the length
-/// of `bytes` when there is none.
+/// Which bytes of a block are special, as a mask: bit 0 for the first byte.
 ///
-/// Looks at 32 bytes at a time without branching between them, so that the compiler can use vector
-/// instructions: this loop decides what a long prompt costs.
+/// There is no branch between the bytes, so that the compiler can use vector instructions: this is
+/// what decides the cost of a long prompt.
 #[inline]
-pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
-        let mut flags = [0_u8; BLOCK];
-        for (flag, byte) in flags.iter_mut().zip(block) {
-            *flag = u8::from(special(*byte));
-        }
-        let mut any = false;
-        for (index, word) in (0..).zip(flags.as_chunks::<8>().0) {
-            let word = u64::from_le_bytes(*word);
-            if word != 0 {
-                at += index * 8 + word.trailing_zeros() as usize / 8;
-                any = true;
-                break;
-            }
-        }
-        if any {
-            return at;
-        }
-        at += BLOCK;
+fn special_mask(block: &[u8; BLOCK]) -> u32 {
+    let mut flags = [0_u8; BLOCK];
+    for (flag, byte) in flags.iter_mut().zip(block) {
+        *flag = u8::from(special(*byte));
     }
-    while bytes.get(at).is_some_and(|byte| !special(*byte)) {
-        at += 1;
+    let words = flags.as_chunks::<8>().0;
+    let any = words
+        .iter()
+        .fold(0, |any, word| any | u64::from_le_bytes(*word));
+    if any == 0 {
+        return 0;
     }
-    at
+    let mut mask = 0;
+    for word in words.iter().rev() {
+        // Gathers the lowest bits of the eight bytes in the topmost byte.
+        let bits = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        mask = mask << 8 | bits;
+    }
+    u32::try_from(mask).unwrap_or(u32::MAX)
 }
 
 /// Checks the string whose opening quote is just before `at`: the offset after its closing quote,
@@ -51,14 +45,49 @@ pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
 pub(super) fn check_string(bytes: &[u8], mut at: usize) -> Result<(usize, bool), JsonError> {
     let mut escaped = false;
     loop {
-        at = plain_end(bytes, at);
+        let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) else {
+            return check_string_end(bytes, at, escaped);
+        };
+        let mut mask = special_mask(block);
+        let start = at;
+        at += BLOCK;
+        while mask != 0 {
+            let found = start + mask.trailing_zeros() as usize;
+            match bytes[found] {
+                b'"' => return Ok((found + 1, escaped)),
+                b'\\' => {
+                    escaped = true;
+                    let next = check_escape(bytes, found)?;
+                    // What the escape consists of is no special byte of its own.
+                    match u32::try_from(next - start).map(|behind| u32::MAX.checked_shl(behind)) {
+                        Ok(Some(rest)) => mask &= rest,
+                        _ => {
+                            at = next;
+                            break;
+                        }
+                    }
+                }
+                _ => return Err(JsonError::new("control character in a string", found)),
+            }
+        }
+    }
+}
+
+/// [`check_string`] for what is shorter than a block.
+fn check_string_end(
+    bytes: &[u8],
+    mut at: usize,
+    mut escaped: bool,
+) -> Result<(usize, bool), JsonError> {
+    loop {
         match bytes.get(at) {
             Some(b'"') => return Ok((at + 1, escaped)),
             Some(b'\\') => {
                 escaped = true;
                 at = check_escape(bytes, at)?;
             }
-            Some(_) => return Err(JsonError::new("control character in a string", at)),
+            Some(0..0x20) => return Err(JsonError::new("control character in a string", at)),
+            Some(_) => at += 1,
             None => return Err(JsonError::new("unterminated string", at)),
         }
     }
@@ -134,7 +163,28 @@ pub(super) fn check_number(text: &str, start: usize) -> Result<usize, JsonError>
 /// its closing quote. Accepts any escape and any control character.
 pub(super) fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        at = plain_end(bytes, at);
+        let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) else {
+            return string_end_bytewise(bytes, at);
+        };
+        let mut mask = special_mask(block);
+        let start = at;
+        at += BLOCK;
+        while mask != 0 {
+            let bit = mask.trailing_zeros();
+            let found = start + bit as usize;
+            mask &= mask - 1;
+            match bytes[found] {
+                b'"' => return Some(found),
+                b'\\' if bit == 31 => at += 1,
+                b'\\' => mask &= !(2 << bit),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn string_end_bytewise(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
         match bytes.get(at)? {
             b'"' => return Some(at),
             b'\\' => at += 2,

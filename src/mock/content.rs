@@ -47,7 +47,7 @@ impl Content {
     ) -> (Self, u64) {
         let digested = match behaviour.body_sha {
             Digested::Body => Some(&request.body[..]),
-            Digested::Messages => Some(chat.messages.as_bytes()),
+            Digested::Messages => Some(chat.messages().as_bytes()),
             Digested::Nothing => None,
         };
         if let Some(bytes) = digested {

@@ -9,7 +9,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -48,7 +48,7 @@ pub(super) struct Chat<'a> {
     pub(super) prompt_tokens: u64,
     /// The name of the first tool.
     pub(super) tool: Option<String>,
-    pub(super) messages: &'a str,
+    body: &'a [u8],
     has_usage: bool,
     has_stream_options: bool,
 }
@@ -142,8 +142,21 @@ pub(super) fn read(body: &[u8], dialect: Dialect) -> Result<Chat<'_>, Refused> {
     Ok(chat)
 }
 
+impl<'a> Chat<'a> {
+    /// The value of `messages`, byte for byte.
+    pub(super) fn messages(&self) -> &'a str {
+        #[derive(Deserialize)]
+        struct Only<'a> {
+            #[serde(borrow)]
+            messages: &'a RawValue,
+        }
+        // The body was read before, so it is read again without an error.
+        serde_json::from_slice::<Only<'_>>(self.body).map_or("", |only| only.messages.get())
+    }
+}
+
 fn parse(body: &[u8]) -> Result<Chat<'_>, serde_json::Error> {
-    let Fields(fields) = serde_json::from_slice(body)?;
+    let Fields { fields, messages } = serde_json::from_slice(body)?;
     let get = |name: &str| {
         fields
             .iter()
@@ -155,7 +168,13 @@ fn parse(body: &[u8]) -> Result<Chat<'_>, serde_json::Error> {
     ) -> Result<Option<T>, serde_json::Error> {
         value.map(serde_json::from_str).transpose()
     }
-    let messages = get("messages").ok_or_else(|| serde_json::Error::custom("no messages"))?;
+    let text_bytes = match messages {
+        None => return Err(serde_json::Error::custom("no messages")),
+        Some(Messages { count: 0, .. }) => {
+            return Err(serde_json::Error::custom("messages is empty"));
+        }
+        Some(messages) => messages.text_bytes,
+    };
     let options: Option<StreamOptions> = read(get("stream_options"))?;
     let tools: Option<Vec<Tool>> = read(get("tools"))?;
     let max_tokens: Option<u64> = read(get("max_completion_tokens").or(get("max_tokens")))?;
@@ -175,12 +194,12 @@ fn parse(body: &[u8]) -> Result<Chat<'_>, serde_json::Error> {
             .unwrap_or(false),
         max_tokens,
         choices,
-        prompt_tokens: text_bytes(messages)?.div_ceil(4).max(1),
+        prompt_tokens: text_bytes.div_ceil(4).max(1),
         tool: tools
             .and_then(|tools| tools.into_iter().next())
             .and_then(|tool| tool.function)
             .and_then(|function| function.name),
-        messages,
+        body,
         has_usage: get("usage").is_some(),
         has_stream_options: get("stream_options").is_some(),
     })
@@ -202,44 +221,84 @@ struct Function {
 }
 
 #[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Part<'a> {
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn text_bytes(messages: &str) -> Result<u64, serde_json::Error> {
-    let messages: Vec<Message<'_>> = serde_json::from_str(messages)?;
-    if messages.is_empty() {
-        return Err(serde_json::Error::custom("messages is empty"));
-    }
-    let mut bytes = 0;
-    for content in messages.iter().filter_map(|message| message.content) {
-        let content = content.get();
-        if content.starts_with('[') {
-            let parts: Vec<Part<'_>> = serde_json::from_str(content)?;
-            bytes += parts
-                .iter()
-                .flat_map(|part| &part.text)
-                .map(|text| text.0.len())
-                .sum::<usize>();
-        } else if content != "null" {
-            bytes += serde_json::from_str::<Text<'_>>(content)?.0.len();
+/// What is counted of `messages`, without keeping them.
+#[derive(Default)]
+struct Messages {
+    count: u64,
+    text_bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    content: TextBytes,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    #[serde(default)]
+    text: TextBytes,
+}
+
+/// The bytes of a text, of all text parts of an array, or none of a null.
+#[derive(Default)]
+struct TextBytes(u64);
+
+impl<'de> Deserialize<'de> for Messages {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Count;
+        impl<'de> Visitor<'de> for Count {
+            type Value = Messages;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of messages")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Messages, A::Error> {
+                let mut messages = Messages::default();
+                while let Some(Message { content }) = seq.next_element()? {
+                    messages.count += 1;
+                    messages.text_bytes += content.0;
+                }
+                Ok(messages)
+            }
         }
+        deserializer.deserialize_seq(Count)
     }
-    Ok(bytes as u64)
+}
+
+impl<'de> Deserialize<'de> for TextBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Count;
+        impl<'de> Visitor<'de> for Count {
+            type Value = TextBytes;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text, parts or null")
+            }
+            fn visit_unit<E>(self) -> Result<TextBytes, E> {
+                Ok(TextBytes(0))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<TextBytes, E> {
+                Ok(TextBytes(text.len() as u64))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<TextBytes, A::Error> {
+                let mut bytes = 0;
+                while let Some(Part { text }) = seq.next_element()? {
+                    bytes += text.0;
+                }
+                Ok(TextBytes(bytes))
+            }
+        }
+        deserializer.deserialize_any(Count)
+    }
 }
 
 /// The top-level fields of an object, none of them twice.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct Fields<'a> {
+    /// All but `messages`.
+    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+    messages: Option<Messages>,
+}
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -249,17 +308,23 @@ impl<'de> Deserialize<'de> for Fields<'de> {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::with_capacity(16);
+                let mut messages = None;
                 while let Some(Text(key)) = map.next_key()? {
-                    if fields.iter().any(|(known, _)| *known == key) {
+                    let known = fields.iter().any(|(known, _)| *known == key);
+                    if known || (key == "messages" && messages.is_some()) {
                         return Err(A::Error::custom(format_args!(
                             "field `{key}` is there twice"
                         )));
                     }
-                    fields.push((key, map.next_value()?));
+                    if key == "messages" {
+                        messages = Some(map.next_value()?);
+                    } else {
+                        fields.push((key, map.next_value()?));
+                    }
                 }
-                Ok(Fields(fields))
+                Ok(Fields { fields, messages })
             }
         }
         deserializer.deserialize_map(Collect)
@@ -284,6 +349,9 @@ mod tests {
             ("[]", "JSON object"),
             (r#"{"messages":[]}"#, "empty"),
             (r#"{"model":"a"}"#, "no messages"),
+            (r#"{"messages":[{}],"messages":[{}]}"#, "twice"),
+            (r#"{"messages":[{"content":7}]}"#, "text, parts or null"),
+            (r#"{"messages":"a"}"#, "array of messages"),
             (r#"{"model":"a","mod\u0065l":"b","messages":[{}]}"#, "twice"),
             (r#"{"messages":[{"content":"a"}],"n":0}"#, "n must"),
             (

@@ -101,22 +101,17 @@ fn provider(policy: &Policy, found: &mut Vec<Problem>) {
     const PATH: &str = "cost_routing.openrouter.api_key";
     let upstream = &policy.upstream;
     match upstream.api_key.as_ref().or(upstream.fallback_key.as_ref()) {
-        None if policy.keys.is_empty() => found.push(
-            at(
-                &policy.facts,
-                PATH,
-                "no provider key is configured, so clients must send their own",
-            )
-            .suggesting(format!("set {KEY_VARIABLE}")),
-        ),
-        None => found.push(
-            at(
-                &policy.facts,
-                PATH,
-                "no provider key is configured, so requests go to the provider without one",
-            )
-            .suggesting(format!("set {KEY_VARIABLE}")),
-        ),
+        // A variable that is not set has been remarked on when the policy was read.
+        None if policy.warnings.iter().any(|warning| warning.path == PATH) => {}
+        None => {
+            let message = if policy.keys.is_empty() {
+                "no provider key is configured, so clients must send their own"
+            } else {
+                "no provider key is configured, so requests go to the provider without one"
+            };
+            let hint = format!("set {KEY_VARIABLE}");
+            found.push(at(&policy.facts, PATH, message).suggesting(hint));
+        }
         Some(key) if is_well_known(key) => {
             found.push(at(
                 &policy.facts,

@@ -105,7 +105,7 @@ impl Models {
     fn add(&mut self, name: String, section: &Section<'_>) {
         let provider = section.required("provider", model, Clone::clone);
         let engine = section.or("engine", name.clone(), model, Clone::clone);
-        let price = |key| section.optional(key, per_token, |price| format!("${}e-12", price.0));
+        let price = |key| section.optional(key, per_token, |price| units::show_per_token(*price));
         let (input, output) = (price("input_cost"), price("output_cost"));
         let max_tokens =
             section.optional("max_tokens", |text| tokens(text, 1), ToString::to_string);

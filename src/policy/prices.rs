@@ -64,10 +64,6 @@ pub(super) fn plausible(price: PicosPerToken) -> Result<PicosPerToken, Complaint
     Ok(price)
 }
 
-/// A price in dollars per million tokens.
 fn show(price: &PicosPerToken) -> String {
-    let (whole, millionths) = (price.0 / 1_000_000, price.0 % 1_000_000);
-    let fraction = format!("{millionths:06}");
-    let fraction = fraction.trim_end_matches('0');
-    format!("${whole}.{fraction:0<2}")
+    units::show_per_million(*price)
 }

@@ -20,7 +20,7 @@ use crate::ledger::{Ask, Denied, Grant, Reservation};
 use crate::policy::{Agent, BoundMode};
 use crate::provider::openrouter::{self, Rewrite};
 use crate::refusal::{Exhausted, Refusal};
-use crate::route::{Route, service_tier};
+use crate::route::Route;
 use crate::surface::chat::{self, ChatRequest};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Version, header};
@@ -249,7 +249,7 @@ async fn chat(
         identity.agent.id.clone(),
         reservation,
         Arc::clone(&models),
-        service_tier(&request).unwrap_or(ServiceTier::Default),
+        request.service_tier.unwrap_or(ServiceTier::Default),
         &rewritten,
     );
     ctx.state = State::Admitted(Box::new(Admission {

@@ -12,9 +12,10 @@ use super::session;
 use super::settle::Phase;
 use super::upstream;
 use crate::gateway::Gateway;
-use crate::money::Nanos;
+use crate::money::{MAX_AMOUNT, Nanos};
 use crate::refusal::Refusal;
-use crate::stream::{AnswerKind, Meter, MeterOptions, Place, Reading};
+use crate::stream::{AnswerKind, Finish, Meter, MeterOptions, Place, Reading};
+use crate::telemetry::{self, Access};
 use crate::tokens::{self, Encoding};
 use bytes::Bytes;
 use http::{HeaderName, header};
@@ -39,8 +40,9 @@ pub(crate) enum Relay {
     /// Its header was not seen yet.
     #[default]
     Waiting,
-    /// An answer to meter; with `metadata`, `_execwall` is put in at its end.
-    Metered { metadata: bool },
+    /// An answer to meter; with `metadata`, `_execwall` is put in at its end. Where the length of
+    /// the answer is announced, `room` bytes of it are for that.
+    Metered { metadata: bool, room: Option<usize> },
     /// An error of the provider: our key is taken out, nothing is metered.
     Redacted(Redactor),
 }
@@ -62,6 +64,10 @@ pub(crate) fn examine(response: &ResponseHeader, ctx: &mut Context) -> Result<()
     if response.status.is_redirection() {
         admission.exchange.enter(Phase::Rejected);
         return Err(invalid("redirected"));
+    }
+    if response.status.as_u16() >= 600 {
+        // No status of HTTP, so no error that is known to be free.
+        return Err(invalid("of no known class"));
     }
     let encoded = response
         .headers
@@ -117,12 +123,21 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     let metadata = admission.live.policy.metadata;
     let strip = admission.stream && !admission.include_usage;
-    if metadata || (events && strip) {
-        response.remove_header(&header::CONTENT_LENGTH);
-        if admission.http1 {
-            response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    let room = match announced_length(response) {
+        Some(length) if metadata && !events => {
+            let room = metadata_room(admission);
+            response.insert_header(header::CONTENT_LENGTH, length.saturating_add(room))?;
+            Some(room)
         }
-    }
+        Some(_) if metadata || strip => {
+            response.remove_header(&header::CONTENT_LENGTH);
+            if admission.http1 {
+                response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+            }
+            None
+        }
+        _ => None,
+    };
     let encoding = admission
         .models
         .first()
@@ -140,7 +155,7 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
             count: counter(encoding),
         },
     ));
-    admission.relay = Relay::Metered { metadata };
+    admission.relay = Relay::Metered { metadata, room };
     Ok(())
 }
 
@@ -166,9 +181,9 @@ pub(crate) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
         Relay::Redacted(redactor) => {
             *body = Some(redactor.pass(body.take().unwrap_or_default(), end));
         }
-        Relay::Metered { metadata } => {
-            let metadata = *metadata;
-            *body = metered(body.take(), end, metadata, admission);
+        Relay::Metered { metadata, room } => {
+            let (metadata, room) = (*metadata, *room);
+            *body = metered(body.take(), end, metadata, room, admission);
         }
     }
 }
@@ -178,6 +193,7 @@ fn metered(
     piece: Option<Bytes>,
     end: bool,
     metadata: bool,
+    room: Option<usize>,
     admission: &mut Admission,
 ) -> Option<Bytes> {
     let meter = admission.exchange.meter()?;
@@ -195,13 +211,54 @@ fn metered(
     if !metadata {
         admission.exchange.close();
     }
-    let rest = held.with(last.as_deref());
+    let rest = fill(held, last.as_deref(), room);
     let all = match (passed.is_empty(), rest.is_empty()) {
         (true, _) => rest,
         (_, true) => passed,
         (false, false) => Bytes::from([passed, rest].concat()),
     };
     (!all.is_empty()).then_some(all)
+}
+
+/// The end of an answer with `last` in its place. Where room was announced for it, spaces fill what
+/// is not needed: white space after a JSON value is part of JSON.
+fn fill(held: Finish, last: Option<&[u8]>, room: Option<usize>) -> Bytes {
+    let Some(room) = room else {
+        return held.with(last);
+    };
+    let whole = held.before.len() + held.after.len() + room;
+    let mut rest = held.clone().with(last);
+    if rest.len() > whole {
+        rest = held.with(None);
+    }
+    let mut rest = Vec::from(rest);
+    rest.resize(whole, b' ');
+    Bytes::from(rest)
+}
+
+fn announced_length(response: &ResponseHeader) -> Option<usize> {
+    let length = response.headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+/// The most bytes that `_execwall` can take with its comma: two amounts of money vary, and neither
+/// is longer than the one used here.
+fn metadata_room(admission: &Admission) -> usize {
+    let longest = -MAX_AMOUNT.usd_6dp() - 0.000_001;
+    let metadata = metadata(admission, longest, longest);
+    serde_json::to_vec(&metadata).map_or(0, |text| text.len() + MEMBER.len() + 1)
+}
+
+const MEMBER: &[u8] = br#""_execwall":"#;
+
+fn metadata(admission: &Admission, cost: f64, remaining: f64) -> Metadata<'_> {
+    Metadata {
+        agent_id: admission.agent.as_str(),
+        cost,
+        budget_remaining: remaining,
+        models_allowed: &admission.models,
+        original_model: admission.original_model.as_deref(),
+    }
 }
 
 /// `_execwall` as the Execwall OR Gate wrote it.
@@ -239,17 +296,11 @@ fn metadata_for(place: Place, admission: &mut Admission) -> Option<Vec<u8>> {
     let remaining = outcome.settled.as_ref().map_or(fallback, |settled| {
         settled.balance.limit - settled.balance.posted
     });
-    let metadata = Metadata {
-        agent_id: admission.agent.as_str(),
-        cost: cost.usd_6dp(),
-        budget_remaining: remaining.usd_6dp(),
-        models_allowed: &admission.models,
-        original_model: admission.original_model.as_deref(),
-    };
+    let metadata = metadata(admission, cost.usd_6dp(), remaining.usd_6dp());
     match place {
         Place::Nowhere => None,
         Place::Member => {
-            let mut member = br#""_execwall":"#.to_vec();
+            let mut member = MEMBER.to_vec();
             serde_json::to_writer(&mut member, &metadata).ok()?;
             Some(member)
         }
@@ -376,7 +427,7 @@ pub(crate) fn finished(
     let route = ctx.route;
     let elapsed = ctx.arrived.elapsed();
     let first_byte = ctx.first_byte.map(|at| at - ctx.arrived);
-    let id = ctx.id;
+    let (id, unix_millis) = (ctx.id, ctx.unix_millis);
     let Some(admission) = ctx.admission() else {
         tracing::debug!(request.id = %id, route, refused, duration_ms = elapsed.as_millis(), "answered");
         return;
@@ -400,21 +451,23 @@ pub(crate) fn finished(
         gateway.metrics.client_gone();
     }
     let bill = outcome.bill.as_ref();
-    tracing::info!(
-        request.id = %id,
-        agent.id = %agent,
-        tier,
-        model = bill.map(|bill| bill.model.as_str()),
-        status,
-        refused,
-        attempts,
-        cost.nanos = bill.map(|bill| bill.cost.0),
-        cost.source = bill.map(|bill| bill.source.name()),
-        tokens.input = bill.map(|bill| bill.usage.input),
-        tokens.output = bill.map(|bill| bill.usage.output),
-        client.gone = gone,
-        duration_ms = elapsed.as_millis(),
-        error = error.map(|error| error.etype().as_str()),
-        "request"
+    telemetry::access(
+        &Access {
+            id: id.to_string(),
+            agent: agent.as_str(),
+            tier,
+            model: bill.map(|bill| bill.model.as_str()),
+            status,
+            refused,
+            attempts,
+            cost: bill.map(|bill| bill.cost.0),
+            source: bill.map(|bill| bill.source.name()),
+            input: bill.map(|bill| bill.usage.input),
+            output: bill.map(|bill| bill.usage.output),
+            gone,
+            millis: elapsed.as_millis(),
+            error: error.map(|error| error.etype().as_str()),
+        },
+        unix_millis,
     );
 }

@@ -51,6 +51,8 @@ pub(crate) struct Exchange {
     service_tier: ServiceTier,
     input: Input,
     phase: Phase,
+    /// Whether any attempt was ever sent: one that was lost may have been worked on.
+    sent: bool,
     meter: Option<Meter>,
     outcome: Option<Outcome>,
 }
@@ -88,6 +90,7 @@ impl Exchange {
             service_tier,
             input,
             phase: Phase::Held,
+            sent: false,
             meter: None,
             outcome: None,
         }
@@ -96,6 +99,7 @@ impl Exchange {
     /// Notes how far the attempt came.
     pub(crate) fn enter(&mut self, phase: Phase) {
         self.phase = phase;
+        self.sent |= phase == Phase::Dispatched;
     }
 
     /// How far the attempt came.
@@ -132,7 +136,7 @@ impl Exchange {
             return nothing;
         };
         let bill = match self.phase {
-            Phase::Held => {
+            Phase::Held if !self.sent => {
                 reservation.void("never dispatched");
                 return nothing;
             }
@@ -140,7 +144,7 @@ impl Exchange {
                 reservation.void("refused by the provider");
                 return nothing;
             }
-            Phase::Dispatched => bill::unanswered(&self.terms(), self.input_tokens()),
+            Phase::Held | Phase::Dispatched => bill::unanswered(&self.terms(), self.input_tokens()),
             Phase::Answering => {
                 let bill = self.meter.as_ref().and_then(|meter| {
                     bill::bill(meter.reading(), &self.terms(), || self.input_tokens())
@@ -148,7 +152,7 @@ impl Exchange {
                 match bill {
                     Some(bill) => bill,
                     None => {
-                        reservation.void("no work done by the provider");
+                        reservation.void("an error of the provider before any content");
                         return nothing;
                     }
                 }

@@ -140,7 +140,7 @@ pub(crate) fn header(
     };
     let upstream = &admission.live.policy.upstream;
     let path = format!("{}/chat/completions", upstream.base_url.path);
-    let mut fresh = RequestHeader::build(http::Method::POST, path.as_bytes(), Some(16))?;
+    let mut fresh = RequestHeader::build_no_case(http::Method::POST, path.as_bytes(), Some(16))?;
     fresh.set_version(request.version);
     fresh.insert_header(header::HOST, host_header(&upstream.base_url))?;
     for name in &ALLOWED {

@@ -81,7 +81,12 @@ pub struct Fact {
 
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {}   ({})", self.path, self.value, self.origin)
+        let value = if self.value.is_empty() {
+            "\"\""
+        } else {
+            &self.value
+        };
+        write!(f, "{} = {value}   ({})", self.path, self.origin)
     }
 }
 

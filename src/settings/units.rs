@@ -264,6 +264,23 @@ pub fn show_money(amount: Nanos) -> String {
     }
 }
 
+/// A price per million tokens as it would be written: `$3.00`.
+pub fn show_per_million(price: PicosPerToken) -> String {
+    let fraction = format!("{:06}", price.0 % 1_000_000);
+    format!(
+        "${}.{:0<2}",
+        price.0 / 1_000_000,
+        fraction.trim_end_matches('0')
+    )
+}
+
+/// A price per token as it would be written: `$0.0000025`.
+pub fn show_per_token(price: PicosPerToken) -> String {
+    let fraction = format!("{:012}", price.0 % 1_000_000_000_000);
+    let whole = price.0 / 1_000_000_000_000;
+    format!("${whole}.{:0<2}", fraction.trim_end_matches('0'))
+}
+
 /// A share as it would be written: `0.8`.
 pub fn show_share(share: Threshold) -> String {
     Nanos(i64::from(share.0)).to_string()
@@ -347,6 +364,9 @@ mod tests {
             let time = Duration::from_millis(millis);
             prop_assert_eq!(duration(&show_duration(time)), Ok(time));
             prop_assert_eq!(size(&show_size(bytes)), Ok(bytes));
+            let price = PicosPerToken(bytes);
+            prop_assert_eq!(price_per_million(&show_per_million(price)), Ok(price));
+            prop_assert_eq!(price_per_token(&show_per_token(price)), Ok(price));
         }
 
         #[test]

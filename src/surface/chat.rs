@@ -6,24 +6,12 @@
 
 use std::borrow::Cow;
 
+use crate::catalog::ServiceTier;
 use crate::json::{self, Cursor, Limits, Object};
 use crate::refusal::Refusal;
 
 /// The most choices (`n`) a request may ask for.
 const MAX_CHOICES: u64 = 128;
-
-/// The processing tier a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ServiceTier {
-    /// `default`.
-    Default,
-    /// `flex`.
-    Flex,
-    /// `priority`.
-    Priority,
-    /// A tier that Weir has no prices for: the dearest applies.
-    Other,
-}
 
 /// A request that was read, with all that its bound depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,13 +147,9 @@ fn choices(object: &Object<'_>) -> Result<u64, Refusal> {
 }
 
 fn service_tier(object: &Object<'_>) -> Result<Option<ServiceTier>, Refusal> {
-    Ok(match string(object, "service_tier")?.as_deref() {
-        None | Some("auto") => None,
-        Some("default") => Some(ServiceTier::Default),
-        Some("flex") => Some(ServiceTier::Flex),
-        Some("priority") => Some(ServiceTier::Priority),
-        Some(_) => Some(ServiceTier::Other),
-    })
+    let asked = string(object, "service_tier")?;
+    let named = asked.as_deref().filter(|name| *name != "auto");
+    Ok(named.map(ServiceTier::of_request))
 }
 
 /// Whether the client asked for usage in its stream: OpenAI's way, or OpenRouter's former one.
@@ -396,7 +380,7 @@ mod tests {
             ("default", Some(ServiceTier::Default)),
             ("flex", Some(ServiceTier::Flex)),
             ("priority", Some(ServiceTier::Priority)),
-            ("scale", Some(ServiceTier::Other)),
+            ("scale", Some(ServiceTier::Priority)),
         ] {
             assert_eq!(
                 read(&format!(r#""service_tier":"{text}""#))

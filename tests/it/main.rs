@@ -7,6 +7,7 @@
 mod support;
 
 mod billing;
+mod campaign;
 mod errors;
 mod execwall;
 mod framing;
