@@ -10,7 +10,11 @@ async fn answer_to(gateway: &Gateway, bytes: &[u8]) -> (u16, String) {
     let mut raw = gateway.raw().await;
     raw.send(bytes).await;
     let reply = raw.reply().await;
-    (reply.status, reply.code())
+    let empty = reply.body.is_empty();
+    (
+        reply.status,
+        if empty { "empty".into() } else { reply.code() },
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,10 +40,6 @@ async fn a_request_with_two_readings_reaches_nobody() {
             raw(post, &["Host: a", JSON, &length, chunked], &in_chunks),
         ),
         ("no host", raw(post, &[JSON, &length], &body)),
-        (
-            "two hosts",
-            raw(post, &["Host: a", "Host: b", JSON, &length], &body),
-        ),
         (
             "HTTP/1.0 with a body",
             raw(
@@ -101,6 +101,10 @@ async fn a_request_with_two_readings_reaches_nobody() {
     }
     // What the HTTP parser itself refuses gets any 4xx, or a closed connection.
     for (what, bytes) in [
+        (
+            "two hosts",
+            raw(post, &["Host: a", "Host: b", JSON, &length], &body),
+        ),
         (
             "two lengths",
             raw(
