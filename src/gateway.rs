@@ -3,6 +3,8 @@
 //! Decides how a new configuration takes effect: policy and prices are resolved first and swapped
 //! as one; requests keep the snapshot they began with.
 
+mod outgoing;
+
 use crate::catalog::Catalog;
 use crate::identity::AgentId;
 use crate::ledger::Book;
@@ -11,6 +13,7 @@ use crate::policy::Policy;
 use crate::route::Route;
 use crate::settings::Settings;
 use arc_swap::ArcSwap;
+use outgoing::Outgoing;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -21,6 +24,8 @@ pub struct Live {
     pub policy: Policy,
     /// The bundled table with the policy's own prices on top.
     pub catalog: Catalog,
+    /// What every request to the provider carries.
+    pub outgoing: Outgoing,
     /// The routes of agents with tiers.
     routes: HashMap<AgentId, Arc<Route>>,
 }
@@ -36,6 +41,7 @@ impl Live {
             .map(|agent| (agent.id.clone(), Arc::new(Route::of_agent(agent, &catalog))))
             .collect();
         Self {
+            outgoing: Outgoing::new(&policy.upstream),
             policy,
             catalog,
             routes,

@@ -5,7 +5,9 @@
 pub mod context;
 
 mod admit;
+mod execwall;
 mod front;
+mod receive;
 mod redact;
 mod relay;
 mod reply;

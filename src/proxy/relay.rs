@@ -6,23 +6,23 @@
 
 use super::admit;
 use super::context::{Admission, Context};
+use super::execwall::Execwall;
 use super::redact::Redactor;
 use super::reply;
 use super::session;
 use super::settle::Phase;
 use super::upstream;
 use crate::gateway::Gateway;
-use crate::money::{MAX_AMOUNT, Nanos};
+use crate::money::Nanos;
 use crate::refusal::Refusal;
-use crate::stream::{AnswerKind, Finish, Meter, MeterOptions, Place, Reading};
+use crate::stream::{AnswerKind, Finish, Meter, MeterOptions, Place};
 use crate::telemetry::{self, Access};
 use crate::tokens::{self, Encoding};
 use bytes::Bytes;
-use http::{HeaderName, header};
+use http::{HeaderName, HeaderValue, header};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
-use serde::Serialize;
 use std::time::Instant;
 
 /// Headers of an upstream's answer that say nothing to Weir's client.
@@ -34,6 +34,12 @@ const DROPPED: [HeaderName; 5] = [
     HeaderName::from_static("keep-alive"),
 ];
 
+const AGENT: HeaderName = HeaderName::from_static("x-weir-agent");
+const TIER: HeaderName = HeaderName::from_static("x-weir-tier");
+const MODELS: HeaderName = HeaderName::from_static("x-weir-models");
+const REMAINING: HeaderName = HeaderName::from_static("x-weir-budget-remaining");
+const MAX_TOKENS: HeaderName = HeaderName::from_static("x-weir-max-tokens");
+
 /// How an answer is passed on.
 #[derive(Default)]
 pub(crate) enum Relay {
@@ -42,7 +48,10 @@ pub(crate) enum Relay {
     Waiting,
     /// An answer to meter; with `metadata`, `_execwall` is put in at its end. Where the length of
     /// the answer is announced, `room` bytes of it are for that.
-    Metered { metadata: bool, room: Option<usize> },
+    Metered {
+        metadata: Option<Box<Execwall>>,
+        room: Option<usize>,
+    },
     /// An error of the provider: our key is taken out, nothing is metered.
     Redacted(Redactor),
 }
@@ -123,15 +132,17 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
         .headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    let metadata = admission.live.policy.metadata;
+    let wanted = admission.live.policy.metadata;
+    let metadata = wanted.then(|| Box::new(Execwall::new(admission)));
     let strip = admission.stream && !admission.include_usage;
-    let room = match announced_length(response) {
-        Some(length) if metadata && !events => {
-            let room = metadata_room(admission);
-            response.insert_header(header::CONTENT_LENGTH, length.saturating_add(room))?;
+    let room = match (announced_length(response), &metadata) {
+        (Some(length), Some(execwall)) if !events => {
+            let room = execwall.room();
+            let length = HeaderValue::from(length.saturating_add(room));
+            response.insert_header(header::CONTENT_LENGTH, length)?;
             Some(room)
         }
-        Some(_) if metadata || strip => {
+        (Some(_), execwall) if execwall.is_some() || strip => {
             response.remove_header(&header::CONTENT_LENGTH);
             if admission.http1 {
                 response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
@@ -153,7 +164,7 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
         kind,
         MeterOptions {
             strip_usage_chunk: strip,
-            insert_before_done: metadata,
+            insert_before_done: wanted,
             count: counter(encoding),
         },
     ));
@@ -163,12 +174,12 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
 
 /// What is known by now about the request, as headers.
 fn describe(response: &mut ResponseHeader, admission: &Admission) -> Result<()> {
-    response.insert_header("x-weir-agent", admission.agent.as_str())?;
-    response.insert_header("x-weir-tier", admission.tier.to_string())?;
-    response.insert_header("x-weir-models", admission.models.join(","))?;
-    response.insert_header("x-weir-budget-remaining", admission.remaining.to_string())?;
+    response.insert_header(AGENT, admission.agent.as_str())?;
+    response.insert_header(TIER, HeaderValue::from(admission.tier))?;
+    response.insert_header(MODELS, admission.models.join(","))?;
+    response.insert_header(REMAINING, admission.remaining.to_string())?;
     if let Some(tokens) = admission.fitted {
-        response.insert_header("x-weir-max-tokens", tokens.to_string())?;
+        response.insert_header(MAX_TOKENS, HeaderValue::from(tokens))?;
     }
     Ok(())
 }
@@ -184,8 +195,10 @@ pub(crate) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
             *body = Some(redactor.pass(body.take().unwrap_or_default(), end));
         }
         Relay::Metered { metadata, room } => {
-            let (metadata, room) = (*metadata, *room);
-            *body = metered(body.take(), end, metadata, room, admission);
+            let (metadata, room) = (metadata.take(), *room);
+            let passed = metered(body.take(), end, metadata.as_deref(), room, admission);
+            admission.relay = Relay::Metered { metadata, room };
+            *body = passed;
         }
     }
 }
@@ -194,7 +207,7 @@ pub(crate) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
 fn metered(
     piece: Option<Bytes>,
     end: bool,
-    metadata: bool,
+    execwall: Option<&Execwall>,
     room: Option<usize>,
     admission: &mut Admission,
 ) -> Option<Bytes> {
@@ -207,12 +220,13 @@ fn metered(
         return (!passed.is_empty()).then_some(passed);
     }
     let held = meter.finish();
-    let last = metadata
-        .then(|| metadata_for(held.place, admission))
-        .flatten();
-    if !metadata {
-        admission.exchange.close();
-    }
+    let last = match execwall {
+        Some(execwall) => metadata(held.place, execwall, admission),
+        None => {
+            admission.exchange.close();
+            None
+        }
+    };
     let rest = fill(held, last.as_deref(), room);
     let all = match (passed.is_empty(), rest.is_empty()) {
         (true, _) => rest,
@@ -243,90 +257,16 @@ fn announced_length(response: &ResponseHeader) -> Option<usize> {
     length.to_str().ok()?.parse().ok()
 }
 
-/// The most bytes that `_execwall` can take with its comma: two amounts of money vary, and neither
-/// is longer than the one used here.
-fn metadata_room(admission: &Admission) -> usize {
-    let longest = -MAX_AMOUNT.usd_6dp() - 0.000_001;
-    let metadata = metadata(admission, longest, longest);
-    serde_json::to_vec(&metadata).map_or(0, |text| text.len() + MEMBER.len() + 1)
-}
-
-const MEMBER: &[u8] = br#""_execwall":"#;
-
-fn metadata(admission: &Admission, cost: f64, remaining: f64) -> Metadata<'_> {
-    Metadata {
-        agent_id: admission.agent.as_str(),
-        cost,
-        budget_remaining: remaining,
-        models_allowed: &admission.models,
-        original_model: admission.original_model.as_deref(),
-    }
-}
-
-/// `_execwall` as the Execwall OR Gate wrote it.
-#[derive(Serialize)]
-struct Metadata<'a> {
-    agent_id: &'a str,
-    cost: f64,
-    budget_remaining: f64,
-    models_allowed: &'a [String],
-    original_model: Option<&'a str>,
-}
-
-/// A last chunk that every client of the OpenAI API accepts.
-#[derive(Serialize)]
-struct LastChunk<'a> {
-    id: &'a str,
-    object: &'static str,
-    created: u64,
-    model: &'a str,
-    choices: [(); 0],
-    #[serde(rename = "_execwall")]
-    metadata: Metadata<'a>,
-}
-
 /// Settles, and writes the metadata in the form that fits its place.
-fn metadata_for(place: Place, admission: &mut Admission) -> Option<Vec<u8>> {
-    let reading = admission
-        .exchange
-        .meter()
-        .map(|meter| meter.reading().clone())
-        .unwrap_or_default();
+fn metadata(place: Place, execwall: &Execwall, admission: &mut Admission) -> Option<Vec<u8>> {
     let fallback = admission.remaining;
     let outcome = admission.exchange.close();
     let cost = outcome.bill.as_ref().map_or(Nanos::ZERO, |bill| bill.cost);
-    let remaining = outcome.settled.as_ref().map_or(fallback, |settled| {
-        settled.balance.limit - settled.balance.posted
-    });
-    let metadata = metadata(admission, cost.usd_6dp(), remaining.usd_6dp());
-    match place {
-        Place::Nowhere => None,
-        Place::Member => {
-            let mut member = MEMBER.to_vec();
-            serde_json::to_writer(&mut member, &metadata).ok()?;
-            Some(member)
-        }
-        Place::Event => event(&reading, metadata, admission),
-    }
-}
-
-fn event(reading: &Reading, metadata: Metadata<'_>, admission: &Admission) -> Option<Vec<u8>> {
-    let chunk = LastChunk {
-        id: reading.id.as_deref().unwrap_or_default(),
-        object: "chat.completion.chunk",
-        created: reading.created.unwrap_or_default(),
-        model: reading
-            .model
-            .as_deref()
-            .or(admission.models.first().map(String::as_str))
-            .unwrap_or_default(),
-        choices: [],
-        metadata,
-    };
-    let mut event = b"data: ".to_vec();
-    serde_json::to_writer(&mut event, &chunk).ok()?;
-    event.extend_from_slice(b"\n\n");
-    Some(event)
+    let balance = outcome.settled.as_ref().map(|settled| settled.balance);
+    let remaining = balance.map_or(fallback, |balance| balance.limit - balance.posted);
+    let asked = admission.models.first().map(String::as_str);
+    let reading = admission.exchange.meter()?.reading();
+    execwall.text(place, cost, remaining, reading, asked)
 }
 
 fn counter(encoding: Encoding) -> fn(&str) -> u64 {

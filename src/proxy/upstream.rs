@@ -6,8 +6,6 @@
 use super::context::Context;
 use super::settle::Phase;
 use crate::gateway::Gateway;
-use crate::policy::upstream::{BaseUrl, Upstream};
-use crate::secret::Secret;
 use crate::settings::Http2;
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
@@ -29,6 +27,8 @@ const ALLOWED: [HeaderName; 7] = [
     HeaderName::from_static("x-session-id"),
     HeaderName::from_static("idempotency-key"),
 ];
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// How long a resolved name is used before it is resolved again.
 const NAME_LIFETIME: Duration = Duration::from_secs(30);
@@ -138,70 +138,27 @@ pub(crate) fn header(
     let Some(admission) = ctx.admission() else {
         return Err(Error::explain(ErrorType::InternalError, "not admitted"));
     };
-    let upstream = &admission.live.policy.upstream;
-    let path = format!("{}/chat/completions", upstream.base_url.path);
-    let mut fresh = RequestHeader::build_no_case(http::Method::POST, path.as_bytes(), Some(16))?;
+    let outgoing = &admission.live.outgoing;
+    let path = outgoing.path.as_bytes();
+    let mut fresh = RequestHeader::build_no_case(http::Method::POST, path, Some(16))?;
     fresh.set_version(request.version);
-    fresh.insert_header(header::HOST, host_header(&upstream.base_url))?;
+    for (name, value) in &outgoing.headers {
+        fresh.insert_header(name.clone(), value.clone())?;
+    }
     for name in &ALLOWED {
         if let Some(value) = client.headers.get(name) {
-            fresh.insert_header(name, value)?;
+            fresh.insert_header(name.clone(), value.clone())?;
         }
     }
-    fresh.insert_header(header::CONTENT_TYPE, "application/json")?;
-    fresh.insert_header(header::CONTENT_LENGTH, admission.link.body().len())?;
-    // What cannot be read cannot be metered.
-    fresh.insert_header(header::ACCEPT_ENCODING, "identity")?;
-    if let Some(value) = authorization(upstream, admission.passthrough.as_ref())? {
-        fresh.insert_header(header::AUTHORIZATION, value)?;
+    let length = HeaderValue::from(admission.link.body().len());
+    fresh.insert_header(header::CONTENT_LENGTH, length)?;
+    if let Some(value) = outgoing.authorization(admission.passthrough.as_ref()) {
+        fresh.insert_header(header::AUTHORIZATION, value.clone())?;
     }
-    for (name, value) in [
-        ("http-referer", &upstream.referer),
-        ("x-title", &upstream.title),
-    ] {
-        if !value.is_empty() {
-            fresh.insert_header(name, value.as_str())?;
-        }
-    }
-    fresh.insert_header("x-request-id", id)?;
+    fresh.insert_header(REQUEST_ID, id)?;
     *request = fresh;
     admission.exchange.enter(Phase::Dispatched);
     Ok(())
-}
-
-/// The `Host` header of an address: without the scheme's own port.
-fn host_header(url: &BaseUrl) -> String {
-    let host = if url.host.contains(':') {
-        format!("[{}]", url.host)
-    } else {
-        url.host.clone()
-    };
-    match (url.https, url.port) {
-        (true, 443) | (false, 80) => host,
-        (_, port) => format!("{host}:{port}"),
-    }
-}
-
-/// The policy's key; without one the client's own header, where no Weir key was used; else the key
-/// from the environment.
-fn authorization(upstream: &Upstream, client: Option<&HeaderValue>) -> Result<Option<HeaderValue>> {
-    let filled = |key: &Option<Secret>| key.clone().filter(|key| !key.is_empty());
-    let key = match (filled(&upstream.api_key), client) {
-        (Some(key), _) => key,
-        (None, Some(value)) => return Ok(Some(value.clone())),
-        (None, None) => match filled(&upstream.fallback_key) {
-            Some(key) => key,
-            None => return Ok(None),
-        },
-    };
-    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|_| {
-        Error::explain(
-            ErrorType::InternalError,
-            "the upstream key is no valid header",
-        )
-    })?;
-    value.set_sensitive(true);
-    Ok(Some(value))
 }
 
 /// Whether a failed connection may be tried again: nothing was sent.
