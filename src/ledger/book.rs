@@ -276,8 +276,11 @@ impl Book {
         if ![total, spent].iter().flatten().all(sane) {
             return Err(LogError::AmountOutOfRange);
         }
-        let change = Push { total, spent };
         self.change(spec, |core, now, account| {
+            // A push that leaves the limit alone takes it over all the same: from now on the
+            // budget is the console's.
+            let total = total.or_else(|| Some(account.standing(spec).limit));
+            let change = Push { total, spent };
             let window = account.window().start;
             with_body(
                 |out| record::budget(out, now, spec, change, window, by),

@@ -134,7 +134,7 @@ fn framing(gateway: &Gateway, session: &Session) -> Result<(), Stop> {
     }
     let sized = headers.get_all(header::CONTENT_LENGTH).iter().count();
     let chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    if sized > 1 || (sized == 1 && chunked) {
+    if sized > 1 || (chunked && (sized == 1 || had_length(session))) {
         return refuse("The request's length is ambiguous");
     }
     if headers.get_all(header::HOST).iter().count() > 1 {
@@ -153,6 +153,19 @@ fn framing(gateway: &Gateway, session: &Session) -> Result<(), Stop> {
         return refuse("This route does not upgrade connections");
     }
     Ok(())
+}
+
+/// Whether the header had a `Content-Length` as it arrived: beside a transfer coding, Pingora takes
+/// it out before anybody sees it.
+fn had_length(session: &Session) -> bool {
+    let Some(http1) = session.downstream_session.as_http1() else {
+        return false;
+    };
+    let raw = http1.get_headers_raw_bytes();
+    raw.split(|byte| *byte == b'\n').any(|line| {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"content-length")
+    })
 }
 
 async fn answer_locally(

@@ -115,6 +115,8 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
     for name in &DROPPED {
         response.remove_header(name);
     }
+    // The provider's own words could hold anything, our key included.
+    response.set_reason_phrase(None)?;
     response.insert_header(reply::REQUEST_ID, id)?;
     describe(response, admission)?;
     if !response.status.is_success() {

@@ -4,12 +4,14 @@
 //! asking again within a bound, never by sleeping for a fixed time, and nothing asserts how long
 //! something took.
 
-#[expect(
-    dead_code,
-    unused_imports,
-    reason = "the stories that need it come next"
-)]
 mod support;
 
+mod billing;
 mod campaign;
+mod errors;
+mod execwall;
+mod framing;
+mod identity;
+mod metadata;
 mod smoke;
+mod tiers;

@@ -11,7 +11,7 @@ async fn a_request_reaches_the_provider_and_its_bill_reaches_the_log() {
         .await;
     let reply = gateway.chat("[[chunks=3]] hello").send().await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    let record = provider.only_record();
+    let record = provider.only_record().await;
     assert_eq!(record.produced, 3);
     assert_eq!(gateway.spend("default").0, record.produced_cost_nanos);
     assert!(gateway.metric("weir_bills_total").await >= 1.0);

@@ -5,10 +5,10 @@ pub(crate) mod faults;
 pub(crate) mod gateway;
 pub(crate) mod provider;
 
-pub(crate) use client::{Call, Raw, RawReply, Reply};
+pub(crate) use client::{Raw, Reply};
 pub(crate) use faults::{Peer, Scripted};
 pub(crate) use gateway::{Agent, Gateway, Setup};
-pub(crate) use provider::Provider;
+pub(crate) use provider::{Provider, Seen};
 
 use std::time::{Duration, Instant};
 

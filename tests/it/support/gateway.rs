@@ -17,12 +17,17 @@ use weir::money::Nanos;
 /// at the same price.
 pub(crate) const MODEL: &str = "openai/gpt-4o-mini";
 
+/// A model at one dollar per million input tokens and two per million output tokens, to the mock
+/// and, after [`Setup::unit_prices`], to the gateway; at most a thousand output tokens.
+pub(crate) const UNIT: &str = "test/unit";
+
 /// An agent of a policy.
 #[derive(Clone)]
 pub(crate) struct Agent {
     name: String,
     lines: Vec<String>,
     tiers: Vec<(String, Vec<String>)>,
+    untiered: bool,
 }
 
 impl Agent {
@@ -32,6 +37,7 @@ impl Agent {
             name: name.to_owned(),
             lines: vec![format!("budget_total: {total}")],
             tiers: Vec::new(),
+            untiered: false,
         }
     }
 
@@ -54,8 +60,14 @@ impl Agent {
     }
 
     /// No tiers: the client names the model.
-    pub(crate) fn untiered(self) -> Self {
-        self.line("tiers: []")
+    pub(crate) fn untiered(mut self) -> Self {
+        self.untiered = true;
+        self
+    }
+
+    /// One tier with [`UNIT`].
+    pub(crate) fn unit(self) -> Self {
+        self.tier("0.0", &[UNIT])
     }
 
     fn yaml(&self) -> String {
@@ -63,7 +75,7 @@ impl Agent {
         for line in &self.lines {
             let _ = writeln!(text, "      {line}");
         }
-        if self.lines.iter().any(|line| line.starts_with("tiers:")) {
+        if self.untiered {
             return text;
         }
         text += "      tiers:\n";
@@ -129,6 +141,13 @@ impl Setup {
     pub(crate) fn routing(mut self, lines: &str) -> Self {
         self.routing.push(lines.to_owned());
         self
+    }
+
+    /// Makes [`UNIT`] known.
+    pub(crate) fn unit_prices(self) -> Self {
+        self.routing(&format!(
+            "prices:\n  {UNIT}: {{input_usd_per_million: 1, output_usd_per_million: 2, max_output_tokens: 1000}}"
+        ))
     }
 
     /// A key for `agent`; `more` are further fields, such as `expires: ..., agents: [..]`.

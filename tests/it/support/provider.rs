@@ -41,9 +41,14 @@ impl Provider {
         self.mock.records()
     }
 
-    /// The record of the only request so far.
-    pub(crate) fn only_record(&self) -> Record {
-        let mut records = self.records();
+    /// The record of the only request so far, once it is over.
+    pub(crate) async fn only_record(&self) -> Record {
+        let mut records = eventually("the end of a request", || {
+            let records = self.records();
+            let over = !records.is_empty() && records.iter().all(|record| record.ended);
+            over.then_some(records)
+        })
+        .await;
         assert_eq!(records.len(), 1, "one request reached the provider");
         records.remove(0)
     }
@@ -53,19 +58,16 @@ impl Provider {
         self.mock.tagged(tag)
     }
 
-    /// The only request with this `tag`.
-    pub(crate) fn only(&self, tag: &str) -> Record {
-        let mut records = self.tagged(tag);
-        assert_eq!(records.len(), 1, "one request with the tag {tag}");
-        records.remove(0)
-    }
-
     /// The only request with this `tag`, once it is over.
     pub(crate) async fn ended(&self, tag: &str) -> Record {
-        eventually(&format!("the end of {tag}"), || {
-            self.tagged(tag).into_iter().find(|record| record.ended)
+        let mut records = eventually(&format!("the end of {tag}"), || {
+            let records = self.tagged(tag);
+            let over = !records.is_empty() && records.iter().all(|record| record.ended);
+            over.then_some(records)
         })
-        .await
+        .await;
+        assert_eq!(records.len(), 1, "one request with the tag {tag}");
+        records.remove(0)
     }
 
     /// The request with this `tag`, once it has arrived.
