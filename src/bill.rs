@@ -184,7 +184,10 @@ mod tests {
             cost: Some(Nanos::ZERO),
             ..Reading::default()
         };
-        assert_eq!(billed(&reading, "dear"), Some((3_000_000, CostSource::Usage)));
+        assert_eq!(
+            billed(&reading, "dear"),
+            Some((3_000_000, CostSource::Usage))
+        );
         assert_eq!(billed(&reading, "free"), Some((0, CostSource::Usage)));
     }
 

@@ -24,6 +24,20 @@ struct Expected {
     text_bytes: u64,
     usage: Option<Usage>,
     cost: Option<i64>,
+    upstream_cost: Option<i64>,
+    #[serde(default)]
+    byok: bool,
+}
+
+impl Expected {
+    /// What the provider states. With an account of the user's own at the provider behind, both
+    /// ask for money.
+    fn stated(&self) -> Option<i64> {
+        let upstream = self.upstream_cost.filter(|_| self.byok);
+        upstream.map_or(self.cost, |upstream| {
+            Some(self.cost.unwrap_or(0) + upstream)
+        })
+    }
 }
 
 struct Recording {
@@ -92,13 +106,13 @@ impl Recording {
     /// Fails unless the record is the bill for this recording.
     fn billed(&self, record: &Value, catalog: &Catalog, way: Way) {
         let how = format!("{} {way:?}: {record}", self.name);
-        let Expected { usage, cost, .. } = &self.expected;
+        let usage = &self.expected.usage;
         let charged = record["nano_usd"].as_i64();
-        let usage = match (usage, cost) {
-            (_, Some(cost)) if *cost > 0 => {
+        let usage = match (usage, self.expected.stated()) {
+            (_, Some(cost)) if cost > 0 => {
                 assert_eq!(
                     (charged, &record["source"]),
-                    (Some(*cost), &"provider".into()),
+                    (Some(cost), &"provider".into()),
                     "{how}"
                 );
                 usage.unwrap_or_default()
