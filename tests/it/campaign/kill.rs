@@ -6,7 +6,7 @@ use super::wire::{self, Wire};
 use super::{HUNG, aftermath, chance, knob, nanos, seed};
 use crate::support::{Agent, Gateway, Provider};
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -152,7 +152,7 @@ async fn client(number: u64, seed: u64, mut gateway: Whereabouts) -> Vec<(String
             _ => Seen::Less,
         };
         seen.push((tag, outcome));
-        if outcome == Seen::Refused {
+        if outcome != Seen::Whole {
             tokio::time::sleep(Duration::from_millis(chance.u64(1..10))).await;
         }
     }
@@ -408,15 +408,25 @@ async fn kills_at_any_moment_leave_nothing_free_and_nothing_charged_twice() {
     let limits = [("agent:busy", CAP), ("agent:quiet", 1_000_000_000)];
     let (gateway, book) = aftermath(gateway, &limits).await;
     drop(gateway);
-    let tally = compare(&book, &provider.records(), &seen);
+    let records = provider.records();
+    let tally = compare(&book, &records, &seen);
+    let arrived: HashSet<_> = records.iter().filter_map(|r| r.tag.as_deref()).collect();
+    let mut elsewhere = BTreeMap::<Seen, u64>::new();
+    for (_, saw) in seen
+        .iter()
+        .filter(|(tag, _)| !arrived.contains(tag.as_str()))
+    {
+        *elsewhere.entry(*saw).or_default() += 1;
+    }
     let charges = tally
         .charges
         .iter()
         .map(|((seen, source), count)| format!("{count} {seen:?}/{source}"));
     let charges = charges.collect::<Vec<_>>().join(", ");
     println!(
-        "kill (seed {seed}): {kills} kills in {seconds:.1} s, slowest start {} ms, {} requests, {} \
-         attempts at the provider, {} sent again ({} after an answer had begun); {charges}; produced ${}, charged ${}; {changes} budget changes \
+        "kill (seed {seed}): {kills} kills in {seconds:.1} s, slowest start {} ms, {} requests, of \
+         which never at the provider {elsewhere:?}; {} at the provider, {} sent again ({} after an \
+         answer had begun): {charges}; produced ${}, charged ${}; {changes} budget changes \
          confirmed; {} records in {} segments, {} resets, {} pushes",
         longest.load(Ordering::Relaxed),
         seen.len(),

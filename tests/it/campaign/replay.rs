@@ -30,12 +30,13 @@ struct Expected {
 }
 
 impl Expected {
-    /// What was asked for the answer by everybody who asks for money.
+    /// What the provider states. With an account of the user's own at the provider behind, both
+    /// ask for money.
     fn stated(&self) -> Option<i64> {
-        match self.upstream_cost.filter(|_| self.byok) {
-            Some(upstream) => Some(self.cost.unwrap_or(0) + upstream),
-            None => self.cost,
-        }
+        let upstream = self.upstream_cost.filter(|_| self.byok);
+        upstream.map_or(self.cost, |upstream| {
+            Some(self.cost.unwrap_or(0) + upstream)
+        })
     }
 }
 
