@@ -171,10 +171,10 @@ impl Shared {
         };
         json!({
             "agent_id": agent.id,
-            "budget_total": balance.limit.usd_6dp(),
-            "budget_spent": balance.posted.usd_6dp(),
-            "budget_remaining": (balance.limit - balance.posted).usd_6dp(),
-            "budget_held": balance.pending.usd_6dp(),
+            "budget_total": balance.limit.as_usd_f64(),
+            "budget_spent": balance.posted.as_usd_f64(),
+            "budget_remaining": (balance.limit - balance.posted).as_usd_f64(),
+            "budget_held": balance.pending.as_usd_f64(),
             "budget_source": source,
             "period": agent.account.period.kind.to_string(),
             "period_reset": balance.period_end.and_then(timestamp),
@@ -275,8 +275,8 @@ async fn set_budget(
     Ok(reply(&json!({
         "status": "updated",
         "agent_id": agent.id,
-        "budget_total": balance.limit.usd_6dp(),
-        "budget_spent": balance.posted.usd_6dp(),
+        "budget_total": balance.limit.as_usd_f64(),
+        "budget_spent": balance.posted.as_usd_f64(),
     })))
 }
 

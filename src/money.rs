@@ -64,8 +64,9 @@ impl Nanos {
         serde_json::value::RawValue::from_string(self.to_string()).unwrap_or_default()
     }
 
-    /// Dollars as the nearest `f64`, for gauges and ratios only; never for sums.
-    #[expect(clippy::cast_precision_loss, reason = "telemetry only")]
+    /// Dollars as the nearest `f64`, for gauges, ratios and JSON (where it prints all nine decimals
+    /// up to a million dollars); never for sums.
+    #[expect(clippy::cast_precision_loss, reason = "at most 2^53, exact in an f64")]
     pub fn as_usd_f64(self) -> f64 {
         self.0 as f64 / NANOS_PER_USD as f64
     }

@@ -5,8 +5,8 @@
 //! format field by field.
 //!
 //! One process writes one *chain* of segments: `spend.jsonl` belongs to whoever holds the lock beside
-//! it, a second process beside a live first one writes a chain of its own. [`writer`] appends,
-//! [`segment`] finds and reads files, [`record`] and [`line`] are the two directions of the format.
+//! it, a second process beside a live first one writes a chain of its own. `writer` appends,
+//! `segment` finds and reads files, `record` and `line` are the two directions of the format.
 
 pub(super) mod chain;
 pub(super) mod line;
