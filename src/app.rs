@@ -30,7 +30,10 @@ use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
+use std::fs::DirBuilder;
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Read buffer of a client connection: headers are small, bodies are read past it.
@@ -128,6 +131,9 @@ fn invalid(problems: &Problems) -> anyhow::Error {
 
 fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
     let settings = &gateway.settings;
+    if upgrade {
+        private_directory(&settings.upgrade.socket)?;
+    }
     let mut server = Server::new_with_opt_and_conf(
         Opt {
             upgrade,
@@ -173,6 +179,19 @@ fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
         shutdown_signal: Box::new(leave::Signals::new(gateway)),
     });
     Ok(())
+}
+
+/// Makes the directory of the upgrade socket, for this user only: whoever can connect to it gets
+/// the listeners.
+fn private_directory(socket: &Path) -> anyhow::Result<()> {
+    let Some(directory) = socket.parent().filter(|directory| !directory.exists()) else {
+        return Ok(());
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("upgrade socket: {}", directory.display()))
 }
 
 fn server_conf(settings: &Settings, gateway: &Gateway) -> ServerConf {
