@@ -6,12 +6,19 @@
 
 mod support;
 
+mod admin;
 mod billing;
+mod bodies;
 mod campaign;
+mod disconnects;
 mod errors;
 mod execwall;
 mod framing;
 mod identity;
+mod layers;
+mod leaving;
 mod metadata;
+mod secure;
 mod smoke;
+mod spend_log;
 mod tiers;

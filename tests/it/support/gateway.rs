@@ -107,6 +107,7 @@ pub(crate) struct Setup {
     wrapper: Option<String>,
     spend_log: Option<PathBuf>,
     policy: Option<String>,
+    upgrade: bool,
 }
 
 impl Setup {
@@ -122,6 +123,7 @@ impl Setup {
             wrapper: None,
             spend_log: None,
             policy: None,
+            upgrade: false,
         }
     }
 
@@ -299,6 +301,7 @@ impl Setup {
         };
         command
             .args(["serve", "--policy", "policy.yaml", "--config", "weir.yaml"])
+            .args(self.upgrade.then_some("--upgrade"))
             .current_dir(directory)
             .env_clear()
             .env("ADAPTER_HOST", "127.0.0.1")
@@ -597,6 +600,35 @@ impl Gateway {
         assert!(self.child.is_none(), "it has ended");
         self.keep = true;
         self.setup.clone().start_in(self.directory.clone()).await
+    }
+
+    /// Has a new process take its listeners over while it goes on answering; its own exit code, and
+    /// the new one.
+    pub(crate) async fn upgrade(mut self) -> (Option<i32>, Gateway) {
+        let mut setup = self.setup.clone();
+        setup.upgrade = true;
+        let socket = self.directory.join("weir/upgrade.sock");
+        let (mut child, stderr) = setup.spawn(&self.directory, self.addr.port());
+        eventually("the socket that listeners are handed over on", || {
+            socket.exists().then_some(())
+        })
+        .await;
+        self.signal("QUIT");
+        let code = self.wait_exit().await;
+        ready(&mut child, self.addr.port())
+            .await
+            .expect("the new process goes on");
+        self.keep = true;
+        let successor = Gateway {
+            addr: self.addr,
+            directory: self.directory.clone(),
+            child: Some(child),
+            http: client::http(),
+            setup,
+            stderr,
+            keep: false,
+        };
+        (code, successor)
     }
 
     /// A second process in the same directory.
