@@ -124,12 +124,12 @@ pub fn admin_allowed(
         };
     };
     match presented {
-        None | Some("") => Err(Refusal::AdminOnly(
+        None | Some("") => Err(Refusal::AdminToken(
             "The admin API needs `Authorization: Bearer <admin token>`",
         )),
         // Digests, so that neither the length nor the content shows in the time it takes.
         Some(presented) if KeyDigest::of(presented.as_bytes()) == token.digest() => Ok(()),
-        Some(_) => Err(Refusal::AdminOnly("Incorrect admin token")),
+        Some(_) => Err(Refusal::AdminToken("Incorrect admin token")),
     }
 }
 

@@ -170,7 +170,7 @@ fn the_admin_api_needs_its_token_or_this_machine_while_there_is_none() {
         ] {
             assert!(matches!(
                 admin_allowed(Some(&token), wrong, loopback),
-                Err(Refusal::AdminOnly(_))
+                Err(Refusal::AdminToken(_))
             ));
         }
     }

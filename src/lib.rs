@@ -6,9 +6,10 @@
 //! | layer | modules |
 //! |---|---|
 //! | vocabulary | [`money`] [`usage`] [`identity`] [`secret`] [`refusal`] |
-//! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`settings`] [`policy`] [`auth`] [`surface`] [`provider`] [`stream`] |
+//! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`settings`] [`policy`] [`auth`] [`surface`] [`provider`] [`stream`] [`route`] [`bill`] [`answer`] |
 //! | stores | [`ledger`] (memory, spend log) |
-//! | the outside | [`proxy`] [`admin`] [`metrics`] [`telemetry`] [`mock`] |
+//! | the running gateway | [`metrics`] [`gateway`] |
+//! | the outside | [`proxy`] [`admin`] [`telemetry`] [`mock`] |
 //! | composition | [`app`] [`cli`] |
 //!
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.

@@ -51,6 +51,8 @@ pub(crate) async fn request(
     } else {
         session.set_keepalive(Some(gateway.settings.timeouts.keepalive.as_secs().max(1)));
     }
+    // A client may send its next request before this one is answered; it is kept for its turn.
+    session.downstream_session.set_pipelining_enabled(true);
     let stop = match route(gateway, local, session, ctx).await {
         Ok(Some(answer)) => {
             gateway.metrics.answered(ctx.route, answer.status.as_u16());

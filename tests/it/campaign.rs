@@ -135,7 +135,7 @@ async fn aftermath(mut gateway: Gateway, limits: &[(&str, i64)]) -> (Gateway, Bo
         let posted = book.of(&format!("agent:{agent}")).posted;
         assert_eq!(
             account["budget_spent"],
-            Value::from(Nanos(posted).usd_6dp()),
+            Value::from(Nanos(posted).as_usd_f64()),
             "{agent}: the records add up to {posted} nano-dollars"
         );
     }

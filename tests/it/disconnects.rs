@@ -142,7 +142,7 @@ async fn a_client_that_leaves_a_silent_provider_does_not_hold_its_budget_for_eve
         raw.send(request(&[], &chat_body(&prompt, true))).await;
         provider.arrived(&format!("silent{number}")).await;
         if number == 2 {
-            raw.until("\"content\":\" allowed").await;
+            raw.until("\"content\":\" river").await;
         }
         raw.reset();
         let bills = gateway.billed("default", number + 1).await;

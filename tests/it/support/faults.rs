@@ -67,8 +67,6 @@ pub(crate) struct Peer {
 /// A request as a [`Peer`] read it.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// Its head, with the empty line.
-    pub(crate) head: String,
     /// Its body.
     pub(crate) body: Vec<u8>,
 }
@@ -104,7 +102,7 @@ impl Peer {
             }
         }
         let body = self.buffer.drain(..length).collect();
-        Some(Request { head, body })
+        Some(Request { body })
     }
 
     async fn more(&mut self) -> bool {

@@ -105,7 +105,6 @@ pub(crate) struct Setup {
     settings: String,
     env: Vec<(String, String)>,
     wrapper: Option<String>,
-    spend_log: Option<PathBuf>,
     policy: Option<String>,
     upgrade: bool,
 }
@@ -121,7 +120,6 @@ impl Setup {
             settings: String::new(),
             env: Vec::new(),
             wrapper: None,
-            spend_log: None,
             policy: None,
             upgrade: false,
         }
@@ -181,12 +179,6 @@ impl Setup {
         self
     }
 
-    /// Puts the spend log elsewhere.
-    pub(crate) fn spend_log(mut self, path: &Path) -> Self {
-        self.spend_log = Some(path.to_owned());
-        self
-    }
-
     /// This policy instead of one made of the other parts.
     pub(crate) fn policy(mut self, yaml: &str) -> Self {
         self.policy = Some(yaml.to_owned());
@@ -198,8 +190,7 @@ impl Setup {
         if let Some(text) = &self.policy {
             return text.clone();
         }
-        let log = self.spend_log.clone();
-        let log = log.unwrap_or_else(|| directory.join("spend.jsonl"));
+        let log = directory.join("spend.jsonl");
         let mut text = format!(
             "cost_routing:\n  spend_log: \"{}\"\n  openrouter:\n",
             log.display()
@@ -473,8 +464,7 @@ impl Gateway {
 
     /// The spend log of the first process in a directory.
     pub(crate) fn log_path(&self) -> PathBuf {
-        let path = self.setup.spend_log.clone();
-        path.unwrap_or_else(|| self.directory.join("spend.jsonl"))
+        self.directory.join("spend.jsonl")
     }
 
     /// Every record of every segment.
