@@ -7,7 +7,9 @@ pub mod prices;
 pub mod serve;
 pub mod spend;
 
-use clap::{Parser, Subcommand};
+use crate::settings::file::Flags;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// A programmable edge proxy for LLM traffic: budgets that cannot be overspent, bills that are true.
@@ -23,7 +25,7 @@ enum Command {
     /// Run the gateway.
     Serve(serve::ServeArgs),
     /// Check the configuration and print the settings in force.
-    Check(check::CheckArgs),
+    Check(FileArgs),
     /// Run the mock provider.
     Mock(mock::MockArgs),
     /// Make API keys.
@@ -32,6 +34,30 @@ enum Command {
     Prices(prices::PricesArgs),
     /// Look into the spend log.
     Spend(spend::SpendArgs),
+}
+
+/// The files that a user writes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FileArgs {
+    /// Who may spend what [default: $CONFIG_PATH, else ./policy.yaml]
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Which models exist [default: conf/models.yaml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    models: Option<PathBuf>,
+    /// How the process runs [default: conf/weir.yaml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl FileArgs {
+    fn flags(&self) -> Flags {
+        Flags {
+            policy: self.policy.clone(),
+            models: self.models.clone(),
+            config: self.config.clone(),
+        }
+    }
 }
 
 /// Runs the command that the arguments name.

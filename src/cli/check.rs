@@ -3,31 +3,18 @@
 //! Problems go to standard error, one by one as compilers write them; the settings in force go to
 //! standard output, one a line with where each came from. Secrets appear by their length only.
 
+use super::FileArgs;
 use crate::catalog::Catalog;
 use crate::policy;
 use crate::policy::audit::audit;
 use crate::settings;
 use crate::settings::environment::Environment;
-use crate::settings::file::{Files, Flags};
+use crate::settings::file::Files;
 use crate::settings::origin::Fact;
 use crate::settings::problem::{Problem, Problems};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-
-/// `weir check`
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct CheckArgs {
-    /// The policy; without it CONFIG_PATH, else ./policy.yaml.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// The models; without it conf/models.yaml, if there is one.
-    #[arg(long, value_name = "FILE")]
-    pub models: Option<PathBuf>,
-    /// The settings; without it conf/weir.yaml, if there is one.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
 
 /// What a check found.
 #[derive(Debug)]
@@ -40,13 +27,9 @@ struct Report {
 ///
 /// # Errors
 /// When the report cannot be written.
-pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &FileArgs) -> anyhow::Result<ExitCode> {
     let environment = Environment::capture(Path::new("."));
-    let flags = Flags {
-        policy: args.policy.clone(),
-        models: args.models.clone(),
-        config: args.config.clone(),
-    };
+    let flags = args.flags();
     let now = jiff::Timestamp::now().as_second();
     let report = check(&Files::choose(&flags, &environment), &environment, now);
 
@@ -131,7 +114,9 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::file::Flags;
     use crate::settings::origin::Origin;
+    use std::path::PathBuf;
 
     /// The report on the files that come with Weir.
     fn shipped(variables: &[(&str, &str)]) -> Report {

@@ -3,6 +3,10 @@
 //! Each test tells one story and is named for the failure it prevents. Conditions are awaited by
 //! asking again within a bound, never by sleeping for a fixed time, and nothing asserts how long
 //! something took.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, with a trace"
+)]
 
 mod support;
 
