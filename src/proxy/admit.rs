@@ -48,7 +48,8 @@ pub(crate) async fn request(
 ) -> Result<bool> {
     if gateway.stopping.load(std::sync::atomic::Ordering::Relaxed) {
         session.set_keepalive(None);
-    } else {
+    } else if session.get_keepalive().is_some() {
+        // Unless the client wants the connection closed.
         session.set_keepalive(Some(gateway.settings.timeouts.keepalive.as_secs().max(1)));
     }
     // A client may send its next request before this one is answered; it is kept for its turn.

@@ -279,3 +279,20 @@ async fn a_header_that_drips_is_given_up_at_its_deadline() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_wants_the_connection_closed_gets_that() {
+    let provider = Provider::start().await;
+    let gateway = Gateway::over(&provider).start().await;
+    for stream in [false, true] {
+        let mut raw = gateway.raw().await;
+        let body = chat_body("[[chunks=2]]", stream);
+        let length = format!("Content-Length: {}", body.len());
+        let json = "Content-Type: application/json";
+        raw.send(request(&["Connection: close", json, &length], &body))
+            .await;
+        let reply = raw.reply().await;
+        assert_eq!((reply.status, reply.closes()), (200, true));
+        assert!(raw.is_closed().await);
+    }
+}
