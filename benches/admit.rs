@@ -5,7 +5,8 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use weir::json::{Limits, object};
-use weir::provider::openrouter::{Rewrite, body};
+use weir::provider::openrouter::OpenRouter;
+use weir::provider::{Provider as _, Rewrite};
 use weir::surface::chat::parse;
 
 const PROSE: &str = "The quick brown fox jumps over the lazy dog, and then it does so once more. ";
@@ -54,7 +55,7 @@ fn admit(criterion: &mut Criterion) {
         "openai/gpt-4o".to_owned(),
     ];
     let rewrite = Rewrite {
-        models: &models,
+        fallbacks: &models,
         max_tokens: Some(("max_tokens", 800)),
     };
     for (name, request) in [

@@ -6,7 +6,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | vocabulary | [`money`] [`usage`] [`identity`] [`secret`] [`refusal`] |
-//! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`settings`] [`policy`] [`auth`] [`surface`] [`provider`] [`stream`] [`route`] [`bill`] [`answer`] |
+//! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] |
 //! | stores | [`ledger`] (memory, spend log) |
 //! | the running gateway | [`metrics`] [`gateway`] |
 //! | the outside | [`proxy`] [`admin`] [`telemetry`] [`mock`] |
@@ -22,10 +22,12 @@ pub mod bill;
 pub mod budget;
 pub mod catalog;
 pub mod cli;
+pub mod dialect;
 pub mod gateway;
 pub mod identity;
 pub mod json;
 pub mod ledger;
+pub mod limit;
 pub mod metrics;
 pub mod mock;
 pub mod money;

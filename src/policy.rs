@@ -12,13 +12,15 @@ pub mod audit;
 pub mod keys;
 pub mod models;
 mod prices;
+pub mod provider;
 mod routing;
 pub mod upstream;
 
 use crate::budget::AccountSpec;
 use crate::budget::tier::Threshold;
 use crate::catalog::PriceOverride;
-use crate::identity::AgentId;
+use crate::identity::{AgentId, UserId};
+use crate::limit::Limits;
 use crate::money::Nanos;
 use crate::settings::environment::Environment;
 use crate::settings::file::{self, Files};
@@ -26,11 +28,13 @@ use crate::settings::origin::Fact;
 use crate::settings::problem::{Problem, Problems};
 use crate::settings::reader::Reader;
 use keys::KeyRing;
-use models::Models;
+use models::{Model, Models};
+use provider::Block;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use upstream::Upstream;
 
 /// The agent whose budget and tiers unknown agents use, when it is configured.
@@ -47,6 +51,18 @@ pub struct Policy {
     pub keys: KeyRing,
     /// Where requests go.
     pub upstream: Upstream,
+    /// Who serves models, by name. `openrouter` is what [`Policy::upstream`] says.
+    pub providers: BTreeMap<String, Arc<Block>>,
+    /// The models that the models file describes, by the name that clients use.
+    pub models: BTreeMap<String, Arc<Model>>,
+    /// Other names of models, tasks included (`vitals`), and the models they stand for.
+    pub aliases: BTreeMap<String, String>,
+    /// The accounts of users.
+    pub users: BTreeMap<UserId, Arc<AccountSpec>>,
+    /// How often a request is tried again at the last of its candidates.
+    pub retries: u16,
+    /// How long a request may take until its answer begins, all attempts together.
+    pub deadline: Duration,
     /// The record of truth.
     pub spend_log: PathBuf,
     /// Whether answers carry `_execwall`.
@@ -116,6 +132,10 @@ pub struct Agent {
     pub thresholds: Vec<Threshold>,
     /// The models of each tier. No tiers at all: the agent gets the model it asks for.
     pub tiers: Vec<Vec<String>>,
+    /// The models that an agent without tiers may ask for; `None` for any.
+    pub allowed: Option<Vec<String>>,
+    /// What it may ask for at a time.
+    pub limits: Limits,
     /// Where its budget is set.
     pub budget_source: BudgetSource,
 }
@@ -128,6 +148,12 @@ impl Default for Policy {
             gateway: None,
             keys: KeyRing::default(),
             upstream: Upstream::default(),
+            providers: BTreeMap::new(),
+            models: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            users: BTreeMap::new(),
+            retries: 2,
+            deadline: Duration::from_secs(600),
             spend_log: PathBuf::from("./spend.jsonl"),
             metadata: true,
             bound: BoundMode::Strict,

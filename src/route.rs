@@ -9,7 +9,7 @@ use crate::budget::bound::{self, Size, Worst};
 use crate::catalog::{Catalog, ModelPrice};
 use crate::money::Nanos;
 use crate::policy::{Agent, BoundMode, Policy};
-use crate::surface::chat::ChatRequest;
+use crate::surface::Request;
 use crate::tokens;
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ impl Route {
     }
 
     /// What the request would need on each tier. `body` is the request's, as it arrived.
-    pub fn offers(&self, policy: &Policy, request: &ChatRequest<'_>, body: &[u8]) -> Vec<Offer> {
+    pub fn offers(&self, policy: &Policy, request: &Request<'_>, body: &[u8]) -> Vec<Offer> {
         let strict = policy.bound == BoundMode::Strict;
         let input = self.input(policy, request, body);
         let tier = request.service_tier;
@@ -90,7 +90,7 @@ impl Route {
     }
 
     /// The upper bound of the request's input tokens.
-    fn input(&self, policy: &Policy, request: &ChatRequest<'_>, body: &[u8]) -> u64 {
+    fn input(&self, policy: &Policy, request: &Request<'_>, body: &[u8]) -> u64 {
         let text = match policy.bound {
             BoundMode::Strict => count(body.len()),
             // The tier is not known yet: the most that any candidate's tokenizer makes of it.
@@ -113,7 +113,7 @@ impl Route {
     }
 }
 
-fn server_tools(policy: &Policy, request: &ChatRequest<'_>, price: &ModelPrice) -> Nanos {
+fn server_tools(policy: &Policy, request: &Request<'_>, price: &ModelPrice) -> Nanos {
     if request.server_tools {
         policy.server_tool_fee.max(price.search)
     } else {

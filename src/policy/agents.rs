@@ -5,6 +5,7 @@ use crate::budget::AccountSpec;
 use crate::budget::period::{Period, PeriodKind};
 use crate::budget::tier::Threshold;
 use crate::identity::{AccountId, AgentId};
+use crate::limit::Limits;
 use crate::money::Nanos;
 use crate::settings::origin::Origin;
 use crate::settings::problem::{Complaint, did_you_mean, nearest};
@@ -68,6 +69,8 @@ fn agent(name: &str, value: Value<'_>, zone: Option<&TimeZone>) -> Option<(Agent
         account,
         thresholds,
         tiers,
+        allowed: None,
+        limits: Limits::default(),
         budget_source,
     };
     Some((id?, Arc::new(agent)))

@@ -4,6 +4,7 @@
 //! and for which agent, is [`crate::auth`]'s.
 
 use crate::identity::{AgentId, KeyId, NameError, UserId};
+use crate::limit::Limits;
 use crate::secret::KeyDigest;
 use crate::settings::origin::masked;
 use crate::settings::problem::{Complaint, did_you_mean};
@@ -25,6 +26,10 @@ pub struct Key {
     pub agents: Vec<AgentId>,
     /// The person or service it belongs to.
     pub user: Option<UserId>,
+    /// The other users it may name.
+    pub users: Vec<UserId>,
+    /// What it may ask for at a time.
+    pub limits: Limits,
     /// When it stops working, in Unix seconds.
     pub expires: Option<i64>,
     digest: KeyDigest,
@@ -120,6 +125,8 @@ fn read_key(section: &Section<'_>, agents: &BTreeSet<&str>) -> Option<Key> {
         agent: agent?,
         agents: others,
         user,
+        users: Vec::new(),
+        limits: Limits::default(),
         expires,
         digest: digest?,
     })

@@ -10,7 +10,9 @@ use crate::budget::AccountSpec;
 use crate::budget::period::{Period, PeriodKind};
 use crate::budget::tier::Threshold;
 use crate::catalog::PriceOverride;
+use crate::dialect::Dialect;
 use crate::identity::AccountId;
+use crate::limit::Limits;
 use crate::money::{Nanos, PicosPerToken};
 use crate::settings::environment::Environment;
 use crate::settings::file;
@@ -54,6 +56,21 @@ pub struct Model {
     pub max_tokens: Option<u64>,
     /// The longest silence accepted.
     pub timeout: Option<Duration>,
+    /// The only dialect in which the provider serves it, for models that are not served in all of the
+    /// provider's (OpenAI's `o3-pro`: responses).
+    pub dialect: Option<Dialect>,
+    /// The deployment, where it is not called like the engine (Azure).
+    pub deployment: Option<String>,
+    /// Models to try after it, in order.
+    pub fallbacks: Vec<String>,
+    /// The model for prompts that are too long for it.
+    pub on_context_overflow: Option<String>,
+    /// The model for prompts that the provider's filter refuses.
+    pub on_content_policy: Option<String>,
+    /// What it may be asked for at a time, all agents together.
+    pub limits: Limits,
+    /// The price that the file states.
+    pub price: Option<PriceOverride>,
 }
 
 /// Reads and checks a models file.
@@ -112,6 +129,7 @@ impl Models {
         let timeout = section.optional("timeout", units::duration, |time| {
             units::show_duration(*time)
         });
+        let mut stated = None;
         match (input, output) {
             (Some(input), Some(output)) => {
                 let price = PriceOverride {
@@ -121,6 +139,7 @@ impl Models {
                     cache_write: None,
                     max_output: max_tokens,
                 };
+                stated = Some(price);
                 self.prices.entry(engine.clone()).or_insert(price);
                 self.prices.insert(name.clone(), price);
             }
@@ -137,6 +156,13 @@ impl Models {
                 engine,
                 max_tokens,
                 timeout,
+                dialect: None,
+                deployment: None,
+                fallbacks: Vec::new(),
+                on_context_overflow: None,
+                on_content_policy: None,
+                limits: Limits::default(),
+                price: stated,
             },
         );
     }

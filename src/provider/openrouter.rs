@@ -1,42 +1,88 @@
-//! OpenRouter: the body that is sent.
+//! OpenRouter: a body with several models, a header for the key, and dialects of everybody.
 //!
-//! Decides which fields of a chat request are replaced. It does not decide which models are
-//! allowed or how many tokens are affordable; it writes down what others decided.
+//! Decides which fields of a request are replaced. It does not decide which models are allowed or
+//! how many tokens are affordable; it writes down what others decided.
 
-use crate::json::{Cursor, Field};
-use crate::surface::chat::ChatRequest;
+use super::body::{Writer, stream_options};
+use super::{Call, Environment, Provider, Rewrite};
+use crate::dialect::Dialect;
+use crate::json::Field;
+use crate::surface::Request;
+use http::{HeaderName, header};
+use std::borrow::Cow;
 
 /// The model name under which OpenRouter takes the model from the list beside it.
 pub const AUTO: &str = "openrouter/auto";
 
-/// What is to be replaced in a body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rewrite<'a> {
-    /// The models that may answer, in order; empty to keep what the client asked for, its own
-    /// `models` list included.
-    pub models: &'a [String],
-    /// The field and the number to bound the output with; `None` to keep the client's.
-    pub max_tokens: Option<(&'static str, u64)>,
+/// OpenRouter, and whatever speaks as it does.
+pub struct OpenRouter;
+
+impl Provider for OpenRouter {
+    fn name(&self) -> &'static str {
+        "openrouter"
+    }
+
+    fn environment(&self) -> Environment {
+        Environment {
+            key: "OPENROUTER_API_KEY",
+            base_url: "OPENROUTER_BASE_URL",
+            default_url: Some("https://openrouter.ai/api/v1"),
+        }
+    }
+
+    fn dialects(&self) -> &'static [Dialect] {
+        &[
+            Dialect::Chat,
+            Dialect::Completions,
+            Dialect::Responses,
+            Dialect::Messages,
+            Dialect::Embeddings,
+        ]
+    }
+
+    fn path(&self, call: &Call<'_>) -> Cow<'static, str> {
+        Cow::Borrowed(match call.dialect {
+            Dialect::Completions => "/completions",
+            Dialect::Responses => "/responses",
+            Dialect::Messages => "/messages",
+            Dialect::Embeddings => "/embeddings",
+            Dialect::Chat | Dialect::Gemini => "/chat/completions",
+        })
+    }
+
+    fn key(&self, key: &str) -> (HeaderName, String) {
+        (header::AUTHORIZATION, format!("Bearer {key}"))
+    }
+
+    fn falls_back(&self) -> bool {
+        true
+    }
+
+    fn body(&self, request: &Request<'_>, rewrite: &Rewrite<'_>) -> Vec<u8> {
+        body(request, rewrite)
+    }
+
+    fn priced_as(&self, engine: &str) -> Vec<String> {
+        vec![format!("openrouter/{engine}"), engine.to_owned()]
+    }
 }
 
-impl Rewrite<'_> {
-    /// Whether a field of the client's is left out, because it is replaced or must not be sent.
-    fn drops(&self, key: &str, stream: bool) -> bool {
-        match key {
-            "model" | "models" | "route" => !self.models.is_empty(),
-            "max_tokens" | "max_completion_tokens" => self.max_tokens.is_some(),
-            "stream_options" => stream,
-            "usage" => true,
-            _ => false,
-        }
+/// Whether a field of the client's is left out, because it is replaced or must not be sent.
+fn drops(rewrite: &Rewrite<'_>, key: &str, stream: bool) -> bool {
+    match key {
+        "model" | "models" | "route" => rewrite.model.is_some() || !rewrite.fallbacks.is_empty(),
+        "max_tokens" | "max_completion_tokens" => rewrite.max_tokens.is_some(),
+        "stream_options" => stream,
+        "usage" => true,
+        _ => false,
     }
 }
 
 /// The body to send: the checked fields of `request`, each with the bytes it came with and in the
 /// order it came in, without those that are replaced; the replacements follow them. White space
 /// between top-level fields is not kept.
-pub fn body(request: &ChatRequest<'_>, rewrite: &Rewrite<'_>) -> Vec<u8> {
-    let names: usize = rewrite.models.iter().map(|name| name.len() + 3).sum();
+fn body(request: &Request<'_>, rewrite: &Rewrite<'_>) -> Vec<u8> {
+    let names: usize = rewrite.fallbacks.iter().map(|name| name.len() + 3).sum();
     let mut writer = Writer::new(request.object.text_len() + names + 192);
     for Field {
         key,
@@ -44,11 +90,11 @@ pub fn body(request: &ChatRequest<'_>, rewrite: &Rewrite<'_>) -> Vec<u8> {
         value,
     } in request.object.iter()
     {
-        if !rewrite.drops(key, request.stream) {
+        if !drops(rewrite, key, request.stream) {
             writer.field(raw_key, value);
         }
     }
-    if let Some((first, others)) = rewrite.models.split_first() {
+    if let Some((first, others)) = rewrite.fallbacks.split_first() {
         writer.field("\"model\"", "\"openrouter/auto\"");
         writer.key("\"models\"");
         writer.text("[");
@@ -59,6 +105,9 @@ pub fn body(request: &ChatRequest<'_>, rewrite: &Rewrite<'_>) -> Vec<u8> {
         }
         writer.text("]");
         writer.field("\"route\"", "\"fallback\"");
+    } else if let Some(model) = rewrite.model {
+        writer.key("\"model\"");
+        writer.string(model);
     }
     if let Some((field, number)) = rewrite.max_tokens {
         writer.encoded_key(field);
@@ -69,97 +118,6 @@ pub fn body(request: &ChatRequest<'_>, rewrite: &Rewrite<'_>) -> Vec<u8> {
         stream_options(&mut writer, request.object.get("stream_options"));
     }
     writer.finish()
-}
-
-/// The client's stream options, with usage asked for.
-fn stream_options(writer: &mut Writer, options: Option<&str>) {
-    writer.open();
-    Cursor::new(options.unwrap_or("null")).object(|key, value| {
-        let raw = value.skip()?;
-        if key != "include_usage" {
-            writer.encoded_key(key);
-            writer.text(raw);
-        }
-        Some(())
-    });
-    writer.field("\"include_usage\"", "true");
-    writer.close();
-}
-
-struct Writer {
-    bytes: Vec<u8>,
-    first: bool,
-}
-
-impl Writer {
-    fn new(capacity: usize) -> Self {
-        let mut writer = Self {
-            bytes: Vec::with_capacity(capacity),
-            first: true,
-        };
-        writer.open();
-        writer
-    }
-
-    fn open(&mut self) {
-        self.text("{");
-        self.first = true;
-    }
-
-    fn close(&mut self) {
-        self.text("}");
-        self.first = false;
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        self.close();
-        self.bytes
-    }
-
-    fn comma(&mut self) {
-        if !std::mem::replace(&mut self.first, false) {
-            self.text(",");
-        }
-    }
-
-    /// A key as it is to be written, and its colon.
-    fn key(&mut self, raw: &str) {
-        self.comma();
-        self.text(raw);
-        self.text(":");
-    }
-
-    /// A key that is to be quoted, and its colon.
-    fn encoded_key(&mut self, key: &str) {
-        self.comma();
-        self.string(key);
-        self.text(":");
-    }
-
-    fn field(&mut self, raw_key: &str, value: &str) {
-        self.key(raw_key);
-        self.text(value);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.bytes.extend_from_slice(text.as_bytes());
-    }
-
-    /// `text` as a JSON string.
-    fn string(&mut self, text: &str) {
-        self.text("\"");
-        for character in text.chars() {
-            match character {
-                '"' | '\\' => {
-                    self.text("\\");
-                    self.text(character.encode_utf8(&mut [0; 4]));
-                }
-                '\0'..='\u{1f}' => self.text(&format!("\\u{:04x}", u32::from(character))),
-                _ => self.text(character.encode_utf8(&mut [0; 4])),
-            }
-        }
-        self.text("\"");
-    }
 }
 
 #[cfg(test)]
@@ -180,8 +138,8 @@ mod tests {
     fn the_models_of_the_tier_replace_the_clients() {
         let models = ["a/b".to_owned(), "c\"\\\n/é".to_owned()];
         let rewrite = Rewrite {
-            models: &models,
-            max_tokens: None,
+            fallbacks: &models,
+            ..Rewrite::default()
         };
         let text = sent(
             r#"{ "model":"x", "messages" : [{"content":"h\u0069"}], "models":["y"], "\u0072oute":"z", "user":"u" }"#,
@@ -232,8 +190,8 @@ mod tests {
     #[test]
     fn one_output_limit_replaces_both() {
         let rewrite = Rewrite {
-            models: &[],
             max_tokens: Some(("max_completion_tokens", 7)),
+            ..Rewrite::default()
         };
         assert_eq!(
             sent(
@@ -284,7 +242,11 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join(" , ");
             let text = format!("{{{text}}}");
-            let rewrite = Rewrite { models: &models, max_tokens: limit.map(|number| ("max_tokens", number)) };
+            let rewrite = Rewrite {
+                fallbacks: &models,
+                max_tokens: limit.map(|number| ("max_tokens", number)),
+                ..Rewrite::default()
+            };
             let sent = sent(&text, &rewrite);
 
             let mut expected: Map<String, Value> = fields.iter().cloned().collect();
@@ -308,7 +270,7 @@ mod tests {
             let (before, after) = (object(text.as_bytes(), Limits::default()), object(sent.as_bytes(), Limits::default()));
             let (before, after) = (before.unwrap(), after.unwrap());
             let stream = before.get("stream").is_some();
-            let kept: Vec<_> = before.iter().filter(|field| !rewrite.drops(&field.key, stream)).collect();
+            let kept: Vec<_> = before.iter().filter(|field| !drops(&rewrite, &field.key, stream)).collect();
             prop_assert_eq!(after.iter().take(kept.len()).collect::<Vec<_>>(), kept);
         }
     }

@@ -19,10 +19,11 @@ use crate::identity::AttemptId;
 use crate::json::Limits;
 use crate::ledger::{Ask, Denied, Grant, Reservation};
 use crate::policy::{Agent, BoundMode};
-use crate::provider::openrouter::{self, Rewrite};
+use crate::provider::openrouter::OpenRouter;
+use crate::provider::{Provider as _, Rewrite};
 use crate::refusal::{Exhausted, Refusal};
 use crate::route::Route;
-use crate::surface::chat::{self, ChatRequest};
+use crate::surface::{Request, chat};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Version, header};
 use pingora_core::Result;
@@ -219,15 +220,16 @@ async fn chat(
         .map(Balance::remaining)
         .unwrap_or_default();
     let models = route.tier(tier);
-    let rewritten = Bytes::from(openrouter::body(
+    let rewritten = Bytes::from(OpenRouter.body(
         &request,
         &Rewrite {
-            models: if identity.agent.tiers.is_empty() {
+            fallbacks: if identity.agent.tiers.is_empty() {
                 &[]
             } else {
                 &models
             },
             max_tokens: written.map(|tokens| (request.max_tokens_field, tokens)),
+            ..Rewrite::default()
         },
     ));
     let link = Link::new(
@@ -267,7 +269,7 @@ async fn chat(
 }
 
 /// The route of the agent; for one without tiers, to whatever the request names.
-fn route_of(live: &Live, agent: &Agent, request: &ChatRequest<'_>) -> Result<Arc<Route>, Refusal> {
+fn route_of(live: &Live, agent: &Agent, request: &Request<'_>) -> Result<Arc<Route>, Refusal> {
     if let Some(route) = live.route(&agent.id) {
         return Ok(Arc::clone(route));
     }
@@ -285,12 +287,7 @@ fn route_of(live: &Live, agent: &Agent, request: &ChatRequest<'_>) -> Result<Arc
 
 /// The output tokens to write into the body: a fitted number, and under a strict hard cap the number
 /// that money is held for, because a table's limit binds nobody.
-fn bounded_output(
-    live: &Live,
-    agent: &Agent,
-    request: &ChatRequest<'_>,
-    grant: &Grant,
-) -> Option<u64> {
+fn bounded_output(live: &Live, agent: &Agent, request: &Request<'_>, grant: &Grant) -> Option<u64> {
     let hard = agent.accounts.iter().any(|account| account.hard);
     let promised = hard && live.policy.bound == BoundMode::Strict && request.max_tokens.is_none();
     (grant.fitted || promised).then_some(grant.tokens)
@@ -303,7 +300,7 @@ async fn hold(
     live: &Live,
     identity: &Identity,
     route: &Route,
-    request: &ChatRequest<'_>,
+    request: &Request<'_>,
     body: &[u8],
 ) -> Result<Reservation, Refusal> {
     let offers = route.offers(&live.policy, request, body);

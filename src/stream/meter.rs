@@ -128,6 +128,34 @@ impl Finish {
         }
     }
 
+    /// The end of a JSON object: its last brace is held, so that a member can be put in.
+    pub(crate) fn of_object(object: Vec<u8>) -> Self {
+        let mut before = Bytes::from(object);
+        let after = before.split_off(before.len().saturating_sub(1));
+        Self {
+            place: Place::Member,
+            gap: if before.len() <= 1 { "" } else { "," },
+            before,
+            after,
+            broken: false,
+        }
+    }
+
+    /// The end of a stream of whole events.
+    pub(crate) fn of_events(before: Vec<u8>, after: Vec<u8>, takes_chunk: bool) -> Self {
+        Self {
+            place: if takes_chunk {
+                Place::Event
+            } else {
+                Place::Nowhere
+            },
+            before: before.into(),
+            after: after.into(),
+            gap: "",
+            broken: false,
+        }
+    }
+
     /// All that was held back, with `last` (which must fit [`Self::place`]) in its place; `None` to
     /// put nothing in. What has no place is left out.
     #[must_use]

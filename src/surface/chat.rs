@@ -6,54 +6,21 @@
 
 use std::borrow::Cow;
 
+use super::Request;
 use crate::catalog::ServiceTier;
+use crate::dialect::Dialect;
 use crate::json::{self, Cursor, Limits, Object};
 use crate::refusal::Refusal;
 
 /// The most choices (`n`) a request may ask for.
 const MAX_CHOICES: u64 = 128;
 
-/// A request that was read, with all that its bound depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChatRequest<'a> {
-    /// The whole body, checked.
-    pub object: Object<'a>,
-    /// The model asked for.
-    pub model: Option<Cow<'a, str>>,
-    /// The client's own list of fallback models (`models`); empty when there is none. Any of them
-    /// may answer unless the list is replaced.
-    pub fallbacks: Vec<Cow<'a, str>>,
-    /// Whether the answer is a stream of events.
-    pub stream: bool,
-    /// Whether the client expects a usage chunk at the end of a stream.
-    pub include_usage: bool,
-    /// The most output tokens per choice; the larger one where the client names two.
-    pub max_tokens: Option<u64>,
-    /// The field to write such a number in: the one the client used.
-    pub max_tokens_field: &'static str,
-    /// How many choices are wanted (`n`), from 1 to 128.
-    pub choices: u64,
-    /// The processing tier; `None` when absent or `auto`.
-    pub service_tier: Option<ServiceTier>,
-    /// Whether the provider may run tools of its own, for a fee: plug-ins, web search, tools other
-    /// than functions, or a model name ending in `:online`.
-    pub server_tools: bool,
-    /// The size of `prediction` in bytes; its tokens are billed as output when they are rejected.
-    pub prediction_bytes: usize,
-    /// Whether the answer may contain sound, which has its own price.
-    pub audio_output: bool,
-    /// Whether the answer may contain images, which have their own price.
-    pub image_output: bool,
-    /// Parts of messages that are not text.
-    pub media_parts: usize,
-}
-
 /// Reads a request.
 ///
 /// # Errors
 /// [`Refusal::InvalidJson`] for a body that [`json::object`] refuses, [`Refusal::InvalidField`] for
 /// a field that bears on the bound and has a type or value it must not have.
-pub fn parse(body: &[u8], limits: Limits) -> Result<ChatRequest<'_>, Refusal> {
+pub fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
     let object = json::object(body, limits).map_err(|error| Refusal::InvalidJson {
         reason: error.reason,
         at: error.at,
@@ -75,7 +42,9 @@ pub fn parse(body: &[u8], limits: Limits) -> Result<ChatRequest<'_>, Refusal> {
         || model.as_ref().is_some_and(online)
         || fallbacks.iter().any(online);
     let (audio, images) = modalities(&object)?;
-    Ok(ChatRequest {
+    Ok(Request {
+        dialect: Dialect::Chat,
+        unseen_input: false,
         stream,
         include_usage: include_usage(&object)?,
         max_tokens: old.max(new),
@@ -228,7 +197,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(fields: &str) -> Result<ChatRequest<'static>, Refusal> {
+    fn read(fields: &str) -> Result<Request<'static>, Refusal> {
         let comma = if fields.is_empty() { "" } else { "," };
         let body = format!(r#"{{"messages":[{{"role":"user","content":"x"}}]{comma}{fields}}}"#);
         parse(body.leak().as_bytes(), Limits::default())

@@ -13,8 +13,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pure decisions",
         &[
-            "json", "tokens", "catalog", "budget", "settings", "policy", "auth", "surface",
-            "provider", "stream", "route", "bill", "answer",
+            "json", "tokens", "catalog", "budget", "limit", "settings", "policy", "auth",
+            "surface", "stream", "dialect", "provider", "route", "bill", "answer",
         ],
     ),
     ("stores", &["ledger"]),
@@ -26,7 +26,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Modules that know nothing of tasks and sockets.
 const PURE: &[&str] = &[
     "money", "usage", "identity", "secret", "refusal", "json", "tokens", "catalog", "budget",
-    "settings", "policy", "auth", "surface", "provider", "stream", "route", "bill", "answer",
+    "limit", "settings", "policy", "auth", "surface", "stream", "dialect", "provider", "route",
+    "bill", "answer",
 ];
 
 /// Heavy crates and the only modules that may name them.
@@ -49,6 +50,8 @@ const APART: &[(&str, &str)] = &[
     ("surface", "policy"),
     ("proxy", "mock"),
     ("stream", "policy"),
+    ("dialect", "policy"),
+    ("dialect", "provider"),
 ];
 
 /// Files in which money or a measurement is a float on its way out.
