@@ -57,6 +57,7 @@ fn admit(criterion: &mut Criterion) {
     let rewrite = Rewrite {
         fallbacks: &models,
         max_tokens: Some(("max_tokens", 800)),
+        ..Rewrite::default()
     };
     for (name, request) in [
         ("prose 1 KB", request(PROSE, 1_000)),
@@ -74,7 +75,7 @@ fn admit(criterion: &mut Criterion) {
         });
         let parsed = parse(&request, Limits::default()).expect("a valid request");
         group.bench_function("body", |bench| {
-            bench.iter(|| body(black_box(&parsed), &rewrite))
+            bench.iter(|| OpenRouter.body(black_box(&parsed), &rewrite))
         });
         group.bench_function("serde_json to a tree", |bench| {
             bench.iter(|| serde_json::from_slice::<Value>(black_box(&request)));
