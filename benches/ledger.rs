@@ -25,6 +25,7 @@ struct Request {
     key: KeyId,
     accounts: Vec<Arc<AccountSpec>>,
     thresholds: Vec<Threshold>,
+    tier: None,
     offers: Vec<Offer>,
     models: Vec<Vec<String>>,
 }

@@ -134,7 +134,7 @@ pub fn admin_allowed(
 }
 
 /// A client's text as a refusal may repeat it: printable and short.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     text.chars()
         .filter(|c| (' '..='~').contains(c))
         .take(SHOWN)

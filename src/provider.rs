@@ -30,7 +30,7 @@ pub trait Provider: Send + Sync + 'static {
     fn path(&self, call: &Call<'_>) -> Cow<'static, str>;
 
     /// The header that carries the key, and its value.
-    fn key(&self, key: &str) -> (HeaderName, String);
+    fn key(&self, call: &Call<'_>, key: &str) -> (HeaderName, String);
 
     /// Headers that every request carries, unless the client's own of that name is passed on.
     fn headers(&self) -> &'static [(&'static str, &'static str)] {
@@ -44,6 +44,11 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Whether it takes a list of models and falls back from one to the next itself.
     fn falls_back(&self) -> bool {
+        false
+    }
+
+    /// Whether it counts the tokens of a request in its own dialect for nothing.
+    fn counts_tokens(&self) -> bool {
         false
     }
 

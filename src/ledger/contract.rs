@@ -65,6 +65,7 @@ impl Request {
             agent: AgentId::new("a").unwrap(),
             accounts: accounts.iter().map(|spec| Arc::clone(spec)).collect(),
             thresholds: Vec::new(),
+            tier: None,
             offers: vec![offer],
             models: vec![vec!["m/one".into(), "m/two".into()]],
         }

@@ -50,7 +50,7 @@ impl Provider for OpenRouter {
         })
     }
 
-    fn key(&self, key: &str) -> (HeaderName, String) {
+    fn key(&self, _: &Call<'_>, key: &str) -> (HeaderName, String) {
         (header::AUTHORIZATION, format!("Bearer {key}"))
     }
 
