@@ -25,7 +25,6 @@ struct Request {
     key: KeyId,
     accounts: Vec<Arc<AccountSpec>>,
     thresholds: Vec<Threshold>,
-    tier: None,
     offers: Vec<Offer>,
     models: Vec<Vec<String>>,
 }
@@ -82,6 +81,7 @@ impl Request {
             user: None,
             accounts: &self.accounts,
             thresholds: &self.thresholds,
+            tier: None,
             offers: &self.offers,
             models: &self.models,
             now_millis: NOON,

@@ -1,10 +1,16 @@
 //! Answers that Weir gives itself, and refusals as HTTP: which status, which body, which headers.
 //!
-//! The one place that maps [`Refusal`] to a status. Bodies have OpenAI's error shape, which every
-//! SDK reads, with the fields that the Execwall OR Gate gave under `detail` beside it. Writing an
-//! answer to a socket is the proxy's business.
+//! The one place that maps [`Refusal`] to a status. Bodies have the shape of the surface that the
+//! client speaks: OpenAI's, with the fields that the Execwall OR Gate gave under `detail` beside it,
+//! Anthropic's, or the Model Gateway's. Writing an answer to a socket is the proxy's business.
 
+mod shape;
+
+pub use shape::{broken_off, failure};
+
+use crate::dialect::form::Failure;
 use crate::refusal::{Exhausted, Refusal};
+use crate::surface::ErrorShape;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
@@ -35,12 +41,17 @@ impl Answer {
         }
     }
 
-    /// What a refusal looks like to a client.
+    /// What a refusal looks like to a client of OpenAI's API.
     pub fn refusal(refusal: &Refusal) -> Self {
-        let status = status(refusal);
-        let mut answer = Self::json(
-            status,
-            &json!({
+        Self::refusal_in(ErrorShape::OpenAi, refusal, "")
+    }
+
+    /// What a refusal looks like to a client that expects `shape`; `request` is the id of its
+    /// request.
+    pub fn refusal_in(shape: ErrorShape, refusal: &Refusal, request: &str) -> Self {
+        let mut status = status(refusal);
+        let body = match shape {
+            ErrorShape::OpenAi => json!({
                 "error": {
                     "message": refusal.to_string(),
                     "type": kind(status),
@@ -49,11 +60,25 @@ impl Answer {
                 },
                 "detail": detail(refusal),
             }),
-        );
+            ErrorShape::Anthropic => {
+                shape::anthropic(status.as_u16(), &refusal.to_string(), refusal.code(), request)
+            }
+            ErrorShape::Titan => {
+                if matches!(refusal, Refusal::BudgetExhausted(_)) {
+                    status = StatusCode::TOO_MANY_REQUESTS;
+                }
+                shape::titan(refusal)
+            }
+        };
+        let mut answer = Self::json(status, &body);
         match refusal {
             Refusal::BudgetExhausted(_) => answer.set(SHOULD_RETRY, "false"),
             Refusal::BudgetInFlight(_) | Refusal::LedgerUnavailable => {
                 answer.set(header::RETRY_AFTER, "1");
+            }
+            Refusal::RateLimited { retry_after, .. } => {
+                let seconds = HeaderValue::from(*retry_after);
+                answer.headers.push((header::RETRY_AFTER, seconds));
             }
             Refusal::MissingKey(_)
             | Refusal::InvalidKey
@@ -65,6 +90,12 @@ impl Answer {
             _ => {}
         }
         answer
+    }
+
+    /// What a provider's error looks like to a client that expects `shape`.
+    pub fn failure_in(shape: ErrorShape, status: u16, failure: &Failure) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        Self::json(status, &shape::failure(shape, status.as_u16(), failure))
     }
 
     fn set(&mut self, name: HeaderName, value: &'static str) {
@@ -80,15 +111,23 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::BadRequest(_)
         | Refusal::UnknownAgent { .. }
         | Refusal::InvalidConfig { .. }
+        | Refusal::Untranslatable { .. }
         | Refusal::Unpriced { .. } => StatusCode::BAD_REQUEST,
         Refusal::MissingKey(_)
         | Refusal::InvalidKey
         | Refusal::ExpiredKey
         | Refusal::AdminToken(_) => StatusCode::UNAUTHORIZED,
-        Refusal::ForeignAgent { .. } | Refusal::AdminOnly(_) => StatusCode::FORBIDDEN,
+        Refusal::ForeignAgent { .. }
+        | Refusal::ForeignUser { .. }
+        | Refusal::ModelNotAllowed { .. }
+        | Refusal::AdminOnly(_) => StatusCode::FORBIDDEN,
         Refusal::BudgetExhausted(_) => StatusCode::PAYMENT_REQUIRED,
-        Refusal::BudgetInFlight(_) | Refusal::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::NotFound(_) | Refusal::AgentNotFound { .. } => StatusCode::NOT_FOUND,
+        Refusal::BudgetInFlight(_) | Refusal::RateLimited { .. } | Refusal::TooManyAttempts => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
+        Refusal::NotFound(_) | Refusal::AgentNotFound { .. } | Refusal::ModelNotFound { .. } => {
+            StatusCode::NOT_FOUND
+        }
         Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -112,10 +151,13 @@ fn kind(status: StatusCode) -> &'static str {
     }
 }
 
-fn param(refusal: &Refusal) -> Option<&'static str> {
+fn param(refusal: &Refusal) -> Option<&str> {
     match refusal {
         Refusal::InvalidField { field, .. } => Some(field),
-        Refusal::Unpriced { .. } => Some("model"),
+        Refusal::Untranslatable { field, .. } => Some(field),
+        Refusal::Unpriced { .. }
+        | Refusal::ModelNotFound { .. }
+        | Refusal::ModelNotAllowed { .. } => Some("model"),
         _ => None,
     }
 }

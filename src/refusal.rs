@@ -6,6 +6,7 @@
 
 use crate::identity::{AccountId, AgentId};
 use crate::money::Nanos;
+use std::borrow::Cow;
 
 /// A request that Weir itself does not serve, and why.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -21,8 +22,8 @@ pub enum Refusal {
     /// A field has a value that Weir cannot serve.
     #[error("{message}")]
     InvalidField {
-        /// The top-level field.
-        field: &'static str,
+        /// The field.
+        field: Cow<'static, str>,
         /// What is expected of it.
         message: String,
     },
@@ -36,6 +37,44 @@ pub enum Refusal {
         agent: String,
         /// The agents that exist, for loopback callers; empty for others.
         available: Vec<AgentId>,
+    },
+    /// A field that the provider of this model cannot be told about.
+    #[error("'{field}' {why}")]
+    Untranslatable {
+        /// The field, with its path.
+        field: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No such model.
+    #[error("The model '{model}' does not exist or you do not have access to it")]
+    ModelNotFound {
+        /// The model, as the client wrote it (bounded, printable).
+        model: String,
+    },
+    /// The agent may not use that model.
+    #[error("This agent may not use the model '{model}'")]
+    ModelNotAllowed {
+        /// The model, as the client wrote it (bounded, printable).
+        model: String,
+    },
+    /// A limit of requests, tokens or concurrency is reached.
+    #[error("Rate limit reached: {limit} {what} for this {scope}; try again in {retry_after} s")]
+    RateLimited {
+        /// `requests`, `tokens` or `concurrent requests`.
+        what: &'static str,
+        /// Whose limit: key, agent, user or model.
+        scope: &'static str,
+        /// The limit.
+        limit: u64,
+        /// Seconds until it may be tried again.
+        retry_after: u64,
+    },
+    /// The key may not act for that user.
+    #[error("This API key may not act for user '{user}'")]
+    ForeignUser {
+        /// The user that was asked for, as the client wrote it (bounded, printable).
+        user: String,
     },
     /// A model without a price, under a hard cap.
     #[error("The model '{model}' has no known price, so a hard budget cannot cover it")]
@@ -153,6 +192,11 @@ impl Refusal {
             Self::BadRequest(_) => "bad_request",
             Self::UnknownAgent { .. } => "unknown_agent",
             Self::Unpriced { .. } => "model_unpriced",
+            Self::Untranslatable { .. } => "unsupported_parameter",
+            Self::ModelNotFound { .. } => "model_not_found",
+            Self::ModelNotAllowed { .. } => "model_not_allowed",
+            Self::RateLimited { .. } => "rate_limit_exceeded",
+            Self::ForeignUser { .. } => "user_not_allowed",
             Self::MissingKey(_) => "missing_api_key",
             Self::InvalidKey => "invalid_api_key",
             Self::ExpiredKey => "expired_api_key",

@@ -101,6 +101,7 @@ impl Translator {
             to,
             answering,
             shape,
+            finished: false,
         })
     }
 

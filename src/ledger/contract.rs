@@ -65,7 +65,6 @@ impl Request {
             agent: AgentId::new("a").unwrap(),
             accounts: accounts.iter().map(|spec| Arc::clone(spec)).collect(),
             thresholds: Vec::new(),
-            tier: None,
             offers: vec![offer],
             models: vec![vec!["m/one".into(), "m/two".into()]],
         }
@@ -79,6 +78,7 @@ impl Request {
             user: None,
             accounts: &self.accounts,
             thresholds: &self.thresholds,
+            tier: None,
             offers: &self.offers,
             models: &self.models,
             now_millis,

@@ -217,7 +217,7 @@ async fn proxied(
         surface,
         route,
         body.clone(),
-        model,
+        model.clone(),
         ctx.arrived,
     );
     let prepared = if surface == Surface::CountTokens {
@@ -307,7 +307,7 @@ fn count_tokens(
     journey: &mut Journey,
     request: &Request<'_>,
 ) -> Counting {
-    let agent = &journey.identity.agent;
+    let agent = Arc::clone(&journey.identity.agent);
     let balance = gateway.book.balance(&agent.account);
     let tier = tier::select(&agent.thresholds, balance.remaining(), balance.limit);
     let candidate = journey.at_tier(tier);

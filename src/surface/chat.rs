@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 
 use super::Request;
-use crate::catalog::ServiceTier;
+use super::fields::{boolean, invalid, object, present, service_tier, string, strings, tokens};
 use crate::dialect::Dialect;
-use crate::json::{self, Cursor, Limits, Object};
+use crate::json::{Cursor, Limits, Object};
 use crate::refusal::Refusal;
 
 /// The most choices (`n`) a request may ask for.
@@ -21,10 +21,7 @@ const MAX_CHOICES: u64 = 128;
 /// [`Refusal::InvalidJson`] for a body that [`json::object`] refuses, [`Refusal::InvalidField`] for
 /// a field that bears on the bound and has a type or value it must not have.
 pub fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
-    let object = json::object(body, limits).map_err(|error| Refusal::InvalidJson {
-        reason: error.reason,
-        at: error.at,
-    })?;
+    let object = object(body, limits)?;
     if object.messages().is_none_or(|count| count == 0) {
         return Err(invalid("messages", "a non-empty array of objects"));
     }
@@ -45,6 +42,7 @@ pub fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
     Ok(Request {
         dialect: Dialect::Chat,
         unseen_input: false,
+        no_output: false,
         stream,
         include_usage: include_usage(&object)?,
         max_tokens: old.max(new),
@@ -66,44 +64,6 @@ pub fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
     })
 }
 
-fn invalid(field: &'static str, expected: &str) -> Refusal {
-    Refusal::InvalidField {
-        field,
-        message: format!("'{field}' must be {expected}"),
-    }
-}
-
-/// The raw value of a field that is there and not null.
-fn present<'a>(object: &Object<'a>, field: &str) -> Option<&'a str> {
-    object.get(field).filter(|raw| *raw != "null")
-}
-
-fn string<'a>(object: &Object<'a>, field: &'static str) -> Result<Option<Cow<'a, str>>, Refusal> {
-    present(object, field)
-        .map(|raw| json::string(raw).ok_or_else(|| invalid(field, "a string")))
-        .transpose()
-}
-
-fn boolean(object: &Object<'_>, field: &'static str) -> Result<bool, Refusal> {
-    match present(object, field) {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(_) => Err(invalid(field, "true or false")),
-    }
-}
-
-/// A positive whole number, written with digits only.
-fn tokens(object: &Object<'_>, field: &'static str) -> Result<Option<u64>, Refusal> {
-    present(object, field)
-        .map(|raw| {
-            raw.parse::<u64>()
-                .ok()
-                .filter(|number| *number > 0)
-                .ok_or_else(|| invalid(field, "a positive whole number"))
-        })
-        .transpose()
-}
-
 fn choices(object: &Object<'_>) -> Result<u64, Refusal> {
     match present(object, "n") {
         None => Ok(1),
@@ -113,12 +73,6 @@ fn choices(object: &Object<'_>) -> Result<u64, Refusal> {
             .filter(|number| (1..=MAX_CHOICES).contains(number))
             .ok_or_else(|| invalid("n", "a whole number from 1 to 128")),
     }
-}
-
-fn service_tier(object: &Object<'_>) -> Result<Option<ServiceTier>, Refusal> {
-    let asked = string(object, "service_tier")?;
-    let named = asked.as_deref().filter(|name| *name != "auto");
-    Ok(named.map(ServiceTier::of_request))
 }
 
 /// Whether the client asked for usage in its stream: OpenAI's way, or OpenRouter's former one.
@@ -159,17 +113,6 @@ fn flag(raw: &str, name: &str) -> Option<Option<bool>> {
     found
 }
 
-/// The strings of an array; `None` when the value is anything else.
-fn strings(raw: &str) -> Option<Vec<Cow<'_, str>>> {
-    let mut found = Vec::new();
-    raw.starts_with('[').then_some(())?;
-    Cursor::new(raw).array(|value| {
-        found.push(json::unescape(value.string()??));
-        Some(())
-    })?;
-    Some(found)
-}
-
 fn fallbacks<'a>(object: &Object<'a>) -> Result<Vec<Cow<'a, str>>, Refusal> {
     present(object, "models").map_or(Ok(Vec::new()), |raw| {
         strings(raw).ok_or_else(|| invalid("models", "an array of strings"))
@@ -195,6 +138,7 @@ fn empty_array(raw: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::ServiceTier;
     use proptest::prelude::*;
 
     fn read(fields: &str) -> Result<Request<'static>, Refusal> {
@@ -205,7 +149,10 @@ mod tests {
 
     fn refused(fields: &str) -> &'static str {
         match read(fields) {
-            Err(Refusal::InvalidField { field, .. }) => field,
+            Err(Refusal::InvalidField {
+                field: std::borrow::Cow::Borrowed(field),
+                ..
+            }) => field,
             other => panic!("{fields}: {other:?}"),
         }
     }
