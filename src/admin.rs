@@ -285,7 +285,7 @@ fn amount(field: &'static str, raw: Option<&RawValue>) -> Result<Option<Nanos>, 
         return Ok(None);
     };
     let invalid = || Refusal::InvalidField {
-        field,
+        field: field.into(),
         message: format!("'{field}' must be an amount in US dollars, 0 or more"),
     };
     let amount = Nanos::parse_usd(raw.get()).map_err(|_| invalid())?;

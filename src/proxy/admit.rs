@@ -277,7 +277,7 @@ fn route_of(live: &Live, agent: &Agent, request: &Request<'_>) -> Result<Arc<Rou
         .model
         .as_deref()
         .ok_or_else(|| Refusal::InvalidField {
-            field: "model",
+            field: "model".into(),
             message: "This agent has no tiers, so the request must name a 'model'".into(),
         })?;
     // The client's own fallbacks may answer, too.
