@@ -97,8 +97,8 @@ impl<'a> Object<'a> {
         self.media_parts
     }
 
-    /// How many objects in `tools` have a `type` other than `function` (or none): the provider runs
-    /// those itself, for a fee.
+    /// How many objects in `tools` have a `type` other than `function` and `custom` (or none): the
+    /// provider runs those itself, for a fee.
     pub fn other_tools(&self) -> usize {
         self.other_tools
     }

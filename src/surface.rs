@@ -1,58 +1,58 @@
 //! What clients speak: the routes, and what of a request bears on its bound.
 //!
 //! Decides which path is which surface and reads the few facts of a request that a bound, a route
-//! or a limit needs. It does not decide where the request goes or whether it may; what no bound can
-//! be drawn from is refused, everything else is passed on unread.
+//! or a limit needs. It does not decide where the request goes or whether it may.
 
 pub mod chat;
-mod completions;
-mod embeddings;
+pub mod completions;
+pub mod embeddings;
 mod fields;
-mod messages;
-mod responses;
+pub mod messages;
+pub mod responses;
 
-use crate::catalog::ServiceTier;
 use crate::dialect::Dialect;
 use crate::json::{Limits, Object};
 use crate::refusal::Refusal;
+use crate::usage::ServiceTier;
 use std::borrow::Cow;
 
-/// The longest model name in a path, in bytes.
-const LONGEST_MODEL: usize = 256;
+/// The longest name of a model in a path, in bytes.
+const MODEL: usize = 256;
 
-/// A route that leads to a provider.
+/// A route that clients send requests for models to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Surface {
-    /// `/v1/chat/completions`.
+    /// OpenAI's `/v1/chat/completions`.
     Chat,
-    /// `/v1/completions`.
+    /// OpenAI's `/v1/completions`.
     Completions,
-    /// `/v1/responses`.
+    /// OpenAI's `/v1/responses`.
     Responses,
-    /// `/v1/messages`.
+    /// Anthropic's `/v1/messages`.
     Messages,
-    /// `/v1/messages/count_tokens`.
+    /// Anthropic's `/v1/messages/count_tokens`.
     CountTokens,
-    /// `/v1/embeddings`.
+    /// OpenAI's `/v1/embeddings`.
     Embeddings,
-    /// `/proxy/{model}`, the Model Gateway's.
+    /// The Model Gateway's `/proxy/{model}`: a chat completion, the model being in the path.
     Titan,
 }
 
-/// How errors look on a surface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How errors are written for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorShape {
-    /// As OpenAI writes them.
+    /// OpenAI's.
     OpenAi,
-    /// As Anthropic writes them.
+    /// Anthropic's.
     Anthropic,
-    /// As the Model Gateway writes them.
+    /// The Model Gateway's.
     Titan,
 }
 
 impl Surface {
-    /// The surface of an exact raw path, and the model in it where there is one: nothing that
-    /// a server behind might decode or normalise.
+    /// The surface at a raw path, without its query, and the model that the path names. Paths are
+    /// taken as they are: what a server behind might normalise is a different route. A model is one
+    /// segment, or two as in `openai/gpt-4o`, without escapes.
     pub fn of(path: &str) -> Option<(Self, Option<&str>)> {
         let surface = match path {
             "/v1/chat/completions" => Self::Chat,
@@ -63,7 +63,7 @@ impl Surface {
             "/v1/embeddings" => Self::Embeddings,
             _ => {
                 let model = path.strip_prefix("/proxy/")?;
-                return is_model(model).then_some((Self::Titan, Some(model)));
+                return model_segments(model).then_some((Self::Titan, Some(model)));
             }
         };
         Some((surface, None))
@@ -82,7 +82,7 @@ impl Surface {
         }
     }
 
-    /// The dialect of its requests and answers.
+    /// What its requests are written in.
     pub const fn dialect(self) -> Dialect {
         match self {
             Self::Chat | Self::Titan => Dialect::Chat,
@@ -93,70 +93,41 @@ impl Surface {
         }
     }
 
-    /// How its errors look.
+    /// How its clients read errors.
     pub const fn shape(self) -> ErrorShape {
         match self {
-            Self::Messages | Self::CountTokens => ErrorShape::Anthropic,
-            Self::Titan => ErrorShape::Titan,
             Self::Chat | Self::Completions | Self::Responses | Self::Embeddings => {
                 ErrorShape::OpenAi
             }
+            Self::Messages | Self::CountTokens => ErrorShape::Anthropic,
+            Self::Titan => ErrorShape::Titan,
+        }
+    }
+
+    /// Reads a request of this surface. Differs from [`parse`] where several surfaces share a
+    /// dialect: a request to count tokens names no output limit and gets no output.
+    ///
+    /// # Errors
+    /// As [`parse`].
+    pub fn parse(self, body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
+        match self {
+            Self::CountTokens => messages::parse_count(body, limits),
+            other => parse(other.dialect(), body, limits),
         }
     }
 }
 
-/// Whether a path segment, or two, can be a model's name: `gpt-4o`, `openai/gpt-4o`.
-fn is_model(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte);
-    let segment = |segment: &str| {
-        !segment.is_empty() && segment.bytes().all(plain) && !segment.bytes().all(|b| b == b'.')
-    };
-    text.len() <= LONGEST_MODEL && text.split('/').count() <= 2 && text.split('/').all(segment)
+/// Whether the rest of a path names a model.
+fn model_segments(model: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'?' | b'#' | b'\\');
+    let mut segments = model.split('/');
+    model.len() <= MODEL
+        && model.bytes().all(|byte| byte == b'/' || plain(byte))
+        && segments.clone().count() <= 2
+        && segments.all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
-/// A request that was read, with all that its bound depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request<'a> {
-    /// What it was written in.
-    pub dialect: Dialect,
-    /// The whole body, checked.
-    pub object: Object<'a>,
-    /// The model asked for.
-    pub model: Option<Cow<'a, str>>,
-    /// The client's own list of fallback models (`models`); empty when there is none. Any of them
-    /// may answer unless the list is replaced.
-    pub fallbacks: Vec<Cow<'a, str>>,
-    /// Whether the answer is a stream of events.
-    pub stream: bool,
-    /// Whether the client expects a usage chunk at the end of a stream.
-    pub include_usage: bool,
-    /// The most output tokens per choice; the larger one where the client names two.
-    pub max_tokens: Option<u64>,
-    /// The field to write such a number in: the one the client used, else its dialect's.
-    pub max_tokens_field: &'static str,
-    /// How many choices are wanted (`n`), at least 1; for several prompts, all of theirs.
-    pub choices: u64,
-    /// The processing tier; `None` when absent or `auto`.
-    pub service_tier: Option<ServiceTier>,
-    /// Whether the provider may run tools of its own, for a fee: plug-ins, web search, tools other
-    /// than functions, or a model name ending in `:online`.
-    pub server_tools: bool,
-    /// The size of `prediction` in bytes; its tokens are billed as output when they are rejected.
-    pub prediction_bytes: usize,
-    /// Whether the answer may contain sound, which has its own price.
-    pub audio_output: bool,
-    /// Whether the answer may contain images, which have their own price.
-    pub image_output: bool,
-    /// Parts of messages that are not text.
-    pub media_parts: usize,
-    /// Whether the provider adds input that nobody here can count, such as an earlier response that
-    /// is named by its id, or a document at an address: then the bound is the model's whole context.
-    pub unseen_input: bool,
-    /// Whether nothing is generated (embeddings): only input is billed.
-    pub no_output: bool,
-}
-
-/// Reads a request of a dialect.
+/// Reads a request in a dialect that clients speak.
 ///
 /// # Errors
 /// [`Refusal::InvalidJson`] for a body that [`crate::json::object`] refuses,
@@ -169,37 +140,55 @@ pub fn parse(dialect: Dialect, body: &[u8], limits: Limits) -> Result<Request<'_
         Dialect::Responses => responses::parse(body, limits),
         Dialect::Messages => messages::parse(body, limits),
         Dialect::Embeddings => embeddings::parse(body, limits),
-        Dialect::Gemini => Err(Refusal::BadRequest("No client speaks this dialect")),
+        Dialect::Gemini => Err(Refusal::BadRequest(
+            "Requests in this format are not served",
+        )),
     }
+}
+
+/// A request that was read, with all that its bound depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// What it was written in.
+    pub dialect: Dialect,
+    /// The whole body, checked.
+    pub object: Object<'a>,
+    /// The model asked for in the body.
+    pub model: Option<Cow<'a, str>>,
+    /// The client's own list of fallback models (`models`); empty when there is none. Any of them
+    /// may answer unless the list is replaced.
+    pub fallbacks: Vec<Cow<'a, str>>,
+    /// Whether the answer is a stream of events; never for embeddings.
+    pub stream: bool,
+    /// Whether the client expects the usage at the end of a stream: where it asked for the chunk
+    /// (chat, completions), and always in dialects whose streams say it anyway.
+    pub include_usage: bool,
+    /// The most output tokens per choice; the larger one where the client names two. `None` for the
+    /// model's limit, 0 where there is no output at all: embeddings, counting tokens.
+    pub max_tokens: Option<u64>,
+    /// The field to write such a number in: the one the client used, else the dialect's.
+    pub max_tokens_field: &'static str,
+    /// How many answers are wanted: choices (`n`, `best_of`), for each prompt where there are
+    /// several. At least 1.
+    pub choices: u64,
+    /// The processing tier; `None` when absent or `auto`.
+    pub service_tier: Option<ServiceTier>,
+    /// Whether the provider may run tools of its own, for a fee: plug-ins, web search, servers of
+    /// tools, tools that are not the client's own, or a model name ending in `:online`.
+    pub server_tools: bool,
+    /// The size of `prediction` in bytes; its tokens are billed as output when they are rejected.
+    pub prediction_bytes: usize,
+    /// Whether the answer may contain sound, which has its own price.
+    pub audio_output: bool,
+    /// Whether the answer may contain images, which have their own price.
+    pub image_output: bool,
+    /// Parts of the input that are not text: images, documents, sound, whatever is unknown.
+    pub media_parts: usize,
+    /// Whether the provider adds input that nobody here can count, such as an earlier response that
+    /// is named by its id, or a document at an address: then the bound is the model's whole context.
+    pub unseen_input: bool,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_taken_exactly() {
-        assert_eq!(
-            Surface::of("/v1/messages/count_tokens"),
-            Some((Surface::CountTokens, None))
-        );
-        for model in ["gpt-4o", "openai/gpt-4o", "a:free", "vitals"] {
-            let path = format!("/proxy/{model}");
-            assert_eq!(Surface::of(&path), Some((Surface::Titan, Some(model))));
-        }
-        for path in [
-            "/v1/chat/completions/",
-            "//v1/chat/completions",
-            "/v1/./messages",
-            "/proxy/",
-            "/proxy/a/b/c",
-            "/proxy/../x",
-            "/proxy/a%2fb",
-            "/proxy/a b",
-            "/proxy",
-            "/v1/models",
-        ] {
-            assert_eq!(Surface::of(path), None, "{path}");
-        }
-    }
-}
+#[path = "surface/tests.rs"]
+mod tests;

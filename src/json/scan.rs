@@ -61,7 +61,7 @@ struct Frame<'a> {
     keys_from: usize,
     /// The keys again, once there are many.
     many: Option<HashSet<Cow<'a, str>>>,
-    /// Whether a `type` was read that makes this part text, or this tool a function.
+    /// Whether a `type` was read that makes this part text, or this tool the client's own.
     ordinary: bool,
 }
 
@@ -292,7 +292,7 @@ impl<'a> Scan<'a> {
             let kind = unescape(&self.text[start + 1..end - 1]);
             frame.ordinary = match frame.place {
                 Place::Part => matches!(&*kind, "text" | "input_text" | "refusal"),
-                _ => kind == "function",
+                _ => matches!(&*kind, "function" | "custom"),
             };
         }
     }

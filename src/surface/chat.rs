@@ -4,141 +4,46 @@
 //! bound can be drawn from. Everything else is passed on unread: whether it makes sense is the
 //! provider's to say.
 
-use std::borrow::Cow;
-
 use super::Request;
-use super::fields::{boolean, invalid, object, present, service_tier, string, strings, tokens};
+use super::fields::{self, invalid, tokens};
 use crate::dialect::Dialect;
-use crate::json::{Cursor, Limits, Object};
+use crate::json::Limits;
 use crate::refusal::Refusal;
-
-/// The most choices (`n`) a request may ask for.
-const MAX_CHOICES: u64 = 128;
 
 /// Reads a request.
 ///
 /// # Errors
-/// [`Refusal::InvalidJson`] for a body that [`json::object`] refuses, [`Refusal::InvalidField`] for
-/// a field that bears on the bound and has a type or value it must not have.
+/// [`Refusal::InvalidJson`] for a body that [`crate::json::object`] refuses,
+/// [`Refusal::InvalidField`] for a field that bears on the bound and has a type or value it must not
+/// have.
 pub fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
-    let object = object(body, limits)?;
+    let object = fields::object(body, limits)?;
     if object.messages().is_none_or(|count| count == 0) {
         return Err(invalid("messages", "a non-empty array of objects"));
     }
-    let model = string(&object, "model")?;
-    let fallbacks = fallbacks(&object)?;
-    let stream = boolean(&object, "stream")?;
     let (old, new) = (
         tokens(&object, "max_tokens")?,
         tokens(&object, "max_completion_tokens")?,
     );
-    let online = |name: &Cow<'_, str>| name.ends_with(":online");
-    let server_tools = object.other_tools() > 0
-        || present(&object, "plugins").is_some_and(|raw| !empty_array(raw))
-        || present(&object, "web_search_options").is_some()
-        || model.as_ref().is_some_and(online)
-        || fallbacks.iter().any(online);
-    let (audio, images) = modalities(&object)?;
+    let tools = object.other_tools() > 0;
+    let request = fields::common(Dialect::Chat, object)?;
     Ok(Request {
-        dialect: Dialect::Chat,
-        unseen_input: false,
-        no_output: false,
-        stream,
-        include_usage: include_usage(&object)?,
         max_tokens: old.max(new),
         max_tokens_field: if new.is_some() {
             "max_completion_tokens"
         } else {
             "max_tokens"
         },
-        choices: choices(&object)?,
-        service_tier: service_tier(&object)?,
-        server_tools,
-        prediction_bytes: present(&object, "prediction").map_or(0, str::len),
-        audio_output: audio || present(&object, "audio").is_some(),
-        image_output: images,
-        media_parts: object.media_parts(),
-        model,
-        fallbacks,
-        object,
+        include_usage: fields::include_usage(&request.object)?,
+        server_tools: request.server_tools || tools,
+        ..request
     })
-}
-
-fn choices(object: &Object<'_>) -> Result<u64, Refusal> {
-    match present(object, "n") {
-        None => Ok(1),
-        Some(raw) => raw
-            .parse::<u64>()
-            .ok()
-            .filter(|number| (1..=MAX_CHOICES).contains(number))
-            .ok_or_else(|| invalid("n", "a whole number from 1 to 128")),
-    }
-}
-
-/// Whether the client asked for usage in its stream: OpenAI's way, or OpenRouter's former one.
-fn include_usage(object: &Object<'_>) -> Result<bool, Refusal> {
-    let Some(options) = present(object, "stream_options") else {
-        return Ok(
-            flag(present(object, "usage").unwrap_or("null"), "include").flatten() == Some(true),
-        );
-    };
-    if !options.starts_with('{') {
-        return Err(invalid("stream_options", "an object"));
-    }
-    let asked = flag(options, "include_usage").ok_or_else(|| {
-        invalid(
-            "stream_options",
-            "an object whose 'include_usage' is true or false",
-        )
-    })?;
-    let former = flag(present(object, "usage").unwrap_or("null"), "include").flatten();
-    Ok(asked.or(former).unwrap_or(false))
-}
-
-/// A boolean inside an object: `None` when it is of another type, `Some(None)` when absent or null.
-fn flag(raw: &str, name: &str) -> Option<Option<bool>> {
-    let mut found = Some(None);
-    Cursor::new(raw).object(|key, value| {
-        let raw = value.skip()?;
-        if key == name {
-            found = match raw {
-                "true" => Some(Some(true)),
-                "false" => Some(Some(false)),
-                "null" => Some(None),
-                _ => None,
-            };
-        }
-        Some(())
-    });
-    found
-}
-
-fn fallbacks<'a>(object: &Object<'a>) -> Result<Vec<Cow<'a, str>>, Refusal> {
-    present(object, "models").map_or(Ok(Vec::new()), |raw| {
-        strings(raw).ok_or_else(|| invalid("models", "an array of strings"))
-    })
-}
-
-/// Whether sound and whether images are among the `modalities` of the answer.
-fn modalities(object: &Object<'_>) -> Result<(bool, bool), Refusal> {
-    let Some(raw) = present(object, "modalities") else {
-        return Ok((false, false));
-    };
-    let kinds = strings(raw).ok_or_else(|| invalid("modalities", "an array of strings"))?;
-    let has = |kind: &str| kinds.iter().any(|one| one == kind);
-    Ok((has("audio"), has("image")))
-}
-
-fn empty_array(raw: &str) -> bool {
-    raw.strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .is_some_and(|inner| inner.trim().is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::ServiceTier;
+    use crate::usage::ServiceTier;
     use proptest::prelude::*;
 
     fn read(fields: &str) -> Result<Request<'static>, Refusal> {
@@ -147,12 +52,9 @@ mod tests {
         parse(body.leak().as_bytes(), Limits::default())
     }
 
-    fn refused(fields: &str) -> &'static str {
+    fn refused(fields: &str) -> String {
         match read(fields) {
-            Err(Refusal::InvalidField {
-                field: std::borrow::Cow::Borrowed(field),
-                ..
-            }) => field,
+            Err(Refusal::InvalidField { field, .. }) => field.into_owned(),
             other => panic!("{fields}: {other:?}"),
         }
     }
@@ -277,6 +179,7 @@ mod tests {
         for fields in [
             r#""plugins":[ ]"#,
             r#""tools":[{"type":"functio\u006e","function":{"type":"x"}}]"#,
+            r#""tools":[{"type":"custom","custom":{"name":"x"}}]"#,
             r#""model":"a:onlines""#,
         ] {
             assert!(!read(fields).unwrap().server_tools, "{fields}");

@@ -1,88 +1,82 @@
-//! Legacy text completions.
+//! Text completions requests, OpenAI's legacy dialect.
+//!
+//! Decides how many answers a request wants: each of its prompts gets its own.
 
 use super::Request;
-use super::fields::{boolean, invalid, object, present, service_tier, string, tokens};
+use super::fields::{self, invalid, tokens};
 use crate::dialect::Dialect;
-use crate::json::{Cursor, Limits, Object};
+use crate::json::{Cursor, Limits};
 use crate::refusal::Refusal;
 
-/// The most choices a request may ask for, of all its prompts together.
-const MAX_CHOICES: u64 = 128;
-
 /// Reads a request.
-pub(super) fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
-    let object = object(body, limits)?;
-    let prompts = prompts(&object)?;
-    let each = number(&object, "n")?.max(number(&object, "best_of")?);
-    let choices = prompts.saturating_mul(each);
-    if choices > MAX_CHOICES {
-        return Err(invalid("n", "at most 128 for all prompts together"));
-    }
-    let stream = boolean(&object, "stream")?;
-    let asked = present(&object, "stream_options").is_some_and(|raw| {
-        let mut asked = false;
-        Cursor::new(raw).object(|key, value| {
-            let raw = value.skip()?;
-            asked |= key == "include_usage" && raw == "true";
-            Some(())
-        });
-        asked
-    });
+///
+/// # Errors
+/// [`Refusal::InvalidJson`] for a body that [`crate::json::object`] refuses,
+/// [`Refusal::InvalidField`] for a field that bears on the bound and has a type or value it must not
+/// have.
+pub fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
+    let object = fields::object(body, limits)?;
+    let prompts = fields::present(&object, "prompt")
+        .and_then(texts)
+        .ok_or_else(|| {
+            let expected = "a text, tokens, or a non-empty array of either";
+            invalid("prompt", expected)
+        })?;
+    // The provider bills all candidates of which it returns the best.
+    let best_of = fields::choices(&object, "best_of")?;
+    let max_tokens = tokens(&object, "max_tokens")?;
+    let include_usage = fields::include_usage(&object)?;
+    let request = fields::common(Dialect::Completions, object)?;
     Ok(Request {
-        dialect: Dialect::Completions,
-        model: string(&object, "model")?,
-        fallbacks: Vec::new(),
-        stream,
-        include_usage: asked,
-        max_tokens: tokens(&object, "max_tokens")?,
-        max_tokens_field: "max_tokens",
-        choices,
-        service_tier: service_tier(&object)?,
-        server_tools: false,
-        prediction_bytes: 0,
-        audio_output: false,
-        image_output: false,
-        media_parts: 0,
-        unseen_input: false,
-        no_output: false,
-        object,
+        max_tokens,
+        include_usage,
+        choices: request.choices.max(best_of).saturating_mul(prompts),
+        ..request
     })
 }
 
-/// How many prompts there are: a text, texts, tokens, or lists of tokens.
-fn prompts(object: &Object<'_>) -> Result<u64, Refusal> {
-    let wrong = || invalid("prompt", "a string, or a non-empty array");
-    let raw = present(object, "prompt").ok_or_else(wrong)?;
+/// How many texts `raw` is: a string, an array of strings, the tokens of one text, or an array of
+/// those. `None` when it is nothing of this kind.
+pub(super) fn texts(raw: &str) -> Option<u64> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Kind {
+        Text,
+        Token,
+        Tokens,
+    }
     if raw.starts_with('"') {
-        return Ok(1);
+        return Some(1);
     }
-    if !raw.starts_with('[') {
-        return Err(wrong());
-    }
-    let (mut many, mut numbers) = (0_u64, 0_u64);
-    Cursor::new(raw).array(|value| {
-        match value.skip()?.as_bytes().first()? {
-            b'"' | b'[' => many += 1,
-            _ => numbers += 1,
+    raw.starts_with('[').then_some(())?;
+    let (mut count, mut kinds) = (0_u64, None);
+    Cursor::new(raw).array(|element| {
+        let kind = match element.peek()? {
+            b'"' => Kind::Text,
+            b'[' => Kind::Tokens,
+            _ => Kind::Token,
+        };
+        let value = element.skip()?;
+        match kind {
+            Kind::Text => {}
+            Kind::Token => {
+                value.parse::<u32>().ok()?;
+            }
+            Kind::Tokens => tokens_only(value)?,
         }
-        Some(())
-    });
-    match (many, numbers) {
-        (0, 0) => Err(wrong()),
-        (0, _) => Ok(1),
-        (many, 0) => Ok(many),
-        _ => Err(wrong()),
-    }
+        count += 1;
+        (*kinds.get_or_insert(kind) == kind).then_some(())
+    })?;
+    kinds.map(|kind| if kind == Kind::Token { 1 } else { count })
 }
 
-fn number(object: &Object<'_>, field: &'static str) -> Result<u64, Refusal> {
-    let Some(raw) = present(object, field) else {
-        return Ok(1);
-    };
-    raw.parse()
-        .ok()
-        .filter(|number| (1..=MAX_CHOICES).contains(number))
-        .ok_or_else(|| invalid(field, "a whole number from 1 to 128"))
+/// `Some` when the array `raw` holds tokens and nothing else, and is not empty.
+fn tokens_only(raw: &str) -> Option<()> {
+    let mut any = false;
+    Cursor::new(raw).array(|token| {
+        any = true;
+        token.skip()?.parse::<u32>().ok().map(drop)
+    })?;
+    any.then_some(())
 }
 
 #[cfg(test)]
@@ -90,34 +84,95 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn choices(body: &str) -> Result<u64, &'static str> {
-        parse(body.as_bytes(), Limits::default())
-            .map(|request| request.choices)
-            .map_err(|refusal| refusal.code())
+    fn read(fields: &str) -> Result<Request<'static>, Refusal> {
+        parse(format!("{{{fields}}}").leak().as_bytes(), Limits::default())
     }
 
     #[test]
-    fn every_choice_of_every_prompt_is_counted() {
-        assert_eq!(choices(r#"{"prompt":"a"}"#), Ok(1));
-        assert_eq!(choices(r#"{"prompt":["a","b"],"n":3,"best_of":5}"#), Ok(10));
-        assert_eq!(choices(r#"{"prompt":[1,2,3],"n":2}"#), Ok(2));
-        assert_eq!(choices(r#"{"prompt":[[1],[2]]}"#), Ok(2));
-        for bad in [
-            "{}",
-            r#"{"prompt":[]}"#,
-            r#"{"prompt":{}}"#,
-            r#"{"prompt":["a",1]}"#,
-            r#"{"prompt":"a","n":0}"#,
-            r#"{"prompt":["a","b"],"n":100}"#,
+    fn every_prompt_gets_its_own_answers() {
+        for (fields, choices) in [
+            (r#""prompt":"x""#, 1),
+            (r#""prompt":["x","y"]"#, 2),
+            (r#""prompt":[1,2,3]"#, 1),
+            (r#""prompt":[ [1,2], [3] , [4]]"#, 3),
+            (r#""prompt":"x","n":3"#, 3),
+            (r#""prompt":"x","n":3,"best_of":5"#, 5),
+            (r#""prompt":["x","y"],"n":5,"best_of":4"#, 10),
+            (r#""prompt":"x","best_of":null"#, 1),
         ] {
-            assert_eq!(choices(bad), Err("invalid_field"), "{bad}");
+            assert_eq!(read(fields).unwrap().choices, choices, "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_prompt_of_another_kind_is_refused() {
+        for prompt in [
+            "null",
+            "1",
+            "{}",
+            "[]",
+            "[[]]",
+            "[[1],2]",
+            "[\"x\",1]",
+            "[1.5]",
+            "[-1]",
+            "[null]",
+            "[[\"x\"]]",
+            "[{}]",
+            "[[[1]]]",
+        ] {
+            let refusal = read(&format!("\"prompt\":{prompt}")).unwrap_err();
+            assert!(
+                matches!(&refusal, Refusal::InvalidField { field, .. } if field == "prompt"),
+                "{prompt}: {refusal:?}"
+            );
+        }
+        assert!(read("").is_err());
+    }
+
+    #[test]
+    fn limits_streams_and_usage_are_read_as_for_chat() {
+        let request = read(
+            r#""prompt":"x","suffix":"y","model":"m","max_tokens":7,"stream":true,"stream_options":{"include_usage":true}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (
+                request.max_tokens,
+                request.stream,
+                request.include_usage,
+                request.model.as_deref()
+            ),
+            (Some(7), true, true, Some("m"))
+        );
+        let bare = read(r#""prompt":"x""#).unwrap();
+        assert_eq!((bare.max_tokens, bare.include_usage), (None, false));
+        assert_eq!(bare.max_tokens_field, "max_tokens");
+        for wrong in [r#""best_of":0"#, r#""n":129"#, r#""max_tokens":0"#] {
+            assert!(
+                read(&format!(r#""prompt":"x",{wrong}"#)).is_err(),
+                "{wrong}"
+            );
         }
     }
 
     proptest! {
         #[test]
-        fn no_prompt_makes_it_panic(raw in r#"[\[\]{}",0-9a-z:]{0,40}"#) {
-            let _ = choices(&format!("{{\"prompt\":{raw}}}"));
+        fn nothing_written_with_json_characters_makes_it_panic(
+            body in r#"\{("(prompt|n|best_of|model|max_tokens)":[\[\]{}",:0-9a-z\\-]{0,20},?){0,6}\}?"#,
+        ) {
+            let _ = parse(body.as_bytes(), Limits::default());
+        }
+
+        #[test]
+        fn prompts_are_counted_as_a_reader_with_a_tree_counts_them(
+            prompts in proptest::collection::vec("[a-z\"\\\\]{0,5}", 1..20),
+            tokens in proptest::collection::vec(proptest::collection::vec(any::<u32>(), 1..9), 1..9),
+        ) {
+            let text = serde_json::to_string(&prompts).unwrap();
+            prop_assert_eq!(texts(&text), Some(prompts.len() as u64));
+            let text = serde_json::to_string(&tokens).unwrap();
+            prop_assert_eq!(texts(&text), Some(tokens.len() as u64));
         }
     }
 }
