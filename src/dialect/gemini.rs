@@ -11,11 +11,15 @@ mod chunk;
 mod contents;
 mod failure;
 mod generation;
+#[cfg(test)]
+mod generation_tests;
 mod json;
 mod read;
 #[cfg(test)]
 mod recorded;
 mod request;
+#[cfg(test)]
+mod request_tests;
 #[cfg(test)]
 mod tests;
 mod usage;

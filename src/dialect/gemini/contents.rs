@@ -56,11 +56,9 @@ impl<'c> Contents<'c> {
             Role::Assistant => "model",
         };
         let mut parts = Vec::with_capacity(turn.parts.len());
-        // Pictures that a tool gave: they follow the results, all of which belong together.
-        let mut shown = Vec::new();
         let mut proof = None;
         for part in &turn.parts {
-            let Some(mut written) = self.part(part, &mut shown)? else {
+            let Some(mut written) = self.part(part)? else {
                 continue;
             };
             if matches!(written.what, What::Thought(_)) {
@@ -69,11 +67,17 @@ impl<'c> Contents<'c> {
                 written.signature.get_or_insert(proof);
             }
             parts.push(written);
+            if let Part::ToolResult { content, .. } = part {
+                for shown in content {
+                    if !matches!(shown, Part::Text { .. } | Part::Refusal(_)) {
+                        parts.extend(self.part(shown)?);
+                    }
+                }
+            }
         }
         if let (Some(proof), Some(last)) = (proof, parts.last_mut()) {
             last.signature = Some(proof);
         }
-        parts.append(&mut shown);
         // An empty text stands for itself only where it carries something.
         parts.retain(|part| {
             part.signature.is_some() || !matches!(part.what, What::Text("") | What::Thought(""))
@@ -88,11 +92,7 @@ impl<'c> Contents<'c> {
         Ok(())
     }
 
-    fn part(
-        &mut self,
-        part: &'c Part<'_>,
-        shown: &mut Vec<Written<'c>>,
-    ) -> Result<Option<Written<'c>>, Inexpressible> {
+    fn part(&mut self, part: &'c Part<'_>) -> Result<Option<Written<'c>>, Inexpressible> {
         let what = match part {
             Part::Text { text, .. } | Part::Refusal(text) => What::Text(text),
             Part::Image(media) | Part::Audio(media) | Part::Document { media, .. } => {
@@ -125,14 +125,6 @@ impl<'c> Contents<'c> {
                 }));
             }
             Part::ToolResult { id, content, error } => {
-                for part in content {
-                    if let Part::Image(media) | Part::Audio(media) | Part::Document { media, .. } =
-                        part
-                    {
-                        let what = What::Media(reachable(media)?);
-                        shown.push(what.into());
-                    }
-                }
                 let name = self
                     .calls
                     .get(id.as_ref())
@@ -146,6 +138,16 @@ impl<'c> Contents<'c> {
             }
         };
         Ok(Some(what.into()))
+    }
+
+    /// Brings the results of each turn to its start, all of them: pictures that tools gave, and what
+    /// the user says to it, follow.
+    pub(super) fn results_first(&mut self) {
+        for content in &mut self.all {
+            content
+                .parts
+                .sort_by_key(|part| !matches!(part.what, What::Result { .. }));
+        }
     }
 
     /// Puts something in the place of signatures that no client brought back: on the first call of

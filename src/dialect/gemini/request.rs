@@ -40,6 +40,7 @@ pub(in crate::dialect) fn write_request(
     for turn in turns {
         contents.turn(turn)?;
     }
+    contents.results_first();
     if model.wants_signatures() {
         contents.sign();
     }
