@@ -63,14 +63,18 @@ impl<'c> Contents<'c> {
             };
             if matches!(written.what, What::Thought(_)) {
                 proof = written.signature.take();
-            } else if let Some(proof) = proof.take() {
+            } else if !matches!(written.what, What::Text(""))
+                && let Some(proof) = proof.take()
+            {
                 written.signature.get_or_insert(proof);
             }
             parts.push(written);
             if let Part::ToolResult { content, .. } = part {
                 for shown in content {
-                    if !matches!(shown, Part::Text { .. } | Part::Refusal(_)) {
-                        parts.extend(self.part(shown)?);
+                    if let Part::Image(media) | Part::Audio(media) | Part::Document { media, .. } =
+                        shown
+                    {
+                        parts.push(What::Media(reachable(media)?).into());
                     }
                 }
             }

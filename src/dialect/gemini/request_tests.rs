@@ -160,6 +160,7 @@ fn signatures_go_where_google_expects_them() {
             Role::Assistant,
             [
                 reasoning("hm", Some(&ours)),
+                text(""),
                 call("a", "f", "{}"),
                 call("b", "f", "{}"),
             ],
