@@ -81,6 +81,7 @@ impl Request {
             user: None,
             accounts: &self.accounts,
             thresholds: &self.thresholds,
+            tier: None,
             offers: &self.offers,
             models: &self.models,
             now_millis: NOON,

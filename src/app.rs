@@ -6,6 +6,7 @@ mod leave;
 
 use crate::admin::Admin;
 use crate::answer::Answer;
+use crate::balance::Endpoints;
 use crate::catalog::Catalog;
 use crate::gateway::{Gateway, Live};
 use crate::ledger::Book;
@@ -51,7 +52,8 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     // reqwest-free as the process is, rustls still wants one provider for all its users.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
-    let live = load(&files, environment).map_err(|problems| invalid(&problems))?;
+    let endpoints = Arc::new(Endpoints::default());
+    let live = load(&files, environment, &endpoints).map_err(|problems| invalid(&problems))?;
     let found = audit(
         &live.policy,
         &settings,
@@ -89,7 +91,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     let reload = {
         let (files, environment) = (files.clone(), environment.clone());
         Box::new(move || {
-            load(&files, &environment)
+            load(&files, &environment, &endpoints)
                 .map_err(|problems| problems.0.iter().map(ToString::to_string).collect())
         })
     };
@@ -108,12 +110,16 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
 }
 
 /// Policy and prices from the files, resolved as one.
-fn load(files: &Files, environment: &Environment) -> Result<Live, Problems> {
+fn load(
+    files: &Files,
+    environment: &Environment,
+    endpoints: &Endpoints,
+) -> Result<Live, Problems> {
     let policy = policy::load_all(files, environment)?;
     let catalog = Catalog::bundled()
         .with_overrides(&policy.prices)
         .with_ceiling(policy.unpriced_ceiling);
-    Ok(Live::new(policy, catalog))
+    Ok(Live::new(policy, catalog, endpoints))
 }
 
 fn log_options(policy: &Policy, settings: &Settings) -> LogOptions {

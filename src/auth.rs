@@ -6,6 +6,7 @@
 //! With keys configured, the key decides and `X-Agent-ID` only chooses among the agents that the
 //! key lists. Without any, the gateway is open to this machine and to nobody else.
 
+use crate::budget::AccountSpec;
 use crate::identity::{KeyId, UserId};
 use crate::policy::{Agent, DEFAULT_AGENT, Policy};
 use crate::refusal::Refusal;
@@ -22,6 +23,8 @@ pub struct Identity {
     pub key: Option<KeyId>,
     /// The user behind the key.
     pub user: Option<UserId>,
+    /// The account of that user, if it has one.
+    pub user_account: Option<Arc<AccountSpec>>,
     /// The agent.
     pub agent: Arc<Agent>,
     /// Whether no key of Weir's was used, so that the client's own `Authorization` may go to the
@@ -78,6 +81,7 @@ pub fn authenticate(
     Ok(Identity {
         key: Some(key.id.clone()),
         user: key.user.clone(),
+        user_account: key.user.as_ref().and_then(|user| policy.users.get(user).cloned()),
         agent: Arc::clone(agent),
         passthrough: false,
     })
@@ -99,6 +103,7 @@ fn open(policy: &Policy, named: Option<&str>, peer_is_loopback: bool) -> Result<
     Ok(Identity {
         key: None,
         user: None,
+        user_account: None,
         agent: Arc::clone(agent),
         passthrough: true,
     })
@@ -134,7 +139,7 @@ pub fn admin_allowed(
 }
 
 /// A client's text as a refusal may repeat it: printable and short.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     text.chars()
         .filter(|c| (' '..='~').contains(c))
         .take(SHOWN)

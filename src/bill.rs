@@ -4,8 +4,9 @@
 //! each marked. Missing, negative or absurd numbers never lower a bill below our own count. Pure:
 //! it neither holds nor posts money.
 
-use crate::catalog::{Catalog, ModelPrice, ServiceTier};
+use crate::catalog::{self, Catalog, ModelPrice, ServiceTier};
 use crate::money::{MAX_AMOUNT, Nanos, PicosPerToken};
+use crate::provider::Provider;
 use crate::stream::Reading;
 use crate::usage::{Bill, CostSource, Usage};
 
@@ -20,8 +21,12 @@ const BELIEVABLE: u64 = 4;
 pub struct Terms<'a> {
     /// The prices in force when it was admitted.
     pub catalog: &'a Catalog,
-    /// The models it was sent to, in order.
+    /// Who was asked.
+    pub provider: &'static dyn Provider,
+    /// The models it was sent to, in order, as the provider calls them.
     pub asked: &'a [String],
+    /// The price that a file states for the one model asked; it holds for its dated versions, too.
+    pub own: Option<&'a ModelPrice>,
     /// The service tier it asked for.
     pub service_tier: ServiceTier,
 }
@@ -91,10 +96,12 @@ pub fn unanswered(terms: &Terms<'_>, input: u64) -> Bill {
         input,
         ..Usage::default()
     };
-    let price = terms
-        .asked
-        .iter()
-        .find_map(|model| terms.catalog.find_or_ceiling(model));
+    let asked = terms.asked.iter();
+    let price = terms.own.or_else(|| {
+        asked
+            .clone()
+            .find_map(|model| terms.catalog.find_or_ceiling_at(terms.provider, model))
+    });
     Bill {
         cost: price.map_or_else(
             || UNPRICED.times(input).ceil_nanos(),
@@ -107,18 +114,41 @@ pub fn unanswered(terms: &Terms<'_>, input: u64) -> Bill {
     }
 }
 
+/// The part of a bill that is for input, by the prices; zero for a model without any.
+pub fn input_cost(bill: &Bill, terms: &Terms<'_>) -> Nanos {
+    let price = terms.own.or_else(|| {
+        terms
+            .catalog
+            .find_or_ceiling_at(terms.provider, &bill.model)
+    });
+    let input = Usage {
+        output: 0,
+        reasoning: 0,
+        audio_output: 0,
+        ..bill.usage
+    };
+    price.map_or(Nanos::ZERO, |price| price.cost(&input, terms.service_tier))
+}
+
 /// The price of the model that answered, else of the first one asked for that has a price.
 fn price<'a>(reading: &Reading, terms: &Terms<'a>) -> Option<&'a ModelPrice> {
-    reading
-        .model
-        .iter()
-        .chain(terms.asked)
-        .find_map(|model| terms.catalog.find_or_ceiling(model))
+    let as_asked = |model: &str| {
+        let mut asked = terms.asked.iter();
+        asked.any(|engine| model == engine || catalog::is_dated(model, engine))
+    };
+    let own = terms
+        .own
+        .filter(|_| reading.model.as_deref().is_none_or(as_asked));
+    own.or_else(|| {
+        let mut models = reading.model.iter().chain(terms.asked);
+        models.find_map(|model| terms.catalog.find_or_ceiling_at(terms.provider, model))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::openrouter::OpenRouter;
     use crate::catalog::PriceOverride;
     use std::collections::BTreeMap;
 
@@ -149,7 +179,9 @@ mod tests {
         let asked = [asked.to_owned()];
         let terms = Terms {
             catalog: &catalog,
+            provider: &OpenRouter,
             asked: &asked,
+            own: None,
             service_tier: ServiceTier::Default,
         };
         bill(reading, &terms, || 100).map(|bill| (bill.cost.0, bill.source))

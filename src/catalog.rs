@@ -39,6 +39,8 @@ pub use price::{ModelPrice, Rates, ServiceTier, Tariff};
 pub use table::{Header, TableError};
 
 use crate::money::{Nanos, PicosPerToken};
+use crate::provider::Provider;
+pub use lookup::is_dated;
 use once_cell::sync::Lazy;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -177,6 +179,32 @@ impl Catalog {
     /// The price of a model, or the ceiling for models without one.
     pub fn find_or_ceiling(&self, model: &str) -> Option<&ModelPrice> {
         self.find(model).or(self.ceiling.as_deref())
+    }
+
+    /// The price of what a provider calls `engine`, when that provider serves it; `None` when it has
+    /// none. A price of the policy holds for the engine's dated versions, too.
+    pub fn find_at(&self, provider: &dyn Provider, engine: &str) -> Option<&ModelPrice> {
+        if provider.falls_back() {
+            return self.find(engine);
+        }
+        if engine.len() > LONGEST_NAME {
+            return None;
+        }
+        let stated = self.overrides.get(engine).or_else(|| {
+            let mut all = self.overrides.iter();
+            all.find_map(|(name, price)| is_dated(engine, name).then_some(price))
+        });
+        let names = || provider.priced_as(engine).into_iter();
+        stated.or_else(|| names().find_map(|name| self.table.get(&name)))
+    }
+
+    /// The price as [`Catalog::find_at`] finds it, or the ceiling for models without one.
+    pub fn find_or_ceiling_at(
+        &self,
+        provider: &dyn Provider,
+        engine: &str,
+    ) -> Option<&ModelPrice> {
+        self.find_at(provider, engine).or(self.ceiling.as_deref())
     }
 
     /// The price of a model and what its name asks for besides.

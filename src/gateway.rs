@@ -5,15 +5,16 @@
 
 mod outgoing;
 
+use crate::balance::Endpoints;
 use crate::catalog::Catalog;
 use crate::identity::AgentId;
 use crate::ledger::Book;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
-use crate::route::Route;
+use crate::route::{Directory, Route};
 use crate::settings::Settings;
 use arc_swap::ArcSwap;
-use outgoing::Outgoing;
+pub use outgoing::{Door, Outgoing};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -24,33 +25,55 @@ pub struct Live {
     pub policy: Policy,
     /// The bundled table with the policy's own prices on top.
     pub catalog: Catalog,
-    /// What every request to the provider carries.
-    pub outgoing: Outgoing,
+    /// What every request to a provider carries, by the name of its block.
+    outgoing: HashMap<String, Arc<Outgoing>>,
     /// The routes of agents with tiers.
     routes: HashMap<AgentId, Arc<Route>>,
 }
 
 impl Live {
-    /// Resolves what follows from a policy and its prices.
-    pub fn new(policy: Policy, catalog: Catalog) -> Self {
+    /// Resolves what follows from a policy and its prices. What is known of endpoints is kept in
+    /// `endpoints`, which outlives it.
+    pub fn new(policy: Policy, catalog: Catalog, endpoints: &Endpoints) -> Self {
+        let directory = Directory {
+            policy: &policy,
+            catalog: &catalog,
+        };
         let tiered = policy
             .agents
             .values()
             .filter(|agent| !agent.tiers.is_empty());
         let routes = tiered
-            .map(|agent| (agent.id.clone(), Arc::new(Route::of_agent(agent, &catalog))))
+            .map(|agent| (agent.id.clone(), Arc::new(Route::of_agent(agent, directory))))
             .collect();
+        let outgoing = policy.providers.values().map(|block| {
+            let outgoing = Outgoing::new(block, endpoints);
+            (block.name.clone(), Arc::new(outgoing))
+        });
         Self {
-            outgoing: Outgoing::new(&policy.upstream),
+            outgoing: outgoing.collect(),
+            routes,
             policy,
             catalog,
-            routes,
         }
     }
 
     /// The route of an agent; `None` for one without tiers.
     pub fn route(&self, agent: &AgentId) -> Option<&Arc<Route>> {
         self.routes.get(agent)
+    }
+
+    /// How a provider is spoken to.
+    pub fn outgoing(&self, block: &str) -> Option<&Arc<Outgoing>> {
+        self.outgoing.get(block)
+    }
+
+    /// Who serves which model.
+    pub fn directory(&self) -> Directory<'_> {
+        Directory {
+            policy: &self.policy,
+            catalog: &self.catalog,
+        }
     }
 }
 

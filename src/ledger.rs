@@ -51,9 +51,12 @@ pub struct Ask<'a> {
     pub accounts: &'a [Arc<AccountSpec>],
     /// Thresholds of the agent's tiers; empty for an agent without tiers.
     pub thresholds: &'a [Threshold],
-    /// What the request needs, one offer per tier; one offer when there are no tiers.
+    /// The tier, where it is decided already: a further attempt stays on the tier of the first.
+    pub tier: Option<usize>,
+    /// What the request needs, one offer per tier; one offer when there are no tiers, or when the
+    /// tier is decided.
     pub offers: &'a [Offer],
-    /// The models of each tier, for the record.
+    /// The models of each tier, for the record; one list where there is one offer.
     pub models: &'a [Vec<String>],
     /// Now, in Unix milliseconds.
     pub now_millis: u64,
@@ -192,7 +195,9 @@ impl Decision {
     /// [`Denied`] when a hard account cannot carry the offer, or the ask offers nothing.
     pub fn make(ask: &Ask<'_>, balances: &[Balance]) -> Result<Self, Denied> {
         let share = balances.first().copied().unwrap_or_default();
-        let tier = tier::select(ask.thresholds, share.remaining(), share.limit);
+        let tier = ask
+            .tier
+            .unwrap_or_else(|| tier::select(ask.thresholds, share.remaining(), share.limit));
         let offer = ask
             .offers
             .get(tier)

@@ -6,7 +6,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | vocabulary | [`money`] [`usage`] [`identity`] [`secret`] [`refusal`] |
-//! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] |
+//! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] |
 //! | stores | [`ledger`] (memory, spend log) |
 //! | the running gateway | [`metrics`] [`gateway`] |
 //! | the outside | [`proxy`] [`admin`] [`telemetry`] [`mock`] |
@@ -18,6 +18,7 @@ pub mod admin;
 pub mod answer;
 pub mod app;
 pub mod auth;
+pub mod balance;
 pub mod bill;
 pub mod budget;
 pub mod catalog;

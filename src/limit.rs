@@ -1,8 +1,17 @@
 //! Requests, tokens and concurrency per minute, and the size of a request.
 //!
 //! Decides whether a request may go on, by the limits of everything it falls under, all in one step.
-//! A request that is refused does not count. Tokens are reserved at the worst case and corrected
-//! once they are known. It does not know money; that is [`crate::ledger`].
+//! A request that is refused does not count. Tokens are reserved before they are known and corrected
+//! once they are; a reservation is never larger than the limit, so that no request is refused for
+//! good. It does not know money; that is [`crate::ledger`].
+//!
+//! A minute is the sixty seconds up to now, in steps of a second.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// The length of a minute, in seconds.
+const MINUTE: u64 = 60;
 
 /// The limits of one key, agent, user or model; `None` for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,5 +33,477 @@ impl Limits {
             && self.tokens_per_minute.is_none()
             && self.concurrent_requests.is_none()
             && self.request_bytes.is_none()
+    }
+}
+
+/// What a limit is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A key.
+    Key,
+    /// An agent.
+    Agent,
+    /// A user.
+    User,
+    /// A model.
+    Model,
+}
+
+impl Kind {
+    /// The word for it in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Agent => "agent",
+            Self::User => "user",
+            Self::Model => "model",
+        }
+    }
+}
+
+/// Something that a request falls under, and its limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name.
+    pub id: &'a str,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+/// Which of its limits a request met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// What the limit is of.
+    pub kind: Kind,
+    /// `requests`, `tokens` or `concurrent requests`.
+    pub what: &'static str,
+    /// The limit.
+    pub limit: u64,
+    /// Seconds until it may be tried again, at least 1.
+    pub retry_after: u64,
+}
+
+/// How much of the tightest limits is left, for `x-ratelimit-*` headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Of requests; `None` without such a limit.
+    pub requests: Option<Left>,
+    /// Of tokens; `None` without such a limit.
+    pub tokens: Option<Left>,
+}
+
+/// What is left of one limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// The limit.
+    pub limit: u64,
+    /// What is left of it now.
+    pub remaining: u64,
+    /// Seconds until all of it is there again.
+    pub reset: u64,
+}
+
+/// The last minute of one key, agent, user or model.
+#[derive(Debug, Default)]
+struct State {
+    seconds: VecDeque<Second>,
+    requests: u64,
+    tokens: u64,
+    open: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Second {
+    at: u64,
+    requests: u64,
+    tokens: u64,
+}
+
+impl State {
+    fn roll(&mut self, now: u64) {
+        while let Some(first) = self.seconds.front().copied()
+            && first.at + MINUTE <= now
+        {
+            self.seconds.pop_front();
+            self.requests = self.requests.saturating_sub(first.requests);
+            self.tokens = self.tokens.saturating_sub(first.tokens);
+        }
+    }
+
+    /// Seconds until what `left` counts has fallen to `most`.
+    fn wait(&self, now: u64, mut left: u64, most: u64, of: fn(&Second) -> u64) -> u64 {
+        for second in &self.seconds {
+            if left <= most {
+                break;
+            }
+            left = left.saturating_sub(of(second));
+            if left <= most {
+                return (second.at + MINUTE).saturating_sub(now).max(1);
+            }
+        }
+        if left <= most { 1 } else { MINUTE }
+    }
+
+    fn exceeds(&self, claim: &Claim<'_>, tokens: u64, now: u64) -> Option<Exceeded> {
+        let limits = &claim.limits;
+        let exceeded = |what, limit, retry_after| {
+            Some(Exceeded {
+                kind: claim.kind,
+                what,
+                limit,
+                retry_after,
+            })
+        };
+        if let Some(limit) = limits.concurrent_requests.filter(|limit| self.open >= *limit) {
+            return exceeded("concurrent requests", limit, 1);
+        }
+        if let Some(limit) = limits.requests_per_minute.filter(|limit| self.requests >= *limit) {
+            let wait = self.wait(now, self.requests, limit.saturating_sub(1), |s| s.requests);
+            return exceeded("requests", limit, wait);
+        }
+        let limit = limits.tokens_per_minute?;
+        let tokens = tokens.min(limit);
+        if self.tokens.saturating_add(tokens) <= limit {
+            return None;
+        }
+        let wait = self.wait(now, self.tokens, limit - tokens, |s| s.tokens);
+        exceeded("tokens", limit, wait)
+    }
+
+    /// The counts of the second `at`, made if there are none.
+    fn second(&mut self, at: u64) -> &mut Second {
+        let place = self.seconds.partition_point(|second| second.at < at);
+        if self.seconds.get(place).is_none_or(|second| second.at != at) {
+            let new = Second {
+                at,
+                ..Second::default()
+            };
+            self.seconds.insert(place, new);
+        }
+        &mut self.seconds[place]
+    }
+
+    fn add(&mut self, at: u64, requests: u64, tokens: u64) {
+        let second = self.second(at);
+        second.requests += requests;
+        second.tokens = second.tokens.saturating_add(tokens);
+        self.requests += requests;
+        self.tokens = self.tokens.saturating_add(tokens);
+    }
+
+    fn remove(&mut self, at: u64, requests: u64, tokens: u64) {
+        let Some(second) = self.seconds.iter_mut().find(|second| second.at == at) else {
+            // It is more than a minute ago: nothing of it counts any more.
+            return;
+        };
+        let requests = requests.min(second.requests);
+        let tokens = tokens.min(second.tokens);
+        second.requests -= requests;
+        second.tokens -= tokens;
+        self.requests -= requests;
+        self.tokens -= tokens;
+    }
+
+    fn left(&self, limit: u64, used: u64, now: u64) -> Left {
+        let last = self.seconds.back().map_or(now, |second| second.at);
+        Left {
+            limit,
+            remaining: limit.saturating_sub(used),
+            reset: if used == 0 {
+                0
+            } else {
+                (last + MINUTE).saturating_sub(now)
+            },
+        }
+    }
+}
+
+type Shared = Arc<Mutex<State>>;
+
+/// Every limit of the process.
+#[derive(Debug, Default)]
+pub struct Limiter {
+    states: RwLock<HashMap<(Kind, String), Shared>>,
+}
+
+/// A request that was let in: it counts until it is cancelled or corrected, and is in flight until
+/// it is dropped.
+#[derive(Debug)]
+#[must_use = "a request is in flight for as long as its permit lives"]
+pub struct Permit {
+    claims: Vec<(Shared, Limits)>,
+    at: u64,
+    tokens: u64,
+}
+
+fn lock(state: &Shared) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Limiter {
+    /// Lets a request in that is expected to use `tokens`, if every limit of `claims` allows it.
+    /// `None` when none of them has a limit. `now` is in Unix seconds.
+    ///
+    /// # Errors
+    /// The first limit that is met; then nothing is counted.
+    pub fn admit(
+        &self,
+        claims: &[Claim<'_>],
+        tokens: u64,
+        now: u64,
+    ) -> Result<Option<Permit>, Exceeded> {
+        let mut limited: Vec<&Claim<'_>> = claims
+            .iter()
+            .filter(|claim| !claim.limits.is_none())
+            .collect();
+        if limited.is_empty() {
+            return Ok(None);
+        }
+        // One order for everybody, so that no two requests wait for each other.
+        limited.sort_by_key(|claim| (claim.kind, claim.id));
+        let states: Vec<Shared> = limited
+            .iter()
+            .map(|claim| self.state(claim.kind, claim.id))
+            .collect();
+        let mut locked: Vec<MutexGuard<'_, State>> = states.iter().map(lock).collect();
+        for (state, claim) in locked.iter_mut().zip(&limited) {
+            state.roll(now);
+            if let Some(exceeded) = state.exceeds(claim, tokens, now) {
+                return Err(exceeded);
+            }
+        }
+        for (state, claim) in locked.iter_mut().zip(&limited) {
+            let most = claim.limits.tokens_per_minute.unwrap_or(u64::MAX);
+            state.add(now, 1, tokens.min(most));
+            state.open += 1;
+        }
+        drop(locked);
+        let limits = limited.iter().map(|claim| claim.limits);
+        Ok(Some(Permit {
+            claims: states.into_iter().zip(limits).collect(),
+            at: now,
+            tokens,
+        }))
+    }
+
+    fn state(&self, kind: Kind, id: &str) -> Shared {
+        let key = (kind, id.to_owned());
+        let known = self.states.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = known.get(&key) {
+            return Arc::clone(state);
+        }
+        drop(known);
+        let mut states = self.states.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(states.entry(key).or_default())
+    }
+}
+
+impl Permit {
+    /// Takes the request back: it was refused for another reason, so it does not count.
+    pub fn cancel(self) {
+        for (state, limits) in &self.claims {
+            let tokens = reserved(self.tokens, limits);
+            lock(state).remove(self.at, 1, tokens);
+        }
+    }
+
+    /// Puts the tokens that were used in place of those that were expected. Only the first call
+    /// counts.
+    pub fn correct(&mut self, used: u64) {
+        let expected = std::mem::replace(&mut self.tokens, used);
+        for (state, limits) in &self.claims {
+            let mut state = lock(state);
+            state.remove(self.at, 0, reserved(expected, limits));
+            if state.seconds.iter().any(|second| second.at == self.at) {
+                state.add(self.at, 0, used);
+            }
+        }
+    }
+
+    /// How much of the tightest limits is left at `now`, in Unix seconds.
+    pub fn standing(&self, now: u64) -> Standing {
+        let mut standing = Standing::default();
+        let tighter = |kept: &mut Option<Left>, new: Left| {
+            if kept.is_none_or(|old| new.remaining < old.remaining) {
+                *kept = Some(new);
+            }
+        };
+        for (state, limits) in &self.claims {
+            let mut state = lock(state);
+            state.roll(now);
+            if let Some(limit) = limits.requests_per_minute {
+                tighter(&mut standing.requests, state.left(limit, state.requests, now));
+            }
+            if let Some(limit) = limits.tokens_per_minute {
+                tighter(&mut standing.tokens, state.left(limit, state.tokens, now));
+            }
+        }
+        standing
+    }
+}
+
+/// What was counted for `tokens` under `limits`.
+fn reserved(tokens: u64, limits: &Limits) -> u64 {
+    tokens.min(limits.tokens_per_minute.unwrap_or(u64::MAX))
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        for (state, _) in &self.claims {
+            let mut state = lock(state);
+            state.open = state.open.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NONE: Limits = Limits {
+        requests_per_minute: None,
+        tokens_per_minute: None,
+        concurrent_requests: None,
+        request_bytes: None,
+    };
+
+    fn agent(limits: Limits) -> [Claim<'static>; 1] {
+        [Claim {
+            kind: Kind::Agent,
+            id: "a",
+            limits,
+        }]
+    }
+
+    fn let_in(limiter: &Limiter, limits: Limits, tokens: u64, now: u64) -> Option<Permit> {
+        limiter.admit(&agent(limits), tokens, now).unwrap()
+    }
+
+    #[test]
+    fn requests_of_any_minute_are_limited_and_refused_ones_do_not_count() {
+        let limiter = Limiter::default();
+        let limits = Limits {
+            requests_per_minute: Some(2),
+            ..NONE
+        };
+        drop(let_in(&limiter, limits, 0, 100));
+        drop(let_in(&limiter, limits, 0, 130));
+        for now in [130, 140, 159] {
+            let exceeded = limiter.admit(&agent(limits), 0, now).unwrap_err();
+            assert_eq!((exceeded.what, exceeded.retry_after), ("requests", 160 - now));
+        }
+        drop(let_in(&limiter, limits, 0, 160));
+        assert!(limiter.admit(&agent(limits), 0, 189).is_err());
+        drop(let_in(&limiter, limits, 0, 190));
+    }
+
+    #[test]
+    fn tokens_are_reserved_and_then_corrected() {
+        let limiter = Limiter::default();
+        let limits = Limits {
+            tokens_per_minute: Some(100),
+            ..NONE
+        };
+        let mut permit = let_in(&limiter, limits, 80, 10).unwrap();
+        assert_eq!(limiter.admit(&agent(limits), 30, 10).unwrap_err().what, "tokens");
+        permit.correct(20);
+        drop(permit);
+        let mut permit = let_in(&limiter, limits, 30, 10).unwrap();
+        permit.correct(500);
+        let standing = permit.standing(10).tokens.unwrap();
+        assert_eq!((standing.limit, standing.remaining, standing.reset), (100, 0, 60));
+        assert!(limiter.admit(&agent(limits), 1, 69).is_err());
+        assert!(let_in(&limiter, limits, 1, 70).is_some());
+    }
+
+    #[test]
+    fn a_reservation_above_the_limit_is_cut_down_to_it_so_that_it_is_served_alone() {
+        let limiter = Limiter::default();
+        let limits = Limits {
+            tokens_per_minute: Some(100),
+            ..NONE
+        };
+        let permit = let_in(&limiter, limits, 1_000_000, 10).unwrap();
+        assert!(limiter.admit(&agent(limits), 1, 10).is_err());
+        permit.cancel();
+        assert!(let_in(&limiter, limits, 100, 10).is_some());
+    }
+
+    #[test]
+    fn a_place_is_free_again_when_its_request_ends_however_it_ends() {
+        let limiter = Limiter::default();
+        let limits = Limits {
+            concurrent_requests: Some(1),
+            ..NONE
+        };
+        for _ in 0..3 {
+            let permit = let_in(&limiter, limits, 0, 10).unwrap();
+            let exceeded = limiter.admit(&agent(limits), 0, 10).unwrap_err();
+            assert_eq!((exceeded.what, exceeded.limit), ("concurrent requests", 1));
+            drop(permit);
+            let_in(&limiter, limits, 0, 10).unwrap().cancel();
+        }
+    }
+
+    #[test]
+    fn what_one_limit_refuses_counts_for_no_other() {
+        let limiter = Limiter::default();
+        let per_minute = |requests| Limits {
+            requests_per_minute: Some(requests),
+            ..NONE
+        };
+        let claims = |key: &'static str| {
+            [
+                Claim {
+                    kind: Kind::User,
+                    id: "u",
+                    limits: per_minute(2),
+                },
+                Claim {
+                    kind: Kind::Key,
+                    id: key,
+                    limits: per_minute(1),
+                },
+            ]
+        };
+        drop(limiter.admit(&claims("k"), 0, 1).unwrap());
+        for _ in 0..5 {
+            assert_eq!(limiter.admit(&claims("k"), 0, 1).unwrap_err().kind, Kind::Key);
+        }
+        drop(limiter.admit(&claims("l"), 0, 1).unwrap());
+        assert_eq!(limiter.admit(&claims("m"), 0, 1).unwrap_err().kind, Kind::User);
+    }
+
+    #[test]
+    fn nothing_is_kept_for_what_has_no_limits() {
+        let limiter = Limiter::default();
+        assert!(let_in(&limiter, NONE, 5, 1).is_none());
+        assert!(limiter.states.read().unwrap().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_minute_ever_holds_more_than_its_limit(
+            limit in 1_u64..6,
+            steps in proptest::collection::vec((0_u64..40, any::<bool>()), 1..80),
+        ) {
+            let limiter = Limiter::default();
+            let limits = Limits { requests_per_minute: Some(limit), ..NONE };
+            let mut now = 1_000;
+            let mut served: Vec<u64> = Vec::new();
+            for (step, cancelled) in steps {
+                now += step;
+                match limiter.admit(&agent(limits), 0, now) {
+                    Ok(Some(permit)) if cancelled => permit.cancel(),
+                    Ok(_) => served.push(now),
+                    Err(exceeded) => prop_assert!((1..=60).contains(&exceeded.retry_after)),
+                }
+                let recent = served.iter().filter(|at| **at + MINUTE > now).count();
+                prop_assert!(recent as u64 <= limit);
+            }
+        }
     }
 }

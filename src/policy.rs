@@ -229,6 +229,8 @@ pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Policy
         None => Policy::default(),
     };
     let findings = reader.finish()?;
+    let block = Arc::new(Block::open_router(&policy.upstream, None));
+    policy.providers.insert(block.name.clone(), block);
     policy.warnings = findings.warnings;
     policy.facts = findings.facts;
     Ok(policy)

@@ -6,7 +6,12 @@
 //!
 //! A new provider is a file here and a line in [`ALL`].
 
+mod anthropic;
+mod azure;
 mod body;
+mod google;
+mod openai;
+mod openclaw;
 pub mod openrouter;
 
 use crate::dialect::Dialect;
@@ -20,8 +25,9 @@ pub trait Provider: Send + Sync + 'static {
     /// The name in settings, headers, records and metrics.
     fn name(&self) -> &'static str;
 
-    /// What the built-in block of that name reads from the environment.
-    fn environment(&self) -> Environment;
+    /// What the built-in block of that name reads from the environment; `None` when there is no such
+    /// block.
+    fn environment(&self) -> Option<Environment>;
 
     /// The dialects it understands, unless its block says otherwise.
     fn dialects(&self) -> &'static [Dialect];
@@ -29,8 +35,13 @@ pub trait Provider: Send + Sync + 'static {
     /// The path and query below the path of its base URL.
     fn path(&self, call: &Call<'_>) -> Cow<'static, str>;
 
+    /// The model to write in a body, which is not everywhere the engine.
+    fn model<'a>(&self, call: &Call<'a>) -> &'a str {
+        call.engine
+    }
+
     /// The header that carries the key, and its value.
-    fn key(&self, key: &str) -> (HeaderName, String);
+    fn key(&self, call: &Call<'_>, key: &str) -> (HeaderName, String);
 
     /// Headers that every request carries, unless the client's own of that name is passed on.
     fn headers(&self) -> &'static [(&'static str, &'static str)] {
@@ -47,8 +58,13 @@ pub trait Provider: Send + Sync + 'static {
         false
     }
 
+    /// Whether it counts the tokens of a request in its own dialect for nothing.
+    fn counts_tokens(&self) -> bool {
+        false
+    }
+
     /// The field that bounds the output in a body of `dialect` for `engine`; `asked` is the one that
-    /// the client used, if any.
+    /// the client used, if any, whatever dialect it speaks.
     fn output_limit(
         &self,
         dialect: Dialect,
@@ -56,7 +72,7 @@ pub trait Provider: Send + Sync + 'static {
         asked: Option<&'static str>,
     ) -> &'static str {
         let _ = engine;
-        asked.unwrap_or(dialect.output_limit())
+        body::limit_field(dialect, asked)
     }
 
     /// The body for a request in a dialect that it speaks: the client's own fields, byte by byte,
@@ -120,9 +136,20 @@ pub struct Rewrite<'a> {
 }
 
 /// Every kind of provider, by name.
-pub static ALL: [&dyn Provider; 1] = [&openrouter::OpenRouter];
+pub static ALL: [&dyn Provider; 7] = [
+    &openrouter::OpenRouter,
+    &openai::OpenAi,
+    &openai::Compatible,
+    &azure::Azure,
+    &anthropic::Anthropic,
+    &google::Google,
+    &openclaw::OpenClaw,
+];
 
 /// The provider of that name.
 pub fn named(name: &str) -> Option<&'static dyn Provider> {
     ALL.iter().copied().find(|provider| provider.name() == name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,10 @@
 pub mod context;
 
 mod admit;
+mod attempt;
+mod ending;
 mod execwall;
+mod finish;
 mod front;
 mod receive;
 mod redact;
@@ -13,7 +16,9 @@ mod relay;
 mod reply;
 mod session;
 mod settle;
+mod titan;
 mod upstream;
+mod verdict;
 
 use crate::answer::Answer;
 use crate::gateway::Gateway;
@@ -94,7 +99,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        relay::examine(response, ctx)
+        relay::examine(&self.gateway, response, ctx)
     }
 
     async fn response_filter(
@@ -113,7 +118,7 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
-        relay::body(body, end_of_stream, ctx);
+        relay::body(&self.gateway, body, end_of_stream, ctx);
         Ok(None)
     }
 
@@ -130,12 +135,12 @@ impl ProxyHttp for Proxy {
     fn error_while_proxy(
         &self,
         _: &HttpPeer,
-        _: &mut Session,
+        session: &mut Session,
         error: Box<Error>,
         ctx: &mut Context,
         reused: bool,
     ) -> Box<Error> {
-        upstream::exchange_failed(&self.gateway, ctx, error, reused)
+        upstream::exchange_failed(&self.gateway, session, ctx, error, reused)
     }
 
     async fn fail_to_proxy(
@@ -144,11 +149,11 @@ impl ProxyHttp for Proxy {
         error: &Error,
         ctx: &mut Context,
     ) -> FailToProxy {
-        relay::failed(&self.gateway, session, error, ctx).await
+        finish::failed(&self.gateway, session, error, ctx).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
-        relay::finished(&self.gateway, session, error, ctx);
+        finish::finished(&self.gateway, session, error, ctx);
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {

@@ -187,6 +187,8 @@ pub struct Request<'a> {
     /// Whether the provider adds input that nobody here can count, such as an earlier response that
     /// is named by its id, or a document at an address: then the bound is the model's whole context.
     pub unseen_input: bool,
+    /// Whether nothing is generated (embeddings): only input is billed.
+    pub no_output: bool,
 }
 
 #[cfg(test)]

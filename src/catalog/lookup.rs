@@ -197,7 +197,7 @@ pub(super) fn own_names(model: &str) -> Vec<Candidate<'_>> {
 }
 
 /// Whether `name` is `base` followed by a date: `-` and 4, 6 or 8 digits, or `-YYYY-MM-DD`.
-pub(super) fn is_dated(name: &str, base: &str) -> bool {
+pub fn is_dated(name: &str, base: &str) -> bool {
     let Some(date) = name
         .strip_prefix(base)
         .and_then(|rest| rest.strip_prefix('-'))

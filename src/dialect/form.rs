@@ -4,6 +4,7 @@
 //! possible. Parts that no dialect but one knows have no place here: a reader refuses them by name,
 //! or leaves them out where they change nothing about the answer (`user`, `metadata`, `store`).
 
+use super::Dialect;
 use crate::usage::Usage;
 use std::borrow::Cow;
 
@@ -403,6 +404,54 @@ pub enum Feature {
     Document,
     /// Sound.
     Audio,
+}
+
+impl Inexpressible {
+    /// The client's field, in the words of its dialect, and what is wrong with it.
+    pub fn explain(&self, client: Dialect) -> (String, String) {
+        match self {
+            Self::Field(field, why) => (field.clone(), (*why).to_owned()),
+            Self::Feature(feature) => (
+                feature.field(client).to_owned(),
+                "cannot be said to the provider of this model".to_owned(),
+            ),
+        }
+    }
+}
+
+impl Feature {
+    /// The field of a request of that dialect which asks for it.
+    const fn field(self, client: Dialect) -> &'static str {
+        let responses = matches!(client, Dialect::Responses);
+        let messages = matches!(client, Dialect::Messages);
+        match self {
+            Self::TopK => "top_k",
+            Self::FrequencyPenalty => "frequency_penalty",
+            Self::PresencePenalty => "presence_penalty",
+            Self::Seed => "seed",
+            Self::Stop if messages => "stop_sequences",
+            Self::Stop => "stop",
+            Self::Tools => "tools",
+            Self::ToolChoice => "tool_choice",
+            Self::Format if messages => "output_config.format",
+            Self::Format if responses => "text.format",
+            Self::Format => "response_format",
+            Self::Reasoning if messages => "thinking",
+            Self::Reasoning if responses => "reasoning",
+            Self::Reasoning => "reasoning_effort",
+            Self::ToolResult
+            | Self::Image
+            | Self::MediaUrl
+            | Self::Document
+            | Self::Audio => {
+                if responses {
+                    "input"
+                } else {
+                    "messages"
+                }
+            }
+        }
+    }
 }
 
 /// What a translated request says besides the conversation.

@@ -71,6 +71,7 @@ pub struct Translator {
     to: Dialect,
     answering: Answering,
     shape: Shape,
+    finished: bool,
 }
 
 enum Shape {
@@ -100,6 +101,7 @@ impl Translator {
             to,
             answering,
             shape,
+            finished: false,
         })
     }
 
@@ -135,12 +137,18 @@ impl Translator {
         matches!(self.shape, Shape::Events { ended: true, .. })
     }
 
+    /// Whether [`Translator::finish`] was called.
+    pub const fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     /// Ends the answer, which is `complete` or broke off. The place is where metadata of chat
     /// completions may go.
     ///
     /// # Errors
     /// A whole answer that cannot be read.
     pub fn finish(&mut self, complete: bool) -> Result<Finish, Failure> {
+        self.finished = true;
         match &mut self.shape {
             Shape::Whole(body) => {
                 let body = std::mem::take(body);

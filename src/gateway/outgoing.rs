@@ -1,68 +1,157 @@
-//! What every request to the provider carries, prepared once per configuration.
+//! What every request to a provider carries, prepared once per configuration.
 
-use crate::policy::upstream::{BaseUrl, Upstream};
+use crate::balance::{Endpoints, Health};
+use crate::dialect::Dialect;
+use crate::policy::provider::{Block, Endpoint};
+use crate::policy::upstream::BaseUrl;
+use crate::provider::{Call, Provider};
 use crate::secret::Secret;
 use http::{HeaderName, HeaderValue, header};
+use std::sync::Arc;
 
-/// The unchanging part of a request to the provider.
+/// A provider, ready to be spoken to.
 pub struct Outgoing {
-    /// The chat route's path.
-    pub path: String,
-    /// Headers that every request has.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The policy's key as a header.
-    key: Option<HeaderValue>,
-    /// The environment's key as a header.
-    fallback: Option<HeaderValue>,
+    /// As it is configured.
+    pub block: Arc<Block>,
+    /// Its addresses.
+    pub doors: Vec<Door>,
+    /// The health of each.
+    pub health: Vec<Arc<Health>>,
+    /// Client headers that go there, besides those that always do.
+    pub passes: Vec<HeaderName>,
 }
 
+/// One address of a provider, and what goes there every time.
+pub struct Door {
+    /// Where it is.
+    pub base_url: BaseUrl,
+    /// Headers that every request has.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The deployment, where it is not called like the engine.
+    pub deployment: Option<String>,
+    /// The version of the API.
+    pub api_version: Option<String>,
+    /// The key, by dialect.
+    key: Keys,
+    /// The key for when the client brought none.
+    fallback: Keys,
+    secrets: [Option<Secret>; 2],
+}
+
+/// A key as the header that a request of each dialect carries.
+type Keys = Vec<(Dialect, HeaderName, HeaderValue)>;
+
 impl Outgoing {
-    /// Prepares what `upstream` implies. Texts that are no valid header are left out; the policy
-    /// has been checked not to have any.
-    pub fn new(upstream: &Upstream) -> Self {
-        let text = |text: &str| {
-            HeaderValue::try_from(text)
-                .ok()
-                .filter(|value| !value.is_empty())
+    /// Prepares a block. Texts that are no valid header are left out; the policy has been checked
+    /// not to have any.
+    pub fn new(block: &Arc<Block>, endpoints: &Endpoints) -> Self {
+        let name = |endpoint: &Endpoint| {
+            format!(
+                "{}/{} {}",
+                block.name, endpoint.name, endpoint.base_url.text
+            )
         };
+        Self {
+            doors: block
+                .endpoints
+                .iter()
+                .map(|endpoint| Door::new(block, endpoint))
+                .collect(),
+            health: block
+                .endpoints
+                .iter()
+                .map(|endpoint| endpoints.health(&name(endpoint)))
+                .collect(),
+            passes: block
+                .kind
+                .passes()
+                .iter()
+                .map(|name| HeaderName::from_static(name))
+                .collect(),
+            block: Arc::clone(block),
+        }
+    }
+}
+
+impl Door {
+    fn new(block: &Block, endpoint: &Endpoint) -> Self {
         let json = HeaderValue::from_static("application/json");
         // What cannot be read cannot be metered.
         let identity = HeaderValue::from_static("identity");
-        let headers = [
-            (header::HOST, text(&host(&upstream.base_url))),
-            (header::CONTENT_TYPE, Some(json)),
-            (header::ACCEPT_ENCODING, Some(identity)),
-            (
-                HeaderName::from_static("http-referer"),
-                text(&upstream.referer),
-            ),
-            (HeaderName::from_static("x-title"), text(&upstream.title)),
+        let mut headers = vec![
+            (header::CONTENT_TYPE, json),
+            (header::ACCEPT_ENCODING, identity),
         ];
+        headers.extend(text(&host(&endpoint.base_url)).map(|host| (header::HOST, host)));
+        let fixed = block.kind.headers().iter().map(|(n, v)| (*n, *v));
+        let own = block.headers.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+        for (name, value) in fixed.chain(own) {
+            let name = name.to_ascii_lowercase().parse::<HeaderName>();
+            if let (Ok(name), Some(value)) = (name, text(value)) {
+                headers.retain(|(known, _)| *known != name);
+                headers.push((name, value));
+            }
+        }
+        let keys = |key: &Option<Secret>| {
+            let key = key.as_ref().filter(|key| !key.is_empty());
+            key.map(|key| keys(block.kind, key)).unwrap_or_default()
+        };
         Self {
-            path: format!("{}/chat/completions", upstream.base_url.path),
-            headers: headers
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value?)))
-                .collect(),
-            key: upstream.api_key.as_ref().and_then(bearer),
-            fallback: upstream.fallback_key.as_ref().and_then(bearer),
+            base_url: endpoint.base_url.clone(),
+            headers,
+            deployment: endpoint.deployment.clone(),
+            api_version: endpoint.api_version.clone(),
+            key: keys(&endpoint.api_key),
+            fallback: keys(&endpoint.fallback_key),
+            secrets: [endpoint.api_key.clone(), endpoint.fallback_key.clone()],
         }
     }
 
-    /// The policy's key; without one the client's own header, where no Weir key was used; else the
-    /// key from the environment.
-    pub fn authorization<'a>(&'a self, client: Option<&'a HeaderValue>) -> Option<&'a HeaderValue> {
-        self.key.as_ref().or(client).or(self.fallback.as_ref())
+    /// The header with the key: the configured one; without one the client's own `Authorization`,
+    /// where no Weir key was used; else the one from the environment.
+    pub fn authorization(
+        &self,
+        dialect: Dialect,
+        client: Option<&HeaderValue>,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        let of = |keys: &Keys| {
+            keys.iter()
+                .find(|(known, _, _)| *known == dialect)
+                .map(|(_, name, value)| (name.clone(), value.clone()))
+        };
+        of(&self.key)
+            .or_else(|| client.map(|value| (header::AUTHORIZATION, value.clone())))
+            .or_else(|| of(&self.fallback))
+    }
+
+    /// The keys that must not show in an answer.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.secrets.iter().flatten()
     }
 }
 
-fn bearer(key: &Secret) -> Option<HeaderValue> {
-    if key.is_empty() {
-        return None;
-    }
-    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+fn keys(kind: &dyn Provider, key: &Secret) -> Keys {
+    let prepared = |dialect: Dialect| {
+        let call = Call {
+            dialect,
+            engine: "",
+            stream: false,
+            count_tokens: false,
+            deployment: None,
+            api_version: None,
+        };
+        let (name, value) = kind.key(&call, key.expose());
+        let mut value = HeaderValue::try_from(value).ok()?;
+        value.set_sensitive(true);
+        Some((dialect, name, value))
+    };
+    Dialect::ALL.into_iter().filter_map(prepared).collect()
+}
+
+fn text(text: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(text)
+        .ok()
+        .filter(|value| !value.is_empty())
 }
 
 /// The `Host` header of an address: without the scheme's own port.

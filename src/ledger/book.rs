@@ -170,7 +170,10 @@ impl Book {
         };
         let held = core.projection.memory.reserve_with(&ask, note, |grant| {
             let party = Arc::new(self.party(&ask, grant));
-            let models = ask.models.get(grant.tier).map_or(&[][..], Vec::as_slice);
+            let models = ask.models
+                .get(grant.tier)
+                .or(ask.models.last())
+                .map_or(&[][..], Vec::as_slice);
             let seq = core.append(|out| record::intent(out, ask.now_millis, &party, models));
             if hard && seq.is_err() {
                 return Err(Denied::Unavailable);
@@ -210,7 +213,7 @@ impl Book {
 
     fn party(&self, ask: &Ask<'_>, grant: &Grant) -> Party {
         let windows = ask.accounts.iter().zip(&grant.windows);
-        let models = ask.models.get(grant.tier);
+        let models = ask.models.get(grant.tier).or(ask.models.last());
         Party {
             id: ask.id,
             agent: ask.agent.clone(),

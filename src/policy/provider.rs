@@ -3,9 +3,10 @@
 //! Decides what `providers:` in the models file and the environment's variables mean. Addresses come
 //! from here only, never from a client.
 
-use super::upstream::BaseUrl;
+use super::upstream::{BaseUrl, Upstream};
 use crate::dialect::Dialect;
 use crate::provider::Provider;
+use crate::provider::openrouter::OpenRouter;
 use crate::secret::Secret;
 use std::fmt;
 use std::time::Duration;
@@ -47,6 +48,33 @@ pub struct Endpoint {
 }
 
 impl Block {
+    /// What the section `openrouter` of the policy says. Another server than OpenRouter's own is
+    /// taken to speak OpenAI's plain dialects only, unless `dialects` says more.
+    pub fn open_router(upstream: &Upstream, dialects: Option<Vec<Dialect>>) -> Self {
+        let own = upstream.base_url == BaseUrl::open_router();
+        let plain = [Dialect::Chat, Dialect::Completions, Dialect::Embeddings];
+        let known = if own { OpenRouter.dialects() } else { &plain };
+        Self {
+            name: OpenRouter.name().to_owned(),
+            kind: &OpenRouter,
+            endpoints: vec![Endpoint {
+                name: "0".to_owned(),
+                base_url: upstream.base_url.clone(),
+                api_key: upstream.api_key.clone(),
+                fallback_key: upstream.fallback_key.clone(),
+                deployment: None,
+                api_version: None,
+            }],
+            dialects: dialects.unwrap_or_else(|| known.to_vec()),
+            headers: vec![
+                ("http-referer".to_owned(), upstream.referer.clone()),
+                ("x-title".to_owned(), upstream.title.clone()),
+            ],
+            timeout: upstream.timeout,
+            private: !own,
+        }
+    }
+
     /// The dialect in which it is asked for a client that speaks `client`: that one if it can, else
     /// the first of chat, messages, responses, Gemini that it understands. `None` when there is no
     /// way, such as for embeddings.

@@ -3,12 +3,11 @@
 //! Decides which fields of a request are replaced. It does not decide which models are allowed or
 //! how many tokens are affordable; it writes down what others decided.
 
-use super::body::{Writer, stream_options};
+use super::body::{self, Writer, bearer};
 use super::{Call, Environment, Provider, Rewrite};
 use crate::dialect::Dialect;
-use crate::json::Field;
 use crate::surface::Request;
-use http::{HeaderName, header};
+use http::HeaderName;
 use std::borrow::Cow;
 
 /// The model name under which OpenRouter takes the model from the list beside it.
@@ -22,12 +21,12 @@ impl Provider for OpenRouter {
         "openrouter"
     }
 
-    fn environment(&self) -> Environment {
-        Environment {
+    fn environment(&self) -> Option<Environment> {
+        Some(Environment {
             key: "OPENROUTER_API_KEY",
             base_url: "OPENROUTER_BASE_URL",
             default_url: Some("https://openrouter.ai/api/v1"),
-        }
+        })
     }
 
     fn dialects(&self) -> &'static [Dialect] {
@@ -44,14 +43,26 @@ impl Provider for OpenRouter {
         Cow::Borrowed(match call.dialect {
             Dialect::Completions => "/completions",
             Dialect::Responses => "/responses",
+            Dialect::Messages if call.count_tokens => "/messages/count_tokens",
             Dialect::Messages => "/messages",
             Dialect::Embeddings => "/embeddings",
             Dialect::Chat | Dialect::Gemini => "/chat/completions",
         })
     }
 
-    fn key(&self, key: &str) -> (HeaderName, String) {
-        (header::AUTHORIZATION, format!("Bearer {key}"))
+    fn key(&self, _: &Call<'_>, key: &str) -> (HeaderName, String) {
+        bearer(key)
+    }
+
+    fn passes(&self) -> &'static [&'static str] {
+        &[
+            "openai-beta",
+            "anthropic-version",
+            "anthropic-beta",
+            "http-referer",
+            "x-title",
+            "x-openrouter-title",
+        ]
     }
 
     fn falls_back(&self) -> bool {
@@ -59,7 +70,7 @@ impl Provider for OpenRouter {
     }
 
     fn body(&self, request: &Request<'_>, rewrite: &Rewrite<'_>) -> Vec<u8> {
-        body(request, rewrite)
+        rewritten(request, rewrite)
     }
 
     fn priced_as(&self, engine: &str) -> Vec<String> {
@@ -67,57 +78,74 @@ impl Provider for OpenRouter {
     }
 }
 
+/// Whether a field of the client's names models that may answer.
+fn names_models(dialect: Dialect, key: &str) -> bool {
+    matches!(key, "model" | "models" | "route")
+        || (key == "fallbacks" && dialect == Dialect::Messages)
+}
+
 /// Whether a field of the client's is left out, because it is replaced or must not be sent.
-fn drops(rewrite: &Rewrite<'_>, key: &str, stream: bool) -> bool {
-    match key {
-        "model" | "models" | "route" => rewrite.model.is_some() || !rewrite.fallbacks.is_empty(),
-        "max_tokens" | "max_completion_tokens" => rewrite.max_tokens.is_some(),
-        "stream_options" => stream,
-        "usage" => true,
-        _ => false,
+fn drops(rewrite: &Rewrite<'_>, request: &Request<'_>, key: &str) -> bool {
+    let models = rewrite.model.is_some() || !rewrite.fallbacks.is_empty();
+    (models && names_models(request.dialect, key)) || body::replaced(rewrite, request, key)
+}
+
+fn rewritten(request: &Request<'_>, rewrite: &Rewrite<'_>) -> Vec<u8> {
+    body::rewritten(
+        request,
+        rewrite,
+        |key| drops(rewrite, request, key),
+        |writer| models(writer, request.dialect, rewrite),
+    )
+}
+
+/// The models, in the words of the dialect.
+fn models(writer: &mut Writer, dialect: Dialect, rewrite: &Rewrite<'_>) {
+    let Some((first, others)) = rewrite.fallbacks.split_first() else {
+        if let Some(model) = rewrite.model {
+            writer.string_field("model", model);
+        }
+        return;
+    };
+    match dialect {
+        Dialect::Chat | Dialect::Completions => {
+            writer.string_field("model", AUTO);
+            list(writer, "models", rewrite.fallbacks, |writer, name| {
+                writer.string(name);
+            });
+            writer.string_field("route", "fallback");
+        }
+        Dialect::Responses => {
+            writer.string_field("model", first);
+            if !others.is_empty() {
+                list(writer, "models", others, |writer, name| writer.string(name));
+            }
+        }
+        Dialect::Messages => {
+            writer.string_field("model", first);
+            if !others.is_empty() {
+                list(writer, "fallbacks", others, |writer, name| {
+                    writer.open();
+                    writer.string_field("model", name);
+                    writer.close();
+                });
+            }
+        }
+        // Vectors of two models have nothing to do with each other: there is no fallback.
+        Dialect::Embeddings | Dialect::Gemini => writer.string_field("model", first),
     }
 }
 
-/// The body to send: the checked fields of `request`, each with the bytes it came with and in the
-/// order it came in, without those that are replaced; the replacements follow them. White space
-/// between top-level fields is not kept.
-fn body(request: &Request<'_>, rewrite: &Rewrite<'_>) -> Vec<u8> {
-    let names: usize = rewrite.fallbacks.iter().map(|name| name.len() + 3).sum();
-    let mut writer = Writer::new(request.object.text_len() + names + 192);
-    for Field {
-        key,
-        raw_key,
-        value,
-    } in request.object.iter()
-    {
-        if !drops(rewrite, key, request.stream) {
-            writer.field(raw_key, value);
-        }
-    }
-    if let Some((first, others)) = rewrite.fallbacks.split_first() {
-        writer.field("\"model\"", "\"openrouter/auto\"");
-        writer.key("\"models\"");
-        writer.text("[");
-        writer.string(first);
-        for name in others {
+fn list(writer: &mut Writer, key: &str, names: &[String], one: impl Fn(&mut Writer, &str)) {
+    writer.encoded_key(key);
+    writer.text("[");
+    for (at, name) in names.iter().enumerate() {
+        if at > 0 {
             writer.text(",");
-            writer.string(name);
         }
-        writer.text("]");
-        writer.field("\"route\"", "\"fallback\"");
-    } else if let Some(model) = rewrite.model {
-        writer.key("\"model\"");
-        writer.string(model);
+        one(writer, name);
     }
-    if let Some((field, number)) = rewrite.max_tokens {
-        writer.encoded_key(field);
-        writer.text(&number.to_string());
-    }
-    if request.stream {
-        writer.key("\"stream_options\"");
-        stream_options(&mut writer, request.object.get("stream_options"));
-    }
-    writer.finish()
+    writer.text("]");
 }
 
 #[cfg(test)]
@@ -131,7 +159,7 @@ mod tests {
 
     fn sent(request: &str, rewrite: &Rewrite<'_>) -> String {
         let request = parse(request.as_bytes(), Limits::default()).unwrap();
-        String::from_utf8(body(&request, rewrite)).unwrap()
+        String::from_utf8(rewritten(&request, rewrite)).unwrap()
     }
 
     #[test]
@@ -269,8 +297,8 @@ mod tests {
             // What is not replaced keeps its bytes and its order.
             let (before, after) = (object(text.as_bytes(), Limits::default()), object(sent.as_bytes(), Limits::default()));
             let (before, after) = (before.unwrap(), after.unwrap());
-            let stream = before.get("stream").is_some();
-            let kept: Vec<_> = before.iter().filter(|field| !drops(&rewrite, &field.key, stream)).collect();
+            let request = parse(text.as_bytes(), Limits::default()).unwrap();
+            let kept: Vec<_> = before.iter().filter(|field| !drops(&rewrite, &request, &field.key)).collect();
             prop_assert_eq!(after.iter().take(kept.len()).collect::<Vec<_>>(), kept);
         }
     }

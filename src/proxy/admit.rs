@@ -4,6 +4,7 @@
 //! INTENT is in the log and its body is rewritten for the tier that the budget affords.
 
 use super::Local;
+use super::attempt::Journey;
 use super::context::{Admission, Context, State};
 use super::receive::{Stop, content_type, last, read_body, text};
 use super::relay::Relay;
@@ -12,27 +13,23 @@ use super::session::{self, Drain, Link};
 use super::settle::Exchange;
 use crate::answer::Answer;
 use crate::auth::{self, Identity};
-use crate::budget::Balance;
+use crate::budget::tier;
 use crate::catalog::ServiceTier;
 use crate::gateway::{Gateway, Live};
-use crate::identity::AttemptId;
 use crate::json::Limits;
-use crate::ledger::{Ask, Denied, Grant, Reservation};
-use crate::policy::{Agent, BoundMode};
-use crate::provider::openrouter::OpenRouter;
-use crate::provider::{Provider as _, Rewrite};
-use crate::refusal::{Exhausted, Refusal};
-use crate::route::Route;
-use crate::surface::{Request, chat};
+use crate::money::Nanos;
+use crate::provider::Rewrite;
+use crate::refusal::Refusal;
+use crate::route::{Candidate, Route};
+use crate::surface::{Request, Surface};
+use crate::tokens;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora_core::Result;
 use pingora_proxy::Session;
+use serde_json::json;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-/// The route of the OpenAI chat surface.
-const CHAT: &str = "/v1/chat/completions";
 
 /// Body limit of routes that are answered inside the process.
 const LOCAL_BODY: usize = 64 << 10;
@@ -85,7 +82,7 @@ pub(crate) async fn refuse(
     close: bool,
 ) -> Result<()> {
     ctx.refused = Some(refusal.code());
-    let answer = Answer::refusal(refusal);
+    let answer = Answer::refusal_in(ctx.shape(), refusal, &ctx.id.to_string());
     gateway.metrics.refused(refusal.code());
     gateway.metrics.answered(ctx.route, answer.status.as_u16());
     reply::send(session, ctx.id, answer, close).await
@@ -104,13 +101,14 @@ async fn route(
         .map_err(|_| last(Refusal::BadRequest("The request target is no valid text")))?;
     // The exact raw path: whatever a server behind might normalise is a different route.
     let path = path.split('?').next().unwrap_or_default();
-    if path == CHAT {
-        ctx.route = "chat";
+    if let Some((surface, model)) = Surface::of(path) {
+        ctx.route = surface.name();
+        ctx.surface = Some(surface);
         if session.req_header().method != Method::POST {
             return Err(last(Refusal::MethodNotAllowed { allow: "POST" }));
         }
-        chat(gateway, session, ctx).await?;
-        return Ok(None);
+        let model = model.map(str::to_owned);
+        return proxied(gateway, session, ctx, surface, model).await;
     }
     if local.serves(path) {
         ctx.route = "local";
@@ -189,88 +187,86 @@ async fn answer_locally(
     Ok(local.answer(request, peer).await)
 }
 
-/// The chat surface: from header to hold.
-async fn chat(
+/// A request that goes to a provider. `Some`: it can be answered here.
+async fn proxied(
     gateway: &Arc<Gateway>,
     session: &mut Session,
     ctx: &mut Context,
-) -> Result<(), Stop> {
+    surface: Surface,
+    model: Option<String>,
+) -> Result<Option<Answer>, Stop> {
     let live = gateway.live();
     let identity = identify(&live, session, ctx).map_err(last)?;
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, limits.body_bytes).await?;
-    let request = chat::parse(
-        &body,
-        Limits {
-            depth: limits.json_depth,
-        },
-    )?;
-
-    let route = route_of(&live, &identity.agent, &request)?;
-    let reservation = hold(gateway, ctx, &live, &identity, &route, &request, &body).await?;
-
-    let grant = reservation.grant();
-    let tier = grant.tier;
-    let fitted = grant.fitted.then_some(grant.tokens);
-    let written = bounded_output(&live, &identity.agent, &request, grant);
-    let remaining = grant
-        .balances
-        .first()
-        .map(Balance::remaining)
-        .unwrap_or_default();
-    let models = route.tier(tier);
-    let rewritten = Bytes::from(OpenRouter.body(
-        &request,
-        &Rewrite {
-            fallbacks: if identity.agent.tiers.is_empty() {
-                &[]
-            } else {
-                &models
-            },
-            max_tokens: written.map(|tokens| (request.max_tokens_field, tokens)),
-            ..Rewrite::default()
-        },
-    ));
+    let depth = Limits {
+        depth: limits.json_depth,
+    };
+    let mut request = surface.parse(&body, depth)?;
+    if let Some(model) = &model {
+        request.model = Some(model.into());
+    }
+    let route = route_of(&live, &identity, &request)?;
+    let original_model = request.model.as_deref().map(str::to_owned);
+    let mut journey = Journey::new(
+        gateway,
+        ctx.id,
+        Arc::clone(&live),
+        identity,
+        surface,
+        route,
+        body.clone(),
+        model.clone(),
+        ctx.arrived,
+    );
+    let prepared = if surface == Surface::CountTokens {
+        match count_tokens(gateway, &mut journey, &request) {
+            Counting::Here(answer) => return Ok(Some(answer)),
+            Counting::There(prepared) => prepared,
+        }
+    } else {
+        journey.begin(gateway, &request, ctx.unix_millis).await?
+    };
     let link = Link::new(
-        rewritten.clone(),
+        prepared.body,
         drain(gateway),
         Arc::clone(&gateway.stopping),
     );
-    let exchange = Exchange::new(
-        gateway,
-        &live,
-        identity.agent.id.clone(),
-        reservation,
-        Arc::clone(&models),
-        request.service_tier.unwrap_or(ServiceTier::Default),
-        &rewritten,
-    );
     ctx.state = State::Admitted(Box::new(Admission {
-        agent: identity.agent.id.clone(),
-        tier,
-        models,
-        original_model: request.model.as_deref().map(str::to_owned),
-        fitted,
-        remaining,
+        original_model,
+        fitted: prepared.fitted,
+        remaining: prepared.remaining,
         link: Arc::clone(&link),
-        passthrough: passthrough(&identity, &session.req_header().headers),
+        passthrough: passthrough(&journey.identity, &session.req_header().headers),
         stream: request.stream,
         include_usage: request.include_usage,
         http1: session.req_header().version == Version::HTTP_11,
-        exchange,
+        exchange: prepared.exchange,
+        candidate: prepared.candidate,
+        asked_in: prepared.asked_in,
         attempts: 0,
+        door: (0, 0),
+        visit: None,
+        again: false,
+        refusal: None,
         relay: Relay::default(),
-        live,
+        journey,
     }));
     session.set_write_timeout(Some(gateway.settings.timeouts.write));
     session::install(&mut session.downstream_session, &link);
-    Ok(())
+    Ok(None)
 }
 
-/// The route of the agent; for one without tiers, to whatever the request names.
-fn route_of(live: &Live, agent: &Agent, request: &Request<'_>) -> Result<Arc<Route>, Refusal> {
-    if let Some(route) = live.route(&agent.id) {
+/// The route of the agent; for one without tiers, and for embeddings, which no tier is about, to
+/// whatever the request names.
+fn route_of(
+    live: &Live,
+    identity: &Identity,
+    request: &Request<'_>,
+) -> Result<Arc<Route>, Refusal> {
+    let agent = &identity.agent;
+    if let Some(route) = live.route(&agent.id).filter(|_| !request.no_output) {
         return Ok(Arc::clone(route));
     }
     let model = request
@@ -282,45 +278,74 @@ fn route_of(live: &Live, agent: &Agent, request: &Request<'_>) -> Result<Arc<Rou
         })?;
     // The client's own fallbacks may answer, too.
     let models = std::iter::once(model).chain(request.fallbacks.iter().map(AsRef::as_ref));
-    Ok(Arc::new(Route::of_models(models, &live.catalog)))
+    if let Some(allowed) = &agent.allowed {
+        let foreign = |name: &&str| !allowed.iter().any(|known| known == name);
+        if let Some(model) = models.clone().find(foreign) {
+            return Err(Refusal::ModelNotAllowed {
+                model: auth::shown(model),
+            });
+        }
+    }
+    Route::of_request(models, live.directory())
+        .map(Arc::new)
+        .map_err(|model| Refusal::ModelNotFound {
+            model: auth::shown(&model),
+        })
 }
 
-/// The output tokens to write into the body: a fitted number, and under a strict hard cap the number
-/// that money is held for, because a table's limit binds nobody.
-fn bounded_output(live: &Live, agent: &Agent, request: &Request<'_>, grant: &Grant) -> Option<u64> {
-    let hard = agent.accounts.iter().any(|account| account.hard);
-    let promised = hard && live.policy.bound == BoundMode::Strict && request.max_tokens.is_none();
-    (grant.fitted || promised).then_some(grant.tokens)
+/// Where tokens are counted.
+enum Counting {
+    /// By our own count.
+    Here(Answer),
+    /// By the provider, for nothing.
+    There(super::attempt::Prepared),
 }
 
-/// Holds the worst case on every account, INTENT written.
-async fn hold(
-    gateway: &Gateway,
-    ctx: &Context,
-    live: &Live,
-    identity: &Identity,
-    route: &Route,
+/// Tokens are counted by a provider that does so for its own dialect, else here.
+fn count_tokens(
+    gateway: &Arc<Gateway>,
+    journey: &mut Journey,
     request: &Request<'_>,
-    body: &[u8],
-) -> Result<Reservation, Refusal> {
-    let offers = route.offers(&live.policy, request, body);
-    let agent = &identity.agent;
-    let ask = Ask {
-        id: AttemptId {
-            request: ctx.id,
-            number: 1,
-        },
-        agent: &agent.id,
-        key: identity.key.as_ref(),
-        user: identity.user.as_ref(),
-        accounts: &agent.accounts,
-        thresholds: &agent.thresholds,
-        offers: &offers,
-        models: &route.models,
-        now_millis: ctx.unix_millis,
+) -> Counting {
+    let agent = Arc::clone(&journey.identity.agent);
+    let balance = gateway.book.balance(&agent.account);
+    let tier = tier::select(&agent.thresholds, balance.remaining(), balance.limit);
+    let candidate = journey.at_tier(tier);
+    let counts = |candidate: &Arc<Candidate>| {
+        candidate.block.kind.counts_tokens()
+            && candidate.asked_in(request.dialect) == Some(request.dialect)
     };
-    let held = gateway.book.reserve(ask).await;
-    held.map_err(|denied| refusal(denied, identity, route))
+    let Some(candidate) = candidate.filter(counts) else {
+        let engine = request.model.as_deref().unwrap_or_default();
+        let count = tokens::prompt_estimate(journey.body(), engine);
+        let body = json!({ "input_tokens": count });
+        return Counting::Here(Answer::json(StatusCode::OK, &body));
+    };
+    let engine = candidate.engines.first().map(String::as_str);
+    let body = Bytes::from(candidate.block.kind.body(
+        request,
+        &Rewrite {
+            model: engine,
+            ..Rewrite::default()
+        },
+    ));
+    let exchange = Exchange::new(
+        gateway,
+        &journey.live,
+        agent.id.clone(),
+        None,
+        Arc::clone(&candidate),
+        ServiceTier::Default,
+        &body,
+    );
+    Counting::There(super::attempt::Prepared {
+        exchange,
+        body,
+        candidate,
+        asked_in: request.dialect,
+        fitted: None,
+        remaining: balance.remaining().max(Nanos::ZERO),
+    })
 }
 
 fn drain(gateway: &Gateway) -> Drain {
@@ -367,36 +392,4 @@ fn passthrough(identity: &Identity, headers: &HeaderMap) -> Option<http::HeaderV
         .cloned()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-/// What a denied reservation looks like to the client.
-fn refusal(denied: Denied, identity: &Identity, route: &Route) -> Refusal {
-    let agent = &identity.agent;
-    let state = |account: usize, tier: usize, balance: Balance| {
-        let spec = agent.accounts.get(account).unwrap_or(&agent.account);
-        Box::new(Exhausted {
-            account: spec.id.clone(),
-            agent: agent.id.clone(),
-            total: balance.limit,
-            spent: balance.posted,
-            pending: balance.pending,
-            tier,
-            models: route.models.get(tier).cloned().unwrap_or_default(),
-            hard: spec.hard,
-        })
-    };
-    match denied {
-        Denied::Exhausted {
-            account,
-            tier,
-            balance,
-        } => Refusal::BudgetExhausted(state(account, tier, balance)),
-        Denied::InFlight {
-            account,
-            tier,
-            balance,
-        } => Refusal::BudgetInFlight(state(account, tier, balance)),
-        Denied::Unpriced { model, .. } => Refusal::Unpriced { model },
-        Denied::Unavailable => Refusal::LedgerUnavailable,
-    }
 }

@@ -1,9 +1,14 @@
 //! What is known about one request while it is on its way: a state, not twenty options.
 
+use super::attempt::Journey;
 use super::session::Link;
 use super::settle::Exchange;
-use crate::gateway::Live;
-use crate::identity::{AgentId, RequestId};
+use crate::balance::Visit;
+use crate::dialect::Dialect;
+use crate::identity::RequestId;
+use crate::refusal::Refusal;
+use crate::route::Candidate;
+use crate::surface::{ErrorShape, Surface};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -20,6 +25,8 @@ pub struct Context {
     pub(crate) first_byte: Option<Instant>,
     /// The matched route, a closed set, for metrics.
     pub(crate) route: &'static str,
+    /// The surface that the client speaks, once the route is known.
+    pub(crate) surface: Option<Surface>,
     _in_flight: InFlight,
 }
 
@@ -33,17 +40,17 @@ pub(crate) enum State {
 
 /// Everything that was decided when the request was let in.
 pub(crate) struct Admission {
-    /// The configuration it was admitted under.
-    pub live: Arc<Live>,
-    pub agent: AgentId,
-    /// The tier's number and models; no models for an agent without tiers.
-    pub tier: usize,
-    pub models: Arc<[String]>,
+    /// What its attempts share, and what is left to try.
+    pub journey: Journey,
+    /// The candidate of the current attempt.
+    pub candidate: Arc<Candidate>,
+    /// The dialect in which its provider is asked.
+    pub asked_in: Dialect,
     /// The model that the client asked for.
     pub original_model: Option<String>,
     /// Output tokens per choice written into the body, when they were fitted to the budget.
     pub fitted: Option<u64>,
-    /// What the agent had left once this request's hold was taken.
+    /// What the agent had left once this attempt's hold was taken.
     pub remaining: crate::money::Nanos,
     /// The wrapper's other half.
     pub link: Arc<Link>,
@@ -59,6 +66,14 @@ pub(crate) struct Admission {
     pub exchange: Exchange,
     /// Connection attempts made.
     pub attempts: u16,
+    /// The endpoint that the current attempt went to, and how many its provider has.
+    pub door: (usize, usize),
+    /// The current attempt at that endpoint, and when it set out.
+    pub visit: Option<(Visit, Instant)>,
+    /// Whether the failure that Pingora is about to report is followed by another attempt.
+    pub again: bool,
+    /// Why no further attempt could be made.
+    pub refusal: Option<Refusal>,
     /// How the answer is passed on, once its header was seen.
     pub relay: super::relay::Relay,
 }
@@ -77,8 +92,14 @@ impl Context {
             refused: None,
             first_byte: None,
             route: "other",
+            surface: None,
             _in_flight: InFlight::enter(in_flight),
         }
+    }
+
+    /// How errors look to this client.
+    pub(crate) fn shape(&self) -> ErrorShape {
+        self.surface.map_or(ErrorShape::OpenAi, Surface::shape)
     }
 
     /// The admission, once the request was let in.

@@ -34,10 +34,11 @@ impl Execwall {
     /// The metadata for an admitted request.
     pub(crate) fn new(admission: &Admission) -> Self {
         let mut before = br#""_execwall":{"agent_id":"#.to_vec();
-        write(&mut before, admission.agent.as_str());
+        write(&mut before, admission.journey.identity.agent.id.as_str());
         before.extend_from_slice(COST);
         let mut after = br#","models_allowed":"#.to_vec();
-        write(&mut after, &*admission.models);
+        let tier = admission.journey.route.tiers.get(admission.journey.tier);
+        write(&mut after, tier.map_or(&[][..], |tier| &tier.models));
         after.extend_from_slice(br#","original_model":"#);
         write(&mut after, &admission.original_model);
         after.push(b'}');

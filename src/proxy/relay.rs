@@ -1,29 +1,32 @@
-//! The way back: bytes pass as they are, the meter looks, metadata is added at the end.
+//! The way back: bytes pass as they are, the meter looks, metadata is added at the end; where the
+//! provider speaks another dialect than the client, the answer is translated as it passes.
 //!
-//! Decides how an answer is passed on from its header, settles when its end is seen (before the
-//! last bytes go out, so that a client that has its answer also has its bill), and turns failures
-//! into answers. What an answer costs is decided elsewhere.
+//! Decides how an answer is passed on from its header, and settles when its end is seen (before the
+//! last bytes go out, so that a client that has its answer also has its bill). What an answer costs
+//! is decided elsewhere.
 
-use super::admit;
+use super::attempt::Failed;
 use super::context::{Admission, Context};
-use super::execwall::Execwall;
+use super::ending::Ending;
 use super::redact::Redactor;
 use super::reply;
-use super::session;
 use super::settle::Phase;
 use super::upstream;
+use super::verdict::{Collected, judge};
+use crate::answer::Answer;
+use crate::balance::Outcome;
+use crate::dialect::form::Answering;
+use crate::dialect::{Dialect, Translator};
 use crate::gateway::Gateway;
-use crate::money::Nanos;
-use crate::refusal::Refusal;
+use crate::secret::Secret;
 use crate::stream::{AnswerKind, Finish, Meter, MeterOptions, Place};
-use crate::telemetry::{self, Access};
+use crate::surface::Surface;
 use crate::tokens::{self, Encoding};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::ResponseHeader;
-use pingora_core::{Error, ErrorSource, ErrorType, Result};
-use pingora_proxy::{FailToProxy, Session};
-use std::time::Instant;
+use pingora_core::{Error, ErrorType, Result};
+use std::time::{Duration, Instant};
 
 /// Headers of an upstream's answer that say nothing to Weir's client.
 const DROPPED: [HeaderName; 5] = [
@@ -37,6 +40,9 @@ const DROPPED: [HeaderName; 5] = [
 const AGENT: HeaderName = HeaderName::from_static("x-weir-agent");
 const TIER: HeaderName = HeaderName::from_static("x-weir-tier");
 const MODELS: HeaderName = HeaderName::from_static("x-weir-models");
+const MODEL: HeaderName = HeaderName::from_static("x-weir-model");
+const PROVIDER: HeaderName = HeaderName::from_static("x-weir-provider");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-weir-attempts");
 const REMAINING: HeaderName = HeaderName::from_static("x-weir-budget-remaining");
 const MAX_TOKENS: HeaderName = HeaderName::from_static("x-weir-max-tokens");
 
@@ -46,35 +52,70 @@ pub(crate) enum Relay {
     /// Its header was not seen yet.
     #[default]
     Waiting,
-    /// An answer to meter; with `metadata`, `_execwall` is put in at its end. Where the length of
-    /// the answer is announced, `room` bytes of it are for that.
+    /// An answer to meter; with `ending`, something is put in at its end. Where the length of the
+    /// answer is announced, `room` bytes of it are for that.
     Metered {
-        metadata: Option<Box<Execwall>>,
+        ending: Option<Ending>,
         room: Option<usize>,
     },
+    /// An answer in another dialect than the client's: metered as it comes, and translated.
+    Translated {
+        translator: Box<Translator>,
+        ending: Option<Ending>,
+    },
+    /// An answer that costs nothing.
+    Plain,
     /// An error of the provider: our key is taken out, nothing is metered.
     Redacted(Redactor),
+    /// An error of the provider that is read whole: it may have to be said in another dialect, and
+    /// another model may take over.
+    Collected(Box<Collected>),
 }
 
 /// Looks at the header before anything of it is passed on.
 ///
 /// # Errors
-/// When the answer cannot be passed on: a redirect, or one that is compressed although that was
-/// declined, so that it cannot be metered.
-pub(crate) fn examine(response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
+/// When the answer is not passed on: because another attempt follows, or because it cannot be, as a
+/// redirect, or one that is compressed although that was declined, so that it cannot be metered.
+pub(crate) fn examine(
+    gateway: &Gateway,
+    response: &ResponseHeader,
+    ctx: &mut Context,
+) -> Result<()> {
     if response.status.is_informational() {
         return Ok(());
     }
     let Some(admission) = ctx.admission() else {
         return Ok(());
     };
-    // There will be no other attempt once this header is passed on.
-    admission.link.forget_body();
+    let status = response.status.as_u16();
+    let failed = matches!(status, 429 | 500..=599);
+    let outcome = match &admission.visit {
+        Some((_, since)) if !failed => {
+            Outcome::Answered(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX))
+        }
+        _ => Outcome::Failed,
+    };
+    upstream::ended(gateway, admission, outcome);
+    if failed || matches!(status, 408 | 409) {
+        admission.exchange.enter(Phase::Rejected);
+        let failed = Failed::Status(retry_after(response));
+        if !admission.link.client_gone() && upstream::goes_on(admission, failed) {
+            gateway.metrics.upstream_error("status");
+            admission.again = true;
+            return Err(Error::explain(ErrorType::HTTPStatus(status), "tried again").into_up());
+        }
+    }
+    let judged = judge(status, admission).is_some();
+    if !judged {
+        // There will be no other attempt once this header is passed on.
+        admission.link.forget_body();
+    }
     if response.status.is_redirection() {
         admission.exchange.enter(Phase::Rejected);
         return Err(invalid("redirected"));
     }
-    if response.status.as_u16() >= 600 {
+    if status >= 600 {
         // No status of HTTP, so no error that is known to be free.
         return Err(invalid("of no known class"));
     }
@@ -99,15 +140,27 @@ fn invalid(why: &'static str) -> Box<Error> {
     .into_up()
 }
 
+/// How long a provider wants to be left alone, where it says so in seconds.
+fn retry_after(response: &ResponseHeader) -> Option<Duration> {
+    let header = |name| response.headers.get(name)?.to_str().ok()?.trim().parse().ok();
+    header("retry-after-ms")
+        .map(Duration::from_millis)
+        .or_else(|| header("retry-after").map(Duration::from_secs))
+}
+
 /// Prepares the header for the client and decides how the body is passed on.
 ///
 /// # Errors
 /// When a header of ours cannot be written.
-pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+pub(crate) fn header(
+    response: &mut ResponseHeader,
+    ctx: &mut Context,
+) -> Result<()> {
     if response.status.is_informational() {
         return Ok(());
     }
     let id = ctx.id.to_string();
+    let created = ctx.unix_millis / 1000;
     ctx.first_byte = Some(Instant::now());
     let Some(admission) = ctx.admission() else {
         return Ok(());
@@ -117,66 +170,124 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
     }
     // The provider's own words could hold anything, our key included.
     response.set_reason_phrase(None)?;
-    response.insert_header(reply::REQUEST_ID, id)?;
+    response.insert_header(reply::REQUEST_ID, &id)?;
     describe(response, admission)?;
+    let surface = admission.journey.surface;
+    let foreign = admission.asked_in != surface.dialect();
     if !response.status.is_success() {
         admission.exchange.enter(Phase::Rejected);
-        let upstream = &admission.live.policy.upstream;
-        let key = upstream.api_key.as_ref().or(upstream.fallback_key.as_ref());
-        let redactor = Redactor::new(key.map(|key| key.expose().as_bytes()));
+        let redactor = Redactor::new(key(admission).map(|key| key.expose().as_bytes()));
         redactor.headers(response);
-        admission.relay = Relay::Redacted(redactor);
+        let status = response.status.as_u16();
+        let judge = judge(status, admission).is_some();
+        let empty = announced_length(response) == Some(0);
+        admission.relay = if (foreign || judge) && !empty {
+            if judge {
+                admission.link.keep_back();
+            }
+            if foreign {
+                response.insert_header(header::CONTENT_TYPE, "application/json")?;
+            }
+            unknown_length(response, admission)?;
+            Relay::Collected(Box::new(Collected::new(redactor, status, foreign, judge)))
+        } else {
+            Relay::Redacted(redactor)
+        };
+        return Ok(());
+    }
+    if surface == Surface::CountTokens {
+        admission.relay = Relay::Plain;
         return Ok(());
     }
     let events = response
         .headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    let wanted = admission.live.policy.metadata;
-    let metadata = wanted.then(|| Box::new(Execwall::new(admission)));
-    let strip = admission.stream && !admission.include_usage;
-    let room = match (announced_length(response), &metadata) {
-        (Some(length), Some(execwall)) if !events => {
-            let room = execwall.room();
-            let length = HeaderValue::from(length.saturating_add(room));
-            response.insert_header(header::CONTENT_LENGTH, length)?;
-            Some(room)
-        }
-        (Some(_), execwall) if execwall.is_some() || strip => {
-            response.remove_header(&header::CONTENT_LENGTH);
-            if admission.http1 {
-                response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-            }
-            None
-        }
-        _ => None,
-    };
-    let encoding = admission
-        .models
-        .first()
-        .map_or(Encoding::O200k, |model| tokens::encoding_for(model));
     let kind = if events {
         AnswerKind::EventStream
     } else {
         AnswerKind::Json
     };
-    admission.exchange.measure(Meter::new(
-        kind,
-        MeterOptions {
-            strip_usage_chunk: strip,
-            insert_before_done: wanted,
-            count: counter(encoding),
-        },
-    ));
-    admission.relay = Relay::Metered { metadata, room };
+    let ending = Ending::of(admission);
+    let engine = admission.candidate.engines.first();
+    let encoding = engine.map_or(Encoding::O200k, |engine| tokens::encoding_for(engine));
+    let mut options = MeterOptions {
+        dialect: admission.asked_in,
+        count: counter(encoding),
+        ..MeterOptions::default()
+    };
+    if foreign {
+        let answering = Answering {
+            id,
+            model: admission.candidate.name().to_owned(),
+            created,
+            include_usage: admission.include_usage || surface == Surface::Titan,
+        };
+        let translator = Translator::new(admission.asked_in, surface.dialect(), kind, answering);
+        let Some(translator) = translator else {
+            return Err(invalid("in a dialect that nobody reads"));
+        };
+        let form = if events { "text/event-stream" } else { "application/json" };
+        response.insert_header(header::CONTENT_TYPE, form)?;
+        unknown_length(response, admission)?;
+        admission.exchange.measure(Meter::new(kind, options));
+        admission.relay = Relay::Translated {
+            translator: Box::new(translator),
+            ending,
+        };
+        return Ok(());
+    }
+    let chunks = matches!(admission.asked_in, Dialect::Chat | Dialect::Completions);
+    let strip = chunks && admission.stream && !admission.include_usage;
+    options.strip_usage_chunk = strip;
+    options.insert_before_done = ending.is_some();
+    let room = match (announced_length(response), &ending) {
+        (Some(length), Some(ending)) if !events => {
+            let room = ending.room();
+            let length = HeaderValue::from(length.saturating_add(room));
+            response.insert_header(header::CONTENT_LENGTH, length)?;
+            Some(room)
+        }
+        (Some(_), ending) if ending.is_some() || strip => {
+            unknown_length(response, admission)?;
+            None
+        }
+        _ => None,
+    };
+    admission.exchange.measure(Meter::new(kind, options));
+    admission.relay = Relay::Metered { ending, room };
+    Ok(())
+}
+
+/// The key that an error answer must not show.
+fn key(admission: &Admission) -> Option<&Secret> {
+    let outgoing = admission
+        .journey
+        .live
+        .outgoing(&admission.candidate.block.name)?;
+    outgoing.doors.get(admission.door.0)?.secrets().next()
+}
+
+/// The body will be of another length than the provider's.
+fn unknown_length(response: &mut ResponseHeader, admission: &Admission) -> Result<()> {
+    response.remove_header(&header::CONTENT_LENGTH);
+    if admission.http1 {
+        response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    }
     Ok(())
 }
 
 /// What is known by now about the request, as headers.
 fn describe(response: &mut ResponseHeader, admission: &Admission) -> Result<()> {
-    response.insert_header(AGENT, admission.agent.as_str())?;
-    response.insert_header(TIER, HeaderValue::from(admission.tier))?;
-    response.insert_header(MODELS, admission.models.join(","))?;
+    let journey = &admission.journey;
+    response.insert_header(AGENT, journey.identity.agent.id.as_str())?;
+    response.insert_header(TIER, HeaderValue::from(journey.tier))?;
+    let tier = journey.route.tiers.get(journey.tier);
+    let models = tier.map(|tier| tier.models.join(","));
+    response.insert_header(MODELS, models.unwrap_or_default())?;
+    response.insert_header(MODEL, admission.candidate.name())?;
+    response.insert_header(PROVIDER, admission.candidate.block.name.as_str())?;
+    response.insert_header(ATTEMPTS, HeaderValue::from(admission.attempts))?;
     response.insert_header(REMAINING, admission.remaining.to_string())?;
     if let Some(tokens) = admission.fitted {
         response.insert_header(MAX_TOKENS, HeaderValue::from(tokens))?;
@@ -185,20 +296,42 @@ fn describe(response: &mut ResponseHeader, admission: &Admission) -> Result<()> 
 }
 
 /// Passes a piece of the body on.
-pub(crate) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
+pub(crate) fn body(
+    gateway: &Gateway,
+    body: &mut Option<Bytes>,
+    end: bool,
+    ctx: &mut Context,
+) {
+    let arrived = ctx.arrived;
+    let id = ctx.id;
     let Some(admission) = ctx.admission() else {
         return;
     };
-    match &mut admission.relay {
+    let closing = |admission: &mut Admission, ending: &Ending, place| {
+        ending.text(gateway, admission, place, arrived, id)
+    };
+    match std::mem::take(&mut admission.relay) {
         Relay::Waiting => {}
-        Relay::Redacted(redactor) => {
+        Relay::Plain => admission.relay = Relay::Plain,
+        Relay::Redacted(mut redactor) => {
             *body = Some(redactor.pass(body.take().unwrap_or_default(), end));
+            admission.relay = Relay::Redacted(redactor);
         }
-        Relay::Metered { metadata, room } => {
-            let (metadata, room) = (metadata.take(), *room);
-            let passed = metered(body.take(), end, metadata.as_deref(), room, admission);
-            admission.relay = Relay::Metered { metadata, room };
-            *body = passed;
+        Relay::Collected(mut collected) => {
+            *body = collected.push(body.take().unwrap_or_default(), end, admission);
+            admission.relay = Relay::Collected(collected);
+        }
+        Relay::Metered { ending, room } => {
+            *body = metered(body.take(), end, ending.as_ref(), room, admission, closing);
+            admission.relay = Relay::Metered { ending, room };
+        }
+        Relay::Translated {
+            mut translator,
+            ending,
+        } => {
+            let piece = body.take();
+            *body = translated(piece, end, &mut translator, ending.as_ref(), admission, closing);
+            admission.relay = Relay::Translated { translator, ending };
         }
     }
 }
@@ -207,9 +340,10 @@ pub(crate) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
 fn metered(
     piece: Option<Bytes>,
     end: bool,
-    execwall: Option<&Execwall>,
+    ending: Option<&Ending>,
     room: Option<usize>,
     admission: &mut Admission,
+    closing: impl Fn(&mut Admission, &Ending, Place) -> Option<Vec<u8>>,
 ) -> Option<Bytes> {
     let meter = admission.exchange.meter()?;
     let passed = match piece {
@@ -220,14 +354,63 @@ fn metered(
         return (!passed.is_empty()).then_some(passed);
     }
     let held = meter.finish();
-    let last = match execwall {
-        Some(execwall) => metadata(held.place, execwall, admission),
+    let last = match ending {
+        Some(ending) => closing(admission, ending, held.place),
         None => {
             admission.exchange.close();
             None
         }
     };
-    let rest = fill(held, last.as_deref(), room);
+    joined(passed, fill(held, last.as_deref(), room))
+}
+
+/// Meters a piece and says it in the client's dialect; at the end settles first.
+fn translated(
+    piece: Option<Bytes>,
+    end: bool,
+    translator: &mut Translator,
+    ending: Option<&Ending>,
+    admission: &mut Admission,
+    closing: impl Fn(&mut Admission, &Ending, Place) -> Option<Vec<u8>>,
+) -> Option<Bytes> {
+    let piece = piece.unwrap_or_default();
+    let meter = admission.exchange.meter()?;
+    let passed = if piece.is_empty() {
+        Bytes::new()
+    } else {
+        let passed = translator.push(&piece);
+        // Without an option set, a meter keeps nothing back.
+        let _ = meter.push(piece);
+        passed
+    };
+    if !end && !translator.at_end() {
+        return (!passed.is_empty()).then_some(passed);
+    }
+    if translator.is_finished() {
+        return None;
+    }
+    let _ = meter.finish();
+    let complete = meter.reading().done;
+    let finish = match translator.finish(complete) {
+        Ok(finish) => finish,
+        Err(failure) => {
+            admission.exchange.close();
+            let surface = admission.journey.surface;
+            let answer = Answer::failure_in(surface.shape(), 502, &failure);
+            return joined(passed, answer.body);
+        }
+    };
+    let last = match ending {
+        Some(ending) => closing(admission, ending, finish.place),
+        None => {
+            admission.exchange.close();
+            None
+        }
+    };
+    joined(passed, finish.with(last.as_deref()))
+}
+
+fn joined(passed: Bytes, rest: Bytes) -> Option<Bytes> {
     let all = match (passed.is_empty(), rest.is_empty()) {
         (true, _) => rest,
         (_, true) => passed,
@@ -257,159 +440,9 @@ fn announced_length(response: &ResponseHeader) -> Option<usize> {
     length.to_str().ok()?.parse().ok()
 }
 
-/// Settles, and writes the metadata in the form that fits its place.
-fn metadata(place: Place, execwall: &Execwall, admission: &mut Admission) -> Option<Vec<u8>> {
-    let fallback = admission.remaining;
-    let outcome = admission.exchange.close();
-    let cost = outcome.bill.as_ref().map_or(Nanos::ZERO, |bill| bill.cost);
-    let balance = outcome.settled.as_ref().map(|settled| settled.balance);
-    let remaining = balance.map_or(fallback, |balance| balance.limit - balance.posted);
-    let asked = admission.models.first().map(String::as_str);
-    let reading = admission.exchange.meter()?.reading();
-    execwall.text(place, cost, remaining, reading, asked)
-}
-
 fn counter(encoding: Encoding) -> fn(&str) -> u64 {
     match encoding {
         Encoding::Cl100k => |text| tokens::count(text, Encoding::Cl100k),
         Encoding::O200k => |text| tokens::count(text, Encoding::O200k),
     }
-}
-
-/// Answers for an exchange that failed, where there is somebody to answer.
-pub(crate) async fn failed(
-    gateway: &Gateway,
-    session: &mut Session,
-    error: &Error,
-    ctx: &mut Context,
-) -> FailToProxy {
-    let mut gone = false;
-    if let Some(admission) = ctx.admission() {
-        session::restore(&mut session.downstream_session, &admission.link);
-        gone = admission.link.client_gone();
-    }
-    let nothing = FailToProxy {
-        error_code: 0,
-        can_reuse_downstream: false,
-    };
-    let dead = *error.esource() == ErrorSource::Downstream
-        && matches!(
-            error.etype(),
-            ErrorType::WriteError
-                | ErrorType::ReadError
-                | ErrorType::ConnectionClosed
-                | ErrorType::H2Error
-        );
-    if gone || dead {
-        return nothing;
-    }
-    if session
-        .response_written()
-        .is_some_and(|header| !header.status.is_informational())
-    {
-        broken_off(session, ctx).await;
-        return nothing;
-    }
-    let refusal = refusal(error);
-    let status = crate::answer::status(&refusal).as_u16();
-    // A client that left meanwhile needs no answer.
-    let _ = admit::refuse(gateway, session, ctx, &refusal, true).await;
-    FailToProxy {
-        error_code: status,
-        can_reuse_downstream: false,
-    }
-}
-
-/// Tells a client in the middle of a stream that there will be no more: SDKs raise the event as an
-/// error, where a closed connection alone might pass for the end.
-async fn broken_off(session: &mut Session, ctx: &mut Context) {
-    let events = session.response_written().is_some_and(|header| {
-        header
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
-    });
-    let Some(admission) = ctx.admission().filter(|_| events) else {
-        return;
-    };
-    let held = admission
-        .exchange
-        .meter()
-        .map(|meter| meter.finish().with(None));
-    let mut last = held.unwrap_or_default().to_vec();
-    last.extend_from_slice(
-        b"\n\ndata: {\"error\":{\"message\":\"The upstream provider broke off its answer\",\
-          \"type\":\"api_error\",\"param\":null,\"code\":\"upstream_broken_off\"}}\n\n",
-    );
-    // The client may be gone as well.
-    let _ = session
-        .downstream_session
-        .write_response_body(Bytes::from(last), false)
-        .await;
-}
-
-fn refusal(error: &Error) -> Refusal {
-    match (error.esource(), upstream::kind(error)) {
-        (ErrorSource::Downstream, _) => Refusal::BadRequest("The request is not valid HTTP"),
-        (_, "timeout") => Refusal::UpstreamTimeout,
-        (_, "invalid") => Refusal::UpstreamInvalid,
-        (ErrorSource::Upstream, _) => Refusal::UpstreamUnreachable,
-        _ => Refusal::Internal,
-    }
-}
-
-/// The last hook: everything is settled, the session is whole again, one line is written.
-pub(crate) fn finished(
-    gateway: &Gateway,
-    session: &mut Session,
-    error: Option<&Error>,
-    ctx: &mut Context,
-) {
-    let refused = ctx.refused;
-    let route = ctx.route;
-    let elapsed = ctx.arrived.elapsed();
-    let first_byte = ctx.first_byte.map(|at| at - ctx.arrived);
-    let (id, unix_millis) = (ctx.id, ctx.unix_millis);
-    let Some(admission) = ctx.admission() else {
-        tracing::debug!(request.id = %id, route, refused, duration_ms = elapsed.as_millis(), "answered");
-        return;
-    };
-    if let Some(meter) = admission.exchange.meter() {
-        // Where the answer broke off, what was held back is of no use to anybody.
-        let _ = meter.finish();
-    }
-    let gone = admission.link.client_gone();
-    session::restore(&mut session.downstream_session, &admission.link);
-    let status = session
-        .response_written()
-        .map_or(0, |header| header.status.as_u16());
-    let (agent, tier, attempts) = (admission.agent.clone(), admission.tier, admission.attempts);
-    let outcome = admission.exchange.close();
-    if refused.is_none() {
-        gateway.metrics.answered(route, status);
-    }
-    gateway.metrics.proxied(elapsed, first_byte);
-    if gone {
-        gateway.metrics.client_gone();
-    }
-    let bill = outcome.bill.as_ref();
-    telemetry::access(
-        &Access {
-            id: id.to_string(),
-            agent: agent.as_str(),
-            tier,
-            model: bill.map(|bill| bill.model.as_str()),
-            status,
-            refused,
-            attempts,
-            cost: bill.map(|bill| bill.cost.0),
-            source: bill.map(|bill| bill.source.name()),
-            input: bill.map(|bill| bill.usage.input),
-            output: bill.map(|bill| bill.usage.output),
-            gone,
-            millis: elapsed.as_millis(),
-            error: error.map(|error| error.etype().as_str()),
-        },
-        unix_millis,
-    );
 }

@@ -21,7 +21,7 @@ use pingora_core::{Error, ErrorType, Result};
 
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::Digest;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,13 @@ pub(crate) struct Drain {
     pub bytes: u64,
 }
 
+/// The answer goes on.
+const PASS: u8 = 0;
+/// The answer is kept back.
+const KEEP: u8 = 1;
+/// The answer is dropped: another attempt is made in its place.
+const DROP: u8 = 2;
+
 /// What the wrapper and the request's context know together.
 pub(crate) struct Link {
     drain: Drain,
@@ -42,6 +49,8 @@ pub(crate) struct Link {
     drained: AtomicU64,
     stopping: Arc<AtomicBool>,
     body: Mutex<Bytes>,
+    /// Whether the answer is kept back until it is known what becomes of it.
+    judging: AtomicU8,
     home: Mutex<Option<Box<ServerSession>>>,
 }
 
@@ -56,6 +65,7 @@ impl Link {
             drained: AtomicU64::new(0),
             stopping,
             body: Mutex::new(body),
+            judging: AtomicU8::new(PASS),
             home: Mutex::new(None),
         })
     }
@@ -70,9 +80,29 @@ impl Link {
         lock(&self.body).clone()
     }
 
+    /// Replaces the body, for a further attempt.
+    pub(crate) fn set_body(&self, body: Bytes) {
+        *lock(&self.body) = body;
+    }
+
     /// Frees the body: an answer has begun, so there will be no other attempt.
     pub(crate) fn forget_body(&self) {
         *lock(&self.body) = Bytes::new();
+    }
+
+    /// Keeps the answer back, its header included, until [`Link::release`] or [`Link::discard`].
+    pub(crate) fn keep_back(&self) {
+        self.judging.store(KEEP, Ordering::Release);
+    }
+
+    /// Lets an answer that was kept back go on.
+    pub(crate) fn release(&self) {
+        self.judging.store(PASS, Ordering::Release);
+    }
+
+    /// Drops an answer that was kept back: the exchange fails, and may be tried again.
+    pub(crate) fn discard(&self) {
+        self.judging.store(DROP, Ordering::Release);
     }
 
     fn leave(&self) {
@@ -113,6 +143,10 @@ fn over() -> Box<Error> {
     .into_down()
 }
 
+fn discarded() -> Box<Error> {
+    Error::explain(ErrorType::Custom("Discarded"), "another model takes over").into_up()
+}
+
 /// Puts the wrapper in place of the real session.
 pub(crate) fn install(session: &mut Box<ServerSession>, link: &Arc<Link>) {
     let mut inner = std::mem::replace(session, placeholder());
@@ -123,6 +157,7 @@ pub(crate) fn install(session: &mut Box<ServerSession>, link: &Arc<Link>) {
         inner: Some(inner),
         was_empty,
         link: Arc::clone(link),
+        kept: Vec::new(),
     }));
 }
 
@@ -148,6 +183,8 @@ struct Relayed {
     inner: Option<Box<ServerSession>>,
     was_empty: bool,
     link: Arc<Link>,
+    /// What is kept back of an answer.
+    kept: Vec<HttpTask>,
 }
 
 impl Drop for Relayed {
@@ -271,7 +308,27 @@ impl CustomSession for Relayed {
         self.written(&result)
     }
 
-    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+    async fn response_duplex_vec(&mut self, mut tasks: Vec<HttpTask>) -> Result<bool> {
+        match self.link.judging.load(Ordering::Acquire) {
+            PASS if self.kept.is_empty() => {}
+            PASS => {
+                let later = std::mem::replace(&mut tasks, std::mem::take(&mut self.kept));
+                tasks.extend(later);
+            }
+            KEEP => {
+                let batch = Batch::of(&tasks);
+                self.kept.append(&mut tasks);
+                if !batch.failed && !batch.end {
+                    return Ok(false);
+                }
+                tasks = std::mem::take(&mut self.kept);
+            }
+            _ => {
+                self.kept.clear();
+                self.link.release();
+                return Err(discarded());
+            }
+        }
         let batch = Batch::of(&tasks);
         if self.gone() {
             if let Some(error) = tasks.into_iter().find_map(|task| match task {

@@ -8,7 +8,9 @@ use crate::bill::{self, Terms};
 use crate::catalog::ServiceTier;
 use crate::gateway::{Gateway, Live};
 use crate::identity::AgentId;
+use crate::money::Nanos;
 use crate::ledger::{Reservation, Settled};
+use crate::route::Candidate;
 use crate::stream::Meter;
 use crate::tokens;
 use crate::usage::Bill;
@@ -47,7 +49,7 @@ pub(crate) struct Exchange {
     live: Arc<Live>,
     agent: AgentId,
     reservation: Option<Reservation>,
-    asked: Arc<[String]>,
+    candidate: Arc<Candidate>,
     service_tier: ServiceTier,
     input: Input,
     phase: Phase,
@@ -66,13 +68,14 @@ pub(crate) struct Outcome {
 }
 
 impl Exchange {
-    /// Takes charge of a reservation for a request sent to `asked` with the given body.
+    /// Takes charge of a reservation for a request sent to `candidate` with the given body; without
+    /// a reservation, of a request that costs nothing.
     pub(crate) fn new(
         gateway: &Arc<Gateway>,
         live: &Arc<Live>,
         agent: AgentId,
-        reservation: Reservation,
-        asked: Arc<[String]>,
+        reservation: Option<Reservation>,
+        candidate: Arc<Candidate>,
         service_tier: ServiceTier,
         body: &Bytes,
     ) -> Self {
@@ -85,8 +88,8 @@ impl Exchange {
             gateway: Arc::clone(gateway),
             live: Arc::clone(live),
             agent,
-            reservation: Some(reservation),
-            asked,
+            reservation,
+            candidate,
             service_tier,
             input,
             phase: Phase::Held,
@@ -176,10 +179,17 @@ impl Exchange {
         }
     }
 
+    /// The part of a bill that is for input, by the prices.
+    pub(crate) fn input_cost(&self, bill: &Bill) -> Nanos {
+        bill::input_cost(bill, &self.terms())
+    }
+
     fn terms(&self) -> Terms<'_> {
         Terms {
             catalog: &self.live.catalog,
-            asked: &self.asked,
+            provider: self.candidate.block.kind,
+            asked: &self.candidate.engines,
+            own: self.candidate.own_price(),
             service_tier: self.service_tier,
         }
     }
@@ -187,7 +197,7 @@ impl Exchange {
     fn input_tokens(&self) -> u64 {
         match &self.input {
             Input::Body(body) => {
-                let model = self.asked.first().map_or("", String::as_str);
+                let model = self.candidate.engines.first().map_or("", String::as_str);
                 tokens::prompt_estimate(body, model)
             }
             Input::Tokens(tokens) => *tokens,

@@ -17,6 +17,7 @@ use super::sse::Ended;
 use super::tally::Tally;
 use super::usage;
 use super::whole::Whole;
+use crate::dialect::Dialect;
 use crate::money::Nanos;
 use crate::usage::Usage;
 
@@ -32,6 +33,8 @@ pub enum AnswerKind {
 /// What a meter does besides reading.
 #[derive(Clone, Copy, Debug)]
 pub struct MeterOptions {
+    /// What the answer is written in.
+    pub dialect: Dialect,
     /// Take the usage-only chunk out of a stream: the client did not ask for it.
     pub strip_usage_chunk: bool,
     /// Hold back the end of the answer, so that something can be put before it: an event before
@@ -45,6 +48,7 @@ impl Default for MeterOptions {
     /// Reads only, and counts four bytes as a token.
     fn default() -> Self {
         Self {
+            dialect: Dialect::Chat,
             strip_usage_chunk: false,
             insert_before_done: false,
             count: |text| u64::try_from(text.len().div_ceil(4)).unwrap_or(u64::MAX),
@@ -307,6 +311,7 @@ impl Meter {
             strip_usage_chunk: strip,
             insert_before_done: insert,
             count,
+            dialect: _,
         } = options;
         let framing = match kind {
             AnswerKind::EventStream => Framing::Events(Box::new(Events::new(strip, insert))),

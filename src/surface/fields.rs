@@ -46,6 +46,7 @@ pub(super) fn common(dialect: Dialect, object: Object<'_>) -> Result<Request<'_>
         image_output: images,
         media_parts: object.media_parts(),
         unseen_input: false,
+        no_output: false,
         model,
         fallbacks,
         object,

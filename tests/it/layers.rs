@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pure decisions",
         &[
-            "json", "tokens", "catalog", "budget", "limit", "settings", "policy", "auth",
+            "json", "tokens", "catalog", "budget", "balance", "limit", "settings", "policy", "auth",
             "surface", "stream", "dialect", "provider", "route", "bill", "answer",
         ],
     ),
@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Modules that know nothing of tasks and sockets.
 const PURE: &[&str] = &[
     "money", "usage", "identity", "secret", "refusal", "json", "tokens", "catalog", "budget",
-    "limit", "settings", "policy", "auth", "surface", "stream", "dialect", "provider", "route",
+    "balance", "limit", "settings", "policy", "auth", "surface", "stream", "dialect", "provider", "route",
     "bill", "answer",
 ];
 

@@ -1,0 +1,58 @@
+//! An OpenClaw gateway: Anthropic's messages at an address of its own.
+//!
+//! Decides how it is addressed.
+
+use super::body::{bearer, one_model};
+use super::{Call, Environment, Provider, Rewrite};
+use crate::dialect::Dialect;
+use crate::surface::Request;
+use http::HeaderName;
+use std::borrow::Cow;
+
+/// An OpenClaw gateway.
+pub(super) struct OpenClaw;
+
+impl Provider for OpenClaw {
+    fn name(&self) -> &'static str {
+        "openclaw"
+    }
+
+    fn environment(&self) -> Option<Environment> {
+        Some(Environment {
+            key: "OPENCLAW_GATEWAY_TOKEN",
+            base_url: "OPENCLAW_GATEWAY_URL",
+            default_url: Some("http://127.0.0.1:8000"),
+        })
+    }
+
+    fn dialects(&self) -> &'static [Dialect] {
+        &[Dialect::Messages]
+    }
+
+    fn path(&self, call: &Call<'_>) -> Cow<'static, str> {
+        Cow::Borrowed(if call.count_tokens {
+            "/api/messages/count_tokens"
+        } else {
+            "/api/messages"
+        })
+    }
+
+    fn key(&self, _: &Call<'_>, key: &str) -> (HeaderName, String) {
+        bearer(key)
+    }
+
+    fn passes(&self) -> &'static [&'static str] {
+        &["anthropic-version", "anthropic-beta"]
+    }
+
+    fn body(&self, request: &Request<'_>, rewrite: &Rewrite<'_>) -> Vec<u8> {
+        one_model(request, rewrite)
+    }
+
+    /// The gateway's models are called `vendor/model`; the table has most of them by the second half.
+    fn priced_as(&self, engine: &str) -> Vec<String> {
+        let mut names = vec![engine.to_owned()];
+        names.extend(engine.split_once('/').map(|(_, model)| model.to_owned()));
+        names
+    }
+}

@@ -1,0 +1,478 @@
+//! One attempt after the other: which candidate, with which hold, with which body.
+//!
+//! Decides what is tried next and prepares it. The first attempt picks the tier with the money in
+//! hand; every further one stays on that tier and has a hold of its own. Whether there is a further
+//! one after a failure is decided here, too, from what failed and what is left to try.
+
+use super::context::Admission;
+use super::settle::Exchange;
+use crate::auth::Identity;
+use crate::budget::{AccountSpec, Balance};
+use crate::catalog::ServiceTier;
+use crate::dialect::form::{Inexpressible, Writing};
+use crate::dialect::{self, Dialect};
+use crate::gateway::{Gateway, Live};
+use crate::identity::{AttemptId, RequestId};
+use crate::json::Limits;
+use crate::ledger::{Ask, Denied, Grant, Reservation};
+use crate::policy::BoundMode;
+use crate::provider::Rewrite;
+use crate::refusal::{Exhausted, Refusal};
+use crate::route::{Candidate, Route};
+use crate::surface::{Request, Surface};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The first wait before the same candidate is asked again; it doubles each time.
+const BACKOFF: Duration = Duration::from_millis(250);
+
+/// The longest wait that is worth it, whatever a provider asks for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// What all attempts of one request share.
+pub(crate) struct Journey {
+    pub id: RequestId,
+    pub live: Arc<Live>,
+    pub identity: Identity,
+    pub accounts: Vec<Arc<AccountSpec>>,
+    pub surface: Surface,
+    pub route: Arc<Route>,
+    /// The tier that the first attempt was granted.
+    pub tier: usize,
+    /// The candidates left, the current one first.
+    candidates: std::collections::VecDeque<Arc<Candidate>>,
+    /// The client's body, as it came.
+    body: Bytes,
+    /// The model in the path, for surfaces that have it there.
+    model: Option<String>,
+    depth: usize,
+    /// When an answer must have begun.
+    pub deadline: Instant,
+    /// Endpoints of the current candidate that failed.
+    pub tried: Vec<usize>,
+    /// How often the last candidate was asked again.
+    retries: u16,
+    /// Reservations taken.
+    holds: u16,
+    /// How long to wait before the next attempt.
+    pub wait: Option<Duration>,
+    /// What the next attempt begins with.
+    pub next: Next,
+    /// Whether another model took over in a special case; it happens once.
+    pub detoured: bool,
+}
+
+/// What the next attempt begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// What is prepared already: nothing of it was sent.
+    Prepared,
+    /// A new hold and a new body for the current candidate.
+    Again,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// No connection: nothing was sent.
+    Unconnected,
+    /// It was sent, and nothing came back.
+    Lost,
+    /// A status that says to try later, or elsewhere, and how long to wait.
+    Status(Option<Duration>),
+}
+
+/// A prepared attempt.
+pub(crate) struct Prepared {
+    pub exchange: Exchange,
+    pub body: Bytes,
+    pub candidate: Arc<Candidate>,
+    pub asked_in: Dialect,
+    /// Output tokens per choice that were fitted to the budget.
+    pub fitted: Option<u64>,
+    /// What the agent has left.
+    pub remaining: crate::money::Nanos,
+}
+
+impl Journey {
+    /// A journey that has not begun.
+    #[expect(clippy::too_many_arguments, reason = "what a request is made of")]
+    pub(crate) fn new(
+        gateway: &Gateway,
+        id: RequestId,
+        live: Arc<Live>,
+        identity: Identity,
+        surface: Surface,
+        route: Arc<Route>,
+        body: Bytes,
+        model: Option<String>,
+        arrived: Instant,
+    ) -> Self {
+        let mut accounts = identity.agent.accounts.clone();
+        accounts.extend(identity.user_account.clone());
+        Self {
+            id,
+            deadline: arrived + live.policy.deadline,
+            depth: gateway.settings.limits.json_depth,
+            live,
+            identity,
+            accounts,
+            surface,
+            route,
+            tier: 0,
+            candidates: std::collections::VecDeque::new(),
+            body,
+            model,
+            tried: Vec::new(),
+            retries: 0,
+            holds: 0,
+            wait: None,
+            next: Next::Prepared,
+            detoured: false,
+        }
+    }
+
+    /// The client's body.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Takes a tier that was picked without a hold, and gives its first candidate.
+    pub(crate) fn at_tier(&mut self, number: usize) -> Option<Arc<Candidate>> {
+        self.tier = number;
+        let tier = self.route.tiers.get(number).or(self.route.tiers.last())?;
+        self.candidates = tier.candidates.iter().cloned().collect();
+        self.candidates.front().cloned()
+    }
+
+    /// Picks the tier, holds the worst case, and prepares the first attempt.
+    ///
+    /// # Errors
+    /// The refusal to answer with; then nothing is held.
+    pub(crate) async fn begin(
+        &mut self,
+        gateway: &Arc<Gateway>,
+        request: &Request<'_>,
+        now_millis: u64,
+    ) -> Result<Prepared, Refusal> {
+        let route = Arc::clone(&self.route);
+        let offers = route.offers(&self.live.policy, request, &self.body);
+        let reservation = self.hold(gateway, &offers, &route.models, None, now_millis).await?;
+        self.tier = reservation.grant().tier;
+        let tier = route.tiers.get(self.tier).or(route.tiers.last());
+        self.candidates = tier
+            .map(|tier| tier.candidates.iter().cloned().collect())
+            .unwrap_or_default();
+        let able = |candidate: &Arc<Candidate>| candidate.asked_in(request.dialect).is_some();
+        let first = self.candidates.iter().position(able);
+        let Some(first) = first else {
+            reservation.void("never dispatched");
+            return Err(self.unable());
+        };
+        self.candidates.drain(..first);
+        match self.prepare(gateway, request, reservation) {
+            Err(refusal @ Refusal::Untranslatable { .. }) => {
+                // Another model of the tier may be with a provider that can say it.
+                while self.advance() {
+                    match self.hold_and_prepare(gateway, request, now_millis).await {
+                        Ok(prepared) => return Ok(prepared),
+                        Err(Refusal::Untranslatable { .. }) => {}
+                        Err(other) => return Err(other),
+                    }
+                }
+                Err(refusal)
+            }
+            prepared => prepared,
+        }
+    }
+
+    /// Holds for the current candidate and prepares an attempt at it.
+    ///
+    /// # Errors
+    /// The refusal to answer with; then nothing is held.
+    pub(crate) async fn again(
+        &mut self,
+        gateway: &Arc<Gateway>,
+        now_millis: u64,
+    ) -> Result<Prepared, Refusal> {
+        let body = self.body.clone();
+        let limits = Limits { depth: self.depth };
+        let mut request = self.surface.parse(&body, limits)?;
+        let model = self.model.clone();
+        if let Some(model) = &model {
+            request.model = Some(model.into());
+        }
+        self.hold_and_prepare(gateway, &request, now_millis).await
+    }
+
+    async fn hold_and_prepare(
+        &mut self,
+        gateway: &Arc<Gateway>,
+        request: &Request<'_>,
+        now_millis: u64,
+    ) -> Result<Prepared, Refusal> {
+        let candidate = self.candidates.front().cloned().ok_or(Refusal::Internal)?;
+        let offers = [candidate.offer(&self.live.policy, request, &self.body)];
+        let names = [candidate.targets.iter().map(|target| target.name.clone()).collect()];
+        let tier = Some(self.tier);
+        let reservation = self.hold(gateway, &offers, &names, tier, now_millis).await?;
+        self.prepare(gateway, request, reservation)
+    }
+
+    /// Holds the worst case on every account, INTENT written.
+    async fn hold(
+        &mut self,
+        gateway: &Gateway,
+        offers: &[crate::budget::Offer],
+        models: &[Vec<String>],
+        tier: Option<usize>,
+        now_millis: u64,
+    ) -> Result<Reservation, Refusal> {
+        self.holds += 1;
+        let agent = &self.identity.agent;
+        let ask = Ask {
+            id: AttemptId {
+                request: self.id,
+                number: self.holds,
+            },
+            agent: &agent.id,
+            key: self.identity.key.as_ref(),
+            user: self.identity.user.as_ref(),
+            accounts: &self.accounts,
+            thresholds: &agent.thresholds,
+            tier,
+            offers,
+            models,
+            now_millis,
+        };
+        let held = gateway.book.reserve(ask).await;
+        held.map_err(|denied| self.refusal(denied))
+    }
+
+    /// Writes the body and puts the reservation into an exchange.
+    fn prepare(
+        &mut self,
+        gateway: &Arc<Gateway>,
+        request: &Request<'_>,
+        reservation: Reservation,
+    ) -> Result<Prepared, Refusal> {
+        let candidate = self.candidates.front().cloned().ok_or(Refusal::Internal)?;
+        let grant = reservation.grant();
+        let fitted = grant.fitted.then_some(grant.tokens);
+        let remaining = grant.balances.first().map(Balance::remaining);
+        let asked_in = candidate.asked_in(request.dialect);
+        let limit = self.bounded_output(request, grant);
+        let body = match asked_in {
+            None => Err(self.unable()),
+            Some(dialect) => self.write(&candidate, dialect, request, limit),
+        };
+        let (body, asked_in) = match (body, asked_in) {
+            (Ok(body), Some(dialect)) => (Bytes::from(body), dialect),
+            (Err(refusal), _) => {
+                reservation.void("never dispatched");
+                return Err(refusal);
+            }
+            (Ok(_), None) => return Err(Refusal::Internal),
+        };
+        self.next = Next::Prepared;
+        let exchange = Exchange::new(
+            gateway,
+            &self.live,
+            self.identity.agent.id.clone(),
+            Some(reservation),
+            Arc::clone(&candidate),
+            request.service_tier.unwrap_or(ServiceTier::Default),
+            &body,
+        );
+        Ok(Prepared {
+            exchange,
+            body,
+            candidate,
+            asked_in,
+            fitted,
+            remaining: remaining.unwrap_or_default(),
+        })
+    }
+
+    fn write(
+        &self,
+        candidate: &Candidate,
+        dialect: Dialect,
+        request: &Request<'_>,
+        limit: Option<u64>,
+    ) -> Result<Vec<u8>, Refusal> {
+        let engine = candidate.engines.first().map_or("", String::as_str);
+        let kind = candidate.block.kind;
+        let tiered = !self.identity.agent.tiers.is_empty();
+        let together = kind.falls_back() && candidate.model().is_none();
+        let fallbacks: &[String] = if together && (tiered || candidate.engines.len() > 1) {
+            &candidate.engines
+        } else {
+            &[]
+        };
+        if dialect == request.dialect {
+            let asked = request.max_tokens.map(|_| request.max_tokens_field);
+            let field = kind.output_limit(dialect, engine, asked);
+            return Ok(kind.body(
+                request,
+                &Rewrite {
+                    model: (!candidate.as_asked).then_some(engine),
+                    fallbacks: if candidate.as_asked { &[] } else { fallbacks },
+                    max_tokens: limit.map(|tokens| (field, tokens)),
+                },
+            ));
+        }
+        let price = candidate.targets.first().and_then(|target| target.price.as_ref());
+        let default = price.and_then(|price| price.max_output);
+        let writing = Writing {
+            model: engine,
+            fallbacks,
+            max_tokens: limit,
+            default_max_tokens: default.unwrap_or(self.live.policy.default_max_output),
+            max_tokens_field: kind.output_limit(dialect, engine, None),
+        };
+        dialect::request(request.dialect, dialect, &request.object, &writing)
+            .map_err(|cannot| untranslatable(&cannot, request.dialect, &candidate.block.name))
+    }
+
+    /// The output tokens to write into the body: a fitted number, and under a strict hard cap the
+    /// number that money is held for, because a table's limit binds nobody.
+    fn bounded_output(&self, request: &Request<'_>, grant: &Grant) -> Option<u64> {
+        let hard = self.accounts.iter().any(|account| account.hard);
+        let strict = self.live.policy.bound == BoundMode::Strict;
+        let promised = hard && strict && request.max_tokens.is_none();
+        (!request.no_output && (grant.fitted || promised)).then_some(grant.tokens)
+    }
+
+    /// No provider of the tier has such an API.
+    fn unable(&self) -> Refusal {
+        Refusal::Untranslatable {
+            field: "model".into(),
+            why: format!(
+                "is served by a provider that has no {} API",
+                self.surface.dialect()
+            ),
+        }
+    }
+
+    /// On to the next candidate, if there is one.
+    fn advance(&mut self) -> bool {
+        let more = self.candidates.len() > 1;
+        if more {
+            self.candidates.pop_front();
+            self.tried.clear();
+            self.retries = 0;
+        }
+        more
+    }
+
+    /// Puts another model in front, for a prompt that this one cannot take.
+    pub(crate) fn detour(&mut self, candidate: Arc<Candidate>) {
+        self.detoured = true;
+        self.candidates.clear();
+        self.candidates.push_back(candidate);
+        self.tried.clear();
+        self.retries = 0;
+        self.next = Next::Again;
+        self.wait = None;
+    }
+
+    /// Whether there is something left to try after an attempt at endpoint `door` (of `doors`)
+    /// failed, and prepares for it.
+    pub(crate) fn fails(&mut self, failed: Failed, door: usize, doors: usize) -> bool {
+        if Instant::now() >= self.deadline {
+            return false;
+        }
+        self.tried.push(door);
+        let sent = failed != Failed::Unconnected;
+        self.wait = None;
+        self.next = if sent { Next::Again } else { Next::Prepared };
+        // A lost request may have been worked on: the same provider is not asked twice.
+        if self.tried.len() < doors && failed != Failed::Lost {
+            return true;
+        }
+        if self.advance() {
+            self.next = Next::Again;
+            return true;
+        }
+        if failed == Failed::Lost || self.retries >= self.live.policy.retries {
+            return false;
+        }
+        let asked = match failed {
+            Failed::Status(wait) => wait,
+            _ => None,
+        };
+        let wait = asked.unwrap_or_default().max(jittered(self.retries));
+        if wait > LONGEST_WAIT || Instant::now() + wait >= self.deadline {
+            return false;
+        }
+        self.retries += 1;
+        self.tried.clear();
+        self.wait = Some(wait);
+        true
+    }
+
+    /// What a denied reservation looks like to the client.
+    fn refusal(&self, denied: Denied) -> Refusal {
+        let agent = &self.identity.agent;
+        let state = |account: usize, tier: usize, balance: Balance| {
+            let spec = self.accounts.get(account).unwrap_or(&agent.account);
+            Box::new(Exhausted {
+                account: spec.id.clone(),
+                agent: agent.id.clone(),
+                total: balance.limit,
+                spent: balance.posted,
+                pending: balance.pending,
+                tier,
+                models: self.route.models.get(tier).cloned().unwrap_or_default(),
+                hard: spec.hard,
+            })
+        };
+        match denied {
+            Denied::Exhausted {
+                account,
+                tier,
+                balance,
+            } => Refusal::BudgetExhausted(state(account, tier, balance)),
+            Denied::InFlight {
+                account,
+                tier,
+                balance,
+            } => Refusal::BudgetInFlight(state(account, tier, balance)),
+            Denied::Unpriced { model, .. } => Refusal::Unpriced { model },
+            Denied::Unavailable => Refusal::LedgerUnavailable,
+        }
+    }
+}
+
+/// A wait before try `number` (from 0): between half of it and all of it, so that those who failed
+/// together do not come back together.
+fn jittered(number: u16) -> Duration {
+    let most = BACKOFF.as_millis() << number.min(6);
+    let most = u64::try_from(most).unwrap_or(u64::MAX);
+    Duration::from_millis(fastrand::u64(most / 2..=most))
+}
+
+/// A request that a provider's dialect cannot express.
+fn untranslatable(cannot: &Inexpressible, client: Dialect, block: &str) -> Refusal {
+    let (field, why) = cannot.explain(client);
+    Refusal::Untranslatable {
+        field,
+        why: format!("{why} (provider {block})"),
+    }
+}
+
+impl Admission {
+    /// Puts a prepared attempt in force.
+    pub(crate) fn take(&mut self, prepared: Prepared) {
+        self.link.set_body(prepared.body);
+        // The exchange before, if it was not closed yet, settles as it is dropped.
+        self.exchange = prepared.exchange;
+        self.candidate = prepared.candidate;
+        self.asked_in = prepared.asked_in;
+        self.fitted = prepared.fitted;
+        self.remaining = prepared.remaining;
+        self.relay = super::relay::Relay::default();
+    }
+}

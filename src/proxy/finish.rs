@@ -1,0 +1,157 @@
+//! The end of a request: an answer for an exchange that failed, and the last word about every one.
+
+use super::admit;
+use super::context::Context;
+use super::relay::Relay;
+use super::session;
+use super::upstream;
+use crate::answer;
+use crate::gateway::Gateway;
+use crate::refusal::Refusal;
+use crate::stream::Meter;
+use crate::telemetry::{self, Access};
+use bytes::Bytes;
+use http::header;
+use pingora_core::{Error, ErrorSource, ErrorType};
+use pingora_proxy::{FailToProxy, Session};
+
+/// Answers for an exchange that failed, where there is somebody to answer.
+pub(crate) async fn failed(
+    gateway: &Gateway,
+    session: &mut Session,
+    error: &Error,
+    ctx: &mut Context,
+) -> FailToProxy {
+    let mut gone = false;
+    let mut refused = None;
+    if let Some(admission) = ctx.admission() {
+        session::restore(&mut session.downstream_session, &admission.link);
+        gone = admission.link.client_gone();
+        refused = admission.refusal.take();
+    }
+    let nothing = FailToProxy {
+        error_code: 0,
+        can_reuse_downstream: false,
+    };
+    let dead = *error.esource() == ErrorSource::Downstream
+        && matches!(
+            error.etype(),
+            ErrorType::WriteError
+                | ErrorType::ReadError
+                | ErrorType::ConnectionClosed
+                | ErrorType::H2Error
+        );
+    if gone || dead {
+        return nothing;
+    }
+    if session
+        .response_written()
+        .is_some_and(|header| !header.status.is_informational())
+    {
+        broken_off(session, ctx).await;
+        return nothing;
+    }
+    let refusal = refused.unwrap_or_else(|| refusal(error));
+    let status = crate::answer::status(&refusal).as_u16();
+    // A client that left meanwhile needs no answer.
+    let _ = admit::refuse(gateway, session, ctx, &refusal, true).await;
+    FailToProxy {
+        error_code: status,
+        can_reuse_downstream: false,
+    }
+}
+
+/// Tells a client in the middle of a stream that there will be no more: SDKs raise the event as an
+/// error, where a closed connection alone might pass for the end.
+async fn broken_off(session: &mut Session, ctx: &mut Context) {
+    let events = session.response_written().is_some_and(|header| {
+        header
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+    });
+    let Some(admission) = ctx.admission().filter(|_| events) else {
+        return;
+    };
+    let held = match &mut admission.relay {
+        // What was translated is whole events.
+        Relay::Translated { .. } => None,
+        _ => admission.exchange.meter().map(Meter::finish),
+    };
+    let mut last = held.map(|held| held.with(None)).unwrap_or_default().to_vec();
+    last.extend_from_slice(b"\n\n");
+    last.extend_from_slice(&answer::broken_off(admission.journey.surface));
+    // The client may be gone as well.
+    let _ = session
+        .downstream_session
+        .write_response_body(Bytes::from(last), false)
+        .await;
+}
+
+fn refusal(error: &Error) -> Refusal {
+    match (error.esource(), upstream::kind(error)) {
+        (ErrorSource::Downstream, _) => Refusal::BadRequest("The request is not valid HTTP"),
+        (_, "timeout") => Refusal::UpstreamTimeout,
+        (_, "invalid") => Refusal::UpstreamInvalid,
+        (ErrorSource::Upstream, _) => Refusal::UpstreamUnreachable,
+        _ => Refusal::Internal,
+    }
+}
+
+/// The last hook: everything is settled, the session is whole again, one line is written.
+pub(crate) fn finished(
+    gateway: &Gateway,
+    session: &mut Session,
+    error: Option<&Error>,
+    ctx: &mut Context,
+) {
+    let refused = ctx.refused;
+    let route = ctx.route;
+    let elapsed = ctx.arrived.elapsed();
+    let first_byte = ctx.first_byte.map(|at| at - ctx.arrived);
+    let (id, unix_millis) = (ctx.id, ctx.unix_millis);
+    let Some(admission) = ctx.admission() else {
+        tracing::debug!(request.id = %id, route, refused, duration_ms = elapsed.as_millis(), "answered");
+        return;
+    };
+    if let Some(meter) = admission.exchange.meter() {
+        // Where the answer broke off, what was held back is of no use to anybody.
+        let _ = meter.finish();
+    }
+    let gone = admission.link.client_gone();
+    session::restore(&mut session.downstream_session, &admission.link);
+    let status = session
+        .response_written()
+        .map_or(0, |header| header.status.as_u16());
+    let journey = &admission.journey;
+    let agent = journey.identity.agent.id.clone();
+    let (tier, attempts) = (journey.tier, admission.attempts);
+    let outcome = admission.exchange.close();
+    if refused.is_none() {
+        gateway.metrics.answered(route, status);
+    }
+    gateway.metrics.proxied(elapsed, first_byte);
+    if gone {
+        gateway.metrics.client_gone();
+    }
+    let bill = outcome.bill.as_ref();
+    telemetry::access(
+        &Access {
+            id: id.to_string(),
+            agent: agent.as_str(),
+            tier,
+            model: bill.map(|bill| bill.model.as_str()),
+            status,
+            refused,
+            attempts,
+            cost: bill.map(|bill| bill.cost.0),
+            source: bill.map(|bill| bill.source.name()),
+            input: bill.map(|bill| bill.usage.input),
+            output: bill.map(|bill| bill.usage.output),
+            gone,
+            millis: elapsed.as_millis(),
+            error: error.map(|error| error.etype().as_str()),
+        },
+        unix_millis,
+    );
+}
