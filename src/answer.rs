@@ -1,12 +1,10 @@
 //! Answers that Weir gives itself, and refusals as HTTP: which status, which body, which headers.
 //!
-//! The one place that maps [`Refusal`] to a status. Bodies have the shape of the surface that the
-//! client speaks: OpenAI's, with the fields that the Execwall OR Gate gave under `detail` beside it,
+//! The one place that maps [`Refusal`] to a status. Bodies have the error shape that the client's SDK
+//! reads: OpenAI's, with the fields that the Execwall OR Gate gave under `detail` beside it,
 //! Anthropic's, or the Model Gateway's. Writing an answer to a socket is the proxy's business.
 
-mod shape;
-
-pub use shape::{broken_off, failure};
+pub mod event;
 
 use crate::dialect::form::Failure;
 use crate::refusal::{Exhausted, Refusal};
@@ -41,15 +39,14 @@ impl Answer {
         }
     }
 
-    /// What a refusal looks like to a client of OpenAI's API.
+    /// What a refusal looks like to a client that reads OpenAI's errors.
     pub fn refusal(refusal: &Refusal) -> Self {
         Self::refusal_in(ErrorShape::OpenAi, refusal, "")
     }
 
-    /// What a refusal looks like to a client that expects `shape`; `request` is the id of its
-    /// request.
-    pub fn refusal_in(shape: ErrorShape, refusal: &Refusal, request: &str) -> Self {
-        let mut status = status(refusal);
+    /// What a refusal looks like to a client that reads errors of this shape.
+    pub fn refusal_in(shape: ErrorShape, refusal: &Refusal, request_id: &str) -> Self {
+        let status = status_in(shape, refusal);
         let body = match shape {
             ErrorShape::OpenAi => json!({
                 "error": {
@@ -60,27 +57,29 @@ impl Answer {
                 },
                 "detail": detail(refusal),
             }),
-            ErrorShape::Anthropic => shape::anthropic(
-                status.as_u16(),
-                &refusal.to_string(),
-                refusal.code(),
-                request,
-            ),
-            ErrorShape::Titan => {
-                if matches!(refusal, Refusal::BudgetExhausted(_)) {
-                    status = StatusCode::TOO_MANY_REQUESTS;
-                }
-                shape::titan(refusal)
-            }
+            ErrorShape::Anthropic => json!({
+                "type": "error",
+                "error": {
+                    "type": anthropic_kind(status),
+                    "message": refusal.to_string(),
+                    "code": refusal.code(),
+                },
+                "request_id": request_id,
+            }),
+            ErrorShape::Titan => json!({"detail": titan(refusal)}),
         };
         let mut answer = Self::json(status, &body);
         match refusal {
+            // The Model Gateway's is a 429, which SDKs would send again.
             Refusal::BudgetExhausted(_) => answer.set(SHOULD_RETRY, "false"),
-            Refusal::BudgetInFlight(_) | Refusal::LedgerUnavailable => {
+            Refusal::BudgetInFlight(_) | Refusal::LedgerUnavailable | Refusal::NoProvider => {
                 answer.set(header::RETRY_AFTER, "1");
             }
-            Refusal::RateLimited { retry_after, .. } => {
-                let seconds = HeaderValue::from((*retry_after).max(1));
+            Refusal::RateLimited {
+                retry_after_seconds,
+                ..
+            } => {
+                let seconds = HeaderValue::from((*retry_after_seconds).max(1));
                 answer.headers.push((header::RETRY_AFTER, seconds));
             }
             Refusal::MissingKey(_)
@@ -96,10 +95,25 @@ impl Answer {
         answer
     }
 
-    /// What a provider's error looks like to a client that expects `shape`.
+    /// What a provider's error looks like to a client that reads errors of this shape.
     pub fn failure_in(shape: ErrorShape, status: u16, failure: &Failure) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-        Self::json(status, &shape::failure(shape, status.as_u16(), failure))
+        let body = match shape {
+            ErrorShape::OpenAi => json!({
+                "error": {
+                    "message": failure.message,
+                    "type": kind(status),
+                    "param": null,
+                    "code": failure.code,
+                },
+            }),
+            ErrorShape::Anthropic => json!({
+                "type": "error",
+                "error": {"type": anthropic_kind(status), "message": failure.message},
+            }),
+            ErrorShape::Titan => json!({"detail": failure.message}),
+        };
+        Self::json(status, &body)
     }
 
     fn set(&mut self, name: HeaderName, value: &'static str) {
@@ -112,10 +126,10 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::InvalidJson { .. }
         | Refusal::InvalidField { .. }
+        | Refusal::Untranslatable { .. }
         | Refusal::BadRequest(_)
         | Refusal::UnknownAgent { .. }
         | Refusal::InvalidConfig { .. }
-        | Refusal::Untranslatable { .. }
         | Refusal::Unpriced { .. } => StatusCode::BAD_REQUEST,
         Refusal::MissingKey(_)
         | Refusal::AuthorizationFormat
@@ -139,8 +153,17 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::UpstreamUnreachable | Refusal::UpstreamInvalid => StatusCode::BAD_GATEWAY,
         Refusal::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::LedgerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::LedgerUnavailable | Refusal::NoProvider => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The status of a refusal for a client that reads errors of this shape: the Model Gateway's clients
+/// know an exhausted budget as 429.
+pub const fn status_in(shape: ErrorShape, refusal: &Refusal) -> StatusCode {
+    match (shape, refusal) {
+        (ErrorShape::Titan, Refusal::BudgetExhausted(_)) => StatusCode::TOO_MANY_REQUESTS,
+        _ => status(refusal),
     }
 }
 
@@ -153,6 +176,36 @@ fn kind(status: StatusCode) -> &'static str {
         429 => "rate_limit_error",
         400..=499 => "invalid_request_error",
         _ => "api_error",
+    }
+}
+
+/// Anthropic's `error.type` for a status.
+fn anthropic_kind(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        408 | 504 => "timeout_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        400..=499 => "invalid_request_error",
+        _ => "api_error",
+    }
+}
+
+/// What the Model Gateway said in such a case; where it had no such case, what everybody reads.
+fn titan(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::MissingKey(_) => "Missing authorization header".into(),
+        Refusal::AuthorizationFormat => "Invalid authorization format".into(),
+        Refusal::InvalidKey | Refusal::ExpiredKey | Refusal::AdminToken(_) => {
+            "Invalid token".into()
+        }
+        Refusal::BudgetExhausted(_) => "Daily budget exceeded".into(),
+        Refusal::ModelNotFound { model } => format!("Unknown model: {model}"),
+        other => other.to_string(),
     }
 }
 
@@ -180,6 +233,9 @@ fn detail(refusal: &Refusal) -> Value {
         }
         Refusal::ForeignAgent { agent } | Refusal::AgentNotFound { agent } => {
             json!({"error": refusal.code(), "agent_id": agent})
+        }
+        Refusal::ModelNotFound { model } | Refusal::ModelNotAllowed { model } => {
+            json!({"error": refusal.code(), "model": model})
         }
         _ => json!({"error": refusal.code()}),
     }

@@ -110,11 +110,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
 }
 
 /// Policy and prices from the files, resolved as one.
-fn load(
-    files: &Files,
-    environment: &Environment,
-    endpoints: &Endpoints,
-) -> Result<Live, Problems> {
+fn load(files: &Files, environment: &Environment, endpoints: &Endpoints) -> Result<Live, Problems> {
     let policy = policy::load_all(files, environment)?;
     let catalog = Catalog::bundled()
         .with_overrides(&policy.prices)

@@ -81,7 +81,10 @@ pub fn authenticate(
     Ok(Identity {
         key: Some(key.id.clone()),
         user: key.user.clone(),
-        user_account: key.user.as_ref().and_then(|user| policy.users.get(user).cloned()),
+        user_account: key
+            .user
+            .as_ref()
+            .and_then(|user| policy.users.get(user).cloned()),
         agent: Arc::clone(agent),
         passthrough: false,
     })

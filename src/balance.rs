@@ -107,7 +107,8 @@ impl Health {
                 }
                 let times = self.ejections.fetch_add(1, Ordering::Relaxed).min(16);
                 let time = EJECTED.saturating_mul(1 << times).min(LONGEST);
-                self.until.store(now.saturating_add(time), Ordering::Relaxed);
+                self.until
+                    .store(now.saturating_add(time), Ordering::Relaxed);
                 true
             }
         }
@@ -231,7 +232,10 @@ mod tests {
         assert_eq!(choose(&all, &[1, 2], later), Some(0));
         let mut probe = Visit::begin(&all[0], later);
         assert_eq!(choose(&all, &[1, 2], later), None, "one probe at a time");
-        assert!(probe.end(Outcome::Failed, later), "one more failure ejects again");
+        assert!(
+            probe.end(Outcome::Failed, later),
+            "one more failure ejects again"
+        );
         assert!(all[0].is_ejected(later + 2 * EJECTED - 1));
 
         let last = later + 2 * EJECTED;

@@ -4,10 +4,11 @@
 //! each marked. Missing, negative or absurd numbers never lower a bill below our own count. Pure:
 //! it neither holds nor posts money.
 
-use crate::catalog::{self, Catalog, ModelPrice, ServiceTier};
+use crate::catalog::{self, Catalog, ModelPrice};
 use crate::money::{MAX_AMOUNT, Nanos, PicosPerToken};
 use crate::provider::Provider;
 use crate::stream::Reading;
+use crate::usage::ServiceTier;
 use crate::usage::{Bill, CostSource, Usage};
 
 /// What a thousandth of a dollar per hundred tokens was to the Execwall OR Gate: the charge for a
@@ -148,8 +149,8 @@ fn price<'a>(reading: &Reading, terms: &Terms<'a>) -> Option<&'a ModelPrice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::openrouter::OpenRouter;
     use crate::catalog::PriceOverride;
+    use crate::provider::openrouter::OpenRouter;
     use std::collections::BTreeMap;
 
     /// $1 per million tokens in, $2 per million out; `free` is free.

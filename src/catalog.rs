@@ -35,7 +35,7 @@ mod table;
 mod vendors;
 
 pub use entry::FieldError;
-pub use price::{ModelPrice, Rates, ServiceTier, Tariff};
+pub use price::{ModelPrice, Rates, Tariff};
 pub use table::{Header, TableError};
 
 use crate::money::{Nanos, PicosPerToken};
@@ -199,11 +199,7 @@ impl Catalog {
     }
 
     /// The price as [`Catalog::find_at`] finds it, or the ceiling for models without one.
-    pub fn find_or_ceiling_at(
-        &self,
-        provider: &dyn Provider,
-        engine: &str,
-    ) -> Option<&ModelPrice> {
+    pub fn find_or_ceiling_at(&self, provider: &dyn Provider, engine: &str) -> Option<&ModelPrice> {
         self.find_at(provider, engine).or(self.ceiling.as_deref())
     }
 

@@ -44,7 +44,12 @@ impl Live {
             .values()
             .filter(|agent| !agent.tiers.is_empty());
         let routes = tiered
-            .map(|agent| (agent.id.clone(), Arc::new(Route::of_agent(agent, directory))))
+            .map(|agent| {
+                (
+                    agent.id.clone(),
+                    Arc::new(Route::of_agent(agent, directory)),
+                )
+            })
             .collect();
         let outgoing = policy.providers.values().map(|block| {
             let outgoing = Outgoing::new(block, endpoints);

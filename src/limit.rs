@@ -156,10 +156,16 @@ impl State {
                 retry_after,
             })
         };
-        if let Some(limit) = limits.concurrent_requests.filter(|limit| self.open >= *limit) {
+        if let Some(limit) = limits
+            .concurrent_requests
+            .filter(|limit| self.open >= *limit)
+        {
             return exceeded("concurrent requests", limit, 1);
         }
-        if let Some(limit) = limits.requests_per_minute.filter(|limit| self.requests >= *limit) {
+        if let Some(limit) = limits
+            .requests_per_minute
+            .filter(|limit| self.requests >= *limit)
+        {
             let wait = self.wait(now, self.requests, limit.saturating_sub(1), |s| s.requests);
             return exceeded("requests", limit, wait);
         }
@@ -334,7 +340,10 @@ impl Permit {
             let mut state = lock(state);
             state.roll(now);
             if let Some(limit) = limits.requests_per_minute {
-                tighter(&mut standing.requests, state.left(limit, state.requests, now));
+                tighter(
+                    &mut standing.requests,
+                    state.left(limit, state.requests, now),
+                );
             }
             if let Some(limit) = limits.tokens_per_minute {
                 tighter(&mut standing.tokens, state.left(limit, state.tokens, now));
@@ -393,7 +402,10 @@ mod tests {
         drop(let_in(&limiter, limits, 0, 130));
         for now in [130, 140, 159] {
             let exceeded = limiter.admit(&agent(limits), 0, now).unwrap_err();
-            assert_eq!((exceeded.what, exceeded.retry_after), ("requests", 160 - now));
+            assert_eq!(
+                (exceeded.what, exceeded.retry_after),
+                ("requests", 160 - now)
+            );
         }
         drop(let_in(&limiter, limits, 0, 160));
         assert!(limiter.admit(&agent(limits), 0, 189).is_err());
@@ -408,13 +420,19 @@ mod tests {
             ..NONE
         };
         let mut permit = let_in(&limiter, limits, 80, 10).unwrap();
-        assert_eq!(limiter.admit(&agent(limits), 30, 10).unwrap_err().what, "tokens");
+        assert_eq!(
+            limiter.admit(&agent(limits), 30, 10).unwrap_err().what,
+            "tokens"
+        );
         permit.correct(20);
         drop(permit);
         let mut permit = let_in(&limiter, limits, 30, 10).unwrap();
         permit.correct(500);
         let standing = permit.standing(10).tokens.unwrap();
-        assert_eq!((standing.limit, standing.remaining, standing.reset), (100, 0, 60));
+        assert_eq!(
+            (standing.limit, standing.remaining, standing.reset),
+            (100, 0, 60)
+        );
         assert!(limiter.admit(&agent(limits), 1, 69).is_err());
         assert!(let_in(&limiter, limits, 1, 70).is_some());
     }
@@ -471,10 +489,16 @@ mod tests {
         };
         drop(limiter.admit(&claims("k"), 0, 1).unwrap());
         for _ in 0..5 {
-            assert_eq!(limiter.admit(&claims("k"), 0, 1).unwrap_err().kind, Kind::Key);
+            assert_eq!(
+                limiter.admit(&claims("k"), 0, 1).unwrap_err().kind,
+                Kind::Key
+            );
         }
         drop(limiter.admit(&claims("l"), 0, 1).unwrap());
-        assert_eq!(limiter.admit(&claims("m"), 0, 1).unwrap_err().kind, Kind::User);
+        assert_eq!(
+            limiter.admit(&claims("m"), 0, 1).unwrap_err().kind,
+            Kind::User
+        );
     }
 
     #[test]

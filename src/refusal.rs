@@ -27,6 +27,14 @@ pub enum Refusal {
         /// What is expected of it.
         message: String,
     },
+    /// The provider that is to serve the request has no way to say this.
+    #[error("'{field}' {why}")]
+    Untranslatable {
+        /// The field, or its path.
+        field: String,
+        /// What is the matter with it, to follow its name.
+        why: String,
+    },
     /// The request's framing or headers are refused.
     #[error("{0}")]
     BadRequest(&'static str),
@@ -38,48 +46,22 @@ pub enum Refusal {
         /// The agents that exist, for loopback callers; empty for others.
         available: Vec<AgentId>,
     },
-    /// A field that the provider of this model cannot be told about.
-    #[error("'{field}' {why}")]
-    Untranslatable {
-        /// The field, with its path.
-        field: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// No such model.
-    #[error("The model '{model}' does not exist or you do not have access to it")]
-    ModelNotFound {
-        /// The model, as the client wrote it (bounded, printable).
-        model: String,
-    },
-    /// The agent may not use that model.
-    #[error("This agent may not use the model '{model}'")]
-    ModelNotAllowed {
-        /// The model, as the client wrote it (bounded, printable).
-        model: String,
-    },
-    /// A limit of requests, tokens or concurrency is reached.
-    #[error("Rate limit reached: {limit} {what} for this {scope}; try again in {retry_after} s")]
-    RateLimited {
-        /// `requests`, `tokens` or `concurrent requests`.
-        what: &'static str,
-        /// Whose limit: key, agent, user or model.
-        scope: &'static str,
-        /// The limit.
-        limit: u64,
-        /// Seconds until it may be tried again.
-        retry_after: u64,
-    },
-    /// The key may not act for that user.
-    #[error("This API key may not act for user '{user}'")]
-    ForeignUser {
-        /// The user that was asked for, as the client wrote it (bounded, printable).
-        user: String,
-    },
     /// A model without a price, under a hard cap.
     #[error("The model '{model}' has no known price, so a hard budget cannot cover it")]
     Unpriced {
         /// The model.
+        model: String,
+    },
+    /// No such model, as far as this caller may know.
+    #[error("The model `{model}` does not exist or you do not have access to it")]
+    ModelNotFound {
+        /// The model that was asked for, as the client wrote it (bounded, printable).
+        model: String,
+    },
+    /// The agent may not ask for that model.
+    #[error("This agent may not use the model `{model}`")]
+    ModelNotAllowed {
+        /// The model that was asked for, as the client wrote it (bounded, printable).
         model: String,
     },
     /// No key was presented where one is needed.
@@ -99,6 +81,12 @@ pub enum Refusal {
     ForeignAgent {
         /// The agent that was asked for, as the client wrote it (bounded, printable).
         agent: String,
+    },
+    /// The key may not act for that user.
+    #[error("This API key may not act for user '{user}'")]
+    ForeignUser {
+        /// The user that was asked for, as the client wrote it (bounded, printable).
+        user: String,
     },
     /// No agent by that name to report on or to change.
     #[error("No agent is named '{agent}'")]
@@ -127,6 +115,16 @@ pub enum Refusal {
     /// The budget would do, but other requests in flight hold it.
     #[error("The budget of {} is held by requests in flight; try again shortly", .0.account)]
     BudgetInFlight(Box<Exhausted>),
+    /// A limit of requests, tokens or concurrency.
+    #[error("Rate limit reached for {scope}: {what}; try again in {retry_after_seconds} s")]
+    RateLimited {
+        /// What there is too much of: `requests`, `tokens` or `concurrency`.
+        what: &'static str,
+        /// Whose limit it is, such as `agent research`.
+        scope: String,
+        /// When there may be room again.
+        retry_after_seconds: u64,
+    },
     /// No such route.
     #[error("No such route: {0}")]
     NotFound(String),
@@ -148,6 +146,9 @@ pub enum Refusal {
     /// The body is compressed or is no JSON.
     #[error("{0}")]
     UnsupportedMedia(&'static str),
+    /// Every provider of the model is out of order right now.
+    #[error("No provider of this model is available right now; try again shortly")]
+    NoProvider,
     /// The upstream could not be reached or broke off before an answer.
     #[error("The upstream provider could not be reached")]
     UpstreamUnreachable,
@@ -192,19 +193,18 @@ impl Refusal {
         match self {
             Self::InvalidJson { .. } => "invalid_json",
             Self::InvalidField { .. } => "invalid_field",
+            Self::Untranslatable { .. } => "unsupported_parameter",
             Self::BadRequest(_) => "bad_request",
             Self::UnknownAgent { .. } => "unknown_agent",
             Self::Unpriced { .. } => "model_unpriced",
-            Self::Untranslatable { .. } => "unsupported_parameter",
             Self::ModelNotFound { .. } => "model_not_found",
             Self::ModelNotAllowed { .. } => "model_not_allowed",
-            Self::RateLimited { .. } => "rate_limit_exceeded",
-            Self::ForeignUser { .. } => "user_not_allowed",
             Self::MissingKey(_) => "missing_api_key",
             Self::AuthorizationFormat => "invalid_authorization",
             Self::InvalidKey => "invalid_api_key",
             Self::ExpiredKey => "expired_api_key",
             Self::ForeignAgent { .. } => "agent_not_allowed",
+            Self::ForeignUser { .. } => "user_not_allowed",
             Self::AgentNotFound { .. } => "agent_not_found",
             Self::TooManyAttempts => "too_many_attempts",
             Self::InvalidConfig { .. } => "invalid_config",
@@ -212,11 +212,13 @@ impl Refusal {
             Self::AdminOnly(_) => "admin_only",
             Self::BudgetExhausted(_) => "budget_exhausted",
             Self::BudgetInFlight(_) => "budget_in_flight",
+            Self::RateLimited { .. } => "rate_limit_exceeded",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::TooLarge { .. } => "request_too_large",
             Self::UnsupportedMedia(_) => "unsupported_media_type",
+            Self::NoProvider => "no_provider_available",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamInvalid => "upstream_invalid",
             Self::UpstreamTimeout => "upstream_timeout",

@@ -108,7 +108,11 @@ impl Directory<'_> {
             };
         }
         let by_vendor = || {
-            let mut blocks = self.policy.providers.values().filter(|block| has_key(block));
+            let mut blocks = self
+                .policy
+                .providers
+                .values()
+                .filter(|block| has_key(block));
             blocks.find_map(|block| {
                 let known = block.name != DEFAULT_BLOCK && block.name == block.kind.name();
                 let price = known.then(|| self.catalog.find_at(block.kind, name))?;
@@ -176,7 +180,10 @@ impl Directory<'_> {
 /// Whether the block points to another server than OpenRouter's.
 fn is_elsewhere(block: &Block) -> bool {
     let own = BaseUrl::open_router();
-    block.endpoints.iter().any(|endpoint| endpoint.base_url != own)
+    block
+        .endpoints
+        .iter()
+        .any(|endpoint| endpoint.base_url != own)
 }
 
 fn has_key(block: &Block) -> bool {
@@ -254,7 +261,8 @@ impl Tier {
 /// target.
 fn candidates(targets: Vec<Target>, as_asked: bool) -> Vec<Arc<Candidate>> {
     let together = targets.first().is_some_and(|first| {
-        let plain = |target: &Target| target.block.name == first.block.name && target.model.is_none();
+        let plain =
+            |target: &Target| target.block.name == first.block.name && target.model.is_none();
         first.block.kind.falls_back() && targets.iter().all(plain)
     });
     let groups = if together {
@@ -278,7 +286,10 @@ impl Candidate {
     /// The dialect in which its provider is asked for a client that speaks `client`; `None` when
     /// there is no way.
     pub fn asked_in(&self, client: Dialect) -> Option<Dialect> {
-        let model = self.targets.first().and_then(|target| target.model.as_ref());
+        let model = self
+            .targets
+            .first()
+            .and_then(|target| target.model.as_ref());
         match model.and_then(|model| model.dialect) {
             Some(only) if client != Dialect::Embeddings => Some(only),
             _ => self.block.speaks(client),
@@ -334,7 +345,11 @@ impl Candidate {
 
     /// The upper bound of the request's input tokens.
     fn input(&self, policy: &Policy, request: &Request<'_>, body: &[u8]) -> u64 {
-        let prices = || self.targets.iter().filter_map(|target| target.price.as_ref());
+        let prices = || {
+            self.targets
+                .iter()
+                .filter_map(|target| target.price.as_ref())
+        };
         if request.unseen_input {
             let window = prices().map(|price| price.max_input.unwrap_or(UNKNOWN_CONTEXT));
             return window.max().unwrap_or(UNKNOWN_CONTEXT);

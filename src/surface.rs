@@ -10,10 +10,10 @@ mod fields;
 pub mod messages;
 pub mod responses;
 
-use crate::catalog::ServiceTier;
 use crate::dialect::Dialect;
 use crate::json::{Limits, Object};
 use crate::refusal::Refusal;
+use crate::usage::ServiceTier;
 use std::borrow::Cow;
 
 /// The longest name of a model in a path, in bytes.
@@ -187,8 +187,6 @@ pub struct Request<'a> {
     /// Whether the provider adds input that nobody here can count, such as an earlier response that
     /// is named by its id, or a document at an address: then the bound is the model's whole context.
     pub unseen_input: bool,
-    /// Whether nothing is generated (embeddings): only input is billed.
-    pub no_output: bool,
 }
 
 #[cfg(test)]

@@ -36,6 +36,48 @@ impl Usage {
     }
 }
 
+/// The service tier that a request asks for, or that an answer was served on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ServiceTier {
+    /// The standard rates.
+    #[default]
+    Default,
+    /// Cheaper and slower.
+    Flex,
+    /// Dearer and faster.
+    Priority,
+}
+
+impl ServiceTier {
+    /// What a request's `service_tier` may be billed at. A word that is not known here (`auto`,
+    /// `scale`, next year's) may turn out to be the dearest tier, so it counts as that.
+    pub fn of_request(text: &str) -> Self {
+        match text {
+            "default" | "standard" | "standard_only" => Self::Default,
+            "flex" => Self::Flex,
+            _ => Self::Priority,
+        }
+    }
+
+    /// What an answer's `service_tier` says it was billed at; an unknown word is the standard tier.
+    pub fn of_answer(text: &str) -> Self {
+        match text {
+            "flex" => Self::Flex,
+            "priority" => Self::Priority,
+            _ => Self::Default,
+        }
+    }
+
+    /// The stable name, as OpenAI spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Flex => "flex",
+            Self::Priority => "priority",
+        }
+    }
+}
+
 /// Where the amount on a bill came from, most trusted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

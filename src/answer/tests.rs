@@ -86,7 +86,7 @@ fn anthropics_clients_read_a_type_for_every_status() {
         (Refusal::TooManyAttempts, 429, "rate_limit_error"),
         (Refusal::Internal, 500, "api_error"),
         (Refusal::UpstreamUnreachable, 502, "api_error"),
-        (Refusal::LedgerUnavailable, 503, "overloaded_error"),
+        (Refusal::NoProvider, 503, "overloaded_error"),
         (Refusal::UpstreamTimeout, 504, "timeout_error"),
     ] {
         let answer = Answer::refusal_in(ErrorShape::Anthropic, &refusal, "req-7");
@@ -124,10 +124,7 @@ fn the_model_gateways_clients_read_what_it_said() {
     ] {
         let answer = Answer::refusal_in(ErrorShape::Titan, &refusal, "");
         assert_eq!(answer.status, status);
-        assert_eq!(
-            body(&answer),
-            json!({"detail": text, "code": refusal.code()})
-        );
+        assert_eq!(body(&answer), json!({"detail": text}));
     }
 }
 
@@ -135,9 +132,8 @@ fn the_model_gateways_clients_read_what_it_said() {
 fn the_headers_are_the_same_in_every_shape() {
     let limited = Refusal::RateLimited {
         what: "tokens",
-        scope: "agent",
-        limit: 1000,
-        retry_after: 17,
+        scope: "agent a".into(),
+        retry_after_seconds: 17,
     };
     for shape in [ErrorShape::OpenAi, ErrorShape::Anthropic, ErrorShape::Titan] {
         let answer = |refusal: &Refusal| Answer::refusal_in(shape, refusal, "");

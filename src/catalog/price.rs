@@ -4,49 +4,7 @@
 //! usage. It does not know how models are named or where prices come from.
 
 use crate::money::{Nanos, Picos, PicosPerToken};
-use crate::usage::Usage;
-
-/// The service tier that a request asks for, or that an answer was served on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ServiceTier {
-    /// The standard rates.
-    #[default]
-    Default,
-    /// Cheaper and slower.
-    Flex,
-    /// Dearer and faster.
-    Priority,
-}
-
-impl ServiceTier {
-    /// What a request's `service_tier` may be billed at. A word that is not known here (`auto`,
-    /// `scale`, next year's) may turn out to be the dearest tier, so it counts as that.
-    pub fn of_request(text: &str) -> Self {
-        match text {
-            "default" | "standard" | "standard_only" => Self::Default,
-            "flex" => Self::Flex,
-            _ => Self::Priority,
-        }
-    }
-
-    /// What an answer's `service_tier` says it was billed at; an unknown word is the standard tier.
-    pub fn of_answer(text: &str) -> Self {
-        match text {
-            "flex" => Self::Flex,
-            "priority" => Self::Priority,
-            _ => Self::Default,
-        }
-    }
-
-    /// The stable name, as OpenAI spells it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Flex => "flex",
-            Self::Priority => "priority",
-        }
-    }
-}
+use crate::usage::{ServiceTier, Usage};
 
 /// One full set of rates. Every rate is known: what a source does not state is filled in
 /// conservatively when the entry is read (see `catalog/entry.rs`).

@@ -1,4 +1,5 @@
 use super::*;
+use crate::usage::ServiceTier;
 
 fn usd(text: &str) -> PicosPerToken {
     PicosPerToken::parse_usd(text).unwrap()

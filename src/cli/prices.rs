@@ -4,8 +4,9 @@
 //! [`crate::catalog`].
 
 use crate::catalog::refresh::{self, Report};
-use crate::catalog::{Catalog, Header, Match, ModelPrice, Rates, ServiceTier};
+use crate::catalog::{Catalog, Header, Match, ModelPrice, Rates};
 use crate::money::PicosPerToken;
+use crate::usage::ServiceTier;
 use anyhow::Context as _;
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -439,11 +439,7 @@ impl Feature {
             Self::Reasoning if messages => "thinking",
             Self::Reasoning if responses => "reasoning",
             Self::Reasoning => "reasoning_effort",
-            Self::ToolResult
-            | Self::Image
-            | Self::MediaUrl
-            | Self::Document
-            | Self::Audio => {
+            Self::ToolResult | Self::Image | Self::MediaUrl | Self::Document | Self::Audio => {
                 if responses {
                     "input"
                 } else {

@@ -62,12 +62,7 @@ impl Outgoing {
                 .iter()
                 .map(|endpoint| endpoints.health(&name(endpoint)))
                 .collect(),
-            passes: block
-                .kind
-                .passes()
-                .iter()
-                .map(|name| HeaderName::from_static(name))
-                .collect(),
+            passes: passes(block),
             block: Arc::clone(block),
         }
     }
@@ -128,6 +123,20 @@ impl Door {
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         self.secrets.iter().flatten()
     }
+}
+
+/// The client's headers that are passed on: those of the provider's kind that the configuration does
+/// not state itself.
+fn passes(block: &Block) -> Vec<HeaderName> {
+    let stated = |name: &str| {
+        let mut own = block.headers.iter().filter(|(_, value)| !value.is_empty());
+        own.any(|(known, _)| known.eq_ignore_ascii_case(name))
+    };
+    let passes = block.kind.passes().iter();
+    passes
+        .filter(|name| !stated(name))
+        .map(|name| HeaderName::from_static(name))
+        .collect()
 }
 
 fn keys(kind: &dyn Provider, key: &Secret) -> Keys {

@@ -170,7 +170,8 @@ impl Book {
         };
         let held = core.projection.memory.reserve_with(&ask, note, |grant| {
             let party = Arc::new(self.party(&ask, grant));
-            let models = ask.models
+            let models = ask
+                .models
                 .get(grant.tier)
                 .or(ask.models.last())
                 .map_or(&[][..], Vec::as_slice);

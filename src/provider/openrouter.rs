@@ -110,15 +110,13 @@ fn models(writer: &mut Writer, dialect: Dialect, rewrite: &Rewrite<'_>) {
     match dialect {
         Dialect::Chat | Dialect::Completions => {
             writer.string_field("model", AUTO);
-            list(writer, "models", rewrite.fallbacks, |writer, name| {
-                writer.string(name);
-            });
+            list(writer, "models", rewrite.fallbacks, Writer::string);
             writer.string_field("route", "fallback");
         }
         Dialect::Responses => {
             writer.string_field("model", first);
             if !others.is_empty() {
-                list(writer, "models", others, |writer, name| writer.string(name));
+                list(writer, "models", others, Writer::string);
             }
         }
         Dialect::Messages => {

@@ -14,7 +14,6 @@ use super::settle::Exchange;
 use crate::answer::Answer;
 use crate::auth::{self, Identity};
 use crate::budget::tier;
-use crate::catalog::ServiceTier;
 use crate::gateway::{Gateway, Live};
 use crate::json::Limits;
 use crate::money::Nanos;
@@ -23,6 +22,7 @@ use crate::refusal::Refusal;
 use crate::route::{Candidate, Route};
 use crate::surface::{Request, Surface};
 use crate::tokens;
+use crate::usage::ServiceTier;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora_core::Result;
@@ -228,11 +228,7 @@ async fn proxied(
     } else {
         journey.begin(gateway, &request, ctx.unix_millis).await?
     };
-    let link = Link::new(
-        prepared.body,
-        drain(gateway),
-        Arc::clone(&gateway.stopping),
-    );
+    let link = Link::new(prepared.body, drain(gateway), Arc::clone(&gateway.stopping));
     ctx.state = State::Admitted(Box::new(Admission {
         original_model,
         fitted: prepared.fitted,
@@ -266,7 +262,10 @@ fn route_of(
     request: &Request<'_>,
 ) -> Result<Arc<Route>, Refusal> {
     let agent = &identity.agent;
-    if let Some(route) = live.route(&agent.id).filter(|_| !request.no_output) {
+    if let Some(route) = live
+        .route(&agent.id)
+        .filter(|_| request.max_tokens != Some(0))
+    {
         return Ok(Arc::clone(route));
     }
     let model = request
@@ -302,11 +301,7 @@ enum Counting {
 }
 
 /// Tokens are counted by a provider that does so for its own dialect, else here.
-fn count_tokens(
-    gateway: &Arc<Gateway>,
-    journey: &mut Journey,
-    request: &Request<'_>,
-) -> Counting {
+fn count_tokens(gateway: &Arc<Gateway>, journey: &mut Journey, request: &Request<'_>) -> Counting {
     let agent = Arc::clone(&journey.identity.agent);
     let balance = gateway.book.balance(&agent.account);
     let tier = tier::select(&agent.thresholds, balance.remaining(), balance.limit);

@@ -8,7 +8,6 @@ use super::context::Admission;
 use super::settle::Exchange;
 use crate::auth::Identity;
 use crate::budget::{AccountSpec, Balance};
-use crate::catalog::ServiceTier;
 use crate::dialect::form::{Inexpressible, Writing};
 use crate::dialect::{self, Dialect};
 use crate::gateway::{Gateway, Live};
@@ -20,6 +19,7 @@ use crate::provider::Rewrite;
 use crate::refusal::{Exhausted, Refusal};
 use crate::route::{Candidate, Route};
 use crate::surface::{Request, Surface};
+use crate::usage::ServiceTier;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -158,7 +158,9 @@ impl Journey {
     ) -> Result<Prepared, Refusal> {
         let route = Arc::clone(&self.route);
         let offers = route.offers(&self.live.policy, request, &self.body);
-        let reservation = self.hold(gateway, &offers, &route.models, None, now_millis).await?;
+        let reservation = self
+            .hold(gateway, &offers, &route.models, None, now_millis)
+            .await?;
         self.tier = reservation.grant().tier;
         let tier = route.tiers.get(self.tier).or(route.tiers.last());
         self.candidates = tier
@@ -214,9 +216,15 @@ impl Journey {
     ) -> Result<Prepared, Refusal> {
         let candidate = self.candidates.front().cloned().ok_or(Refusal::Internal)?;
         let offers = [candidate.offer(&self.live.policy, request, &self.body)];
-        let names = [candidate.targets.iter().map(|target| target.name.clone()).collect()];
+        let names = [candidate
+            .targets
+            .iter()
+            .map(|target| target.name.clone())
+            .collect()];
         let tier = Some(self.tier);
-        let reservation = self.hold(gateway, &offers, &names, tier, now_millis).await?;
+        let reservation = self
+            .hold(gateway, &offers, &names, tier, now_millis)
+            .await?;
         self.prepare(gateway, request, reservation)
     }
 
@@ -323,7 +331,10 @@ impl Journey {
                 },
             ));
         }
-        let price = candidate.targets.first().and_then(|target| target.price.as_ref());
+        let price = candidate
+            .targets
+            .first()
+            .and_then(|target| target.price.as_ref());
         let default = price.and_then(|price| price.max_output);
         let writing = Writing {
             model: engine,
@@ -342,7 +353,7 @@ impl Journey {
         let hard = self.accounts.iter().any(|account| account.hard);
         let strict = self.live.policy.bound == BoundMode::Strict;
         let promised = hard && strict && request.max_tokens.is_none();
-        (!request.no_output && (grant.fitted || promised)).then_some(grant.tokens)
+        (request.max_tokens != Some(0) && (grant.fitted || promised)).then_some(grant.tokens)
     }
 
     /// No provider of the tier has such an API.

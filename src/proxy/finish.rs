@@ -5,13 +5,13 @@ use super::context::Context;
 use super::relay::Relay;
 use super::session;
 use super::upstream;
-use crate::answer;
+use crate::answer::event;
 use crate::gateway::Gateway;
 use crate::refusal::Refusal;
 use crate::stream::Meter;
 use crate::telemetry::{self, Access};
 use bytes::Bytes;
-use http::header;
+use http::{StatusCode, header};
 use pingora_core::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 
@@ -78,9 +78,18 @@ async fn broken_off(session: &mut Session, ctx: &mut Context) {
         Relay::Translated { .. } => None,
         _ => admission.exchange.meter().map(Meter::finish),
     };
-    let mut last = held.map(|held| held.with(None)).unwrap_or_default().to_vec();
+    let mut last = held
+        .map(|held| held.with(None))
+        .unwrap_or_default()
+        .to_vec();
     last.extend_from_slice(b"\n\n");
-    last.extend_from_slice(&answer::broken_off(admission.journey.surface));
+    let event = event::error_event(
+        admission.journey.surface,
+        StatusCode::BAD_GATEWAY,
+        "The upstream provider broke off its answer",
+        "upstream_broken_off",
+    );
+    last.extend_from_slice(&event);
     // The client may be gone as well.
     let _ = session
         .downstream_session

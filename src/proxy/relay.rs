@@ -142,7 +142,16 @@ fn invalid(why: &'static str) -> Box<Error> {
 
 /// How long a provider wants to be left alone, where it says so in seconds.
 fn retry_after(response: &ResponseHeader) -> Option<Duration> {
-    let header = |name| response.headers.get(name)?.to_str().ok()?.trim().parse().ok();
+    let header = |name| {
+        response
+            .headers
+            .get(name)?
+            .to_str()
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    };
     header("retry-after-ms")
         .map(Duration::from_millis)
         .or_else(|| header("retry-after").map(Duration::from_secs))
@@ -152,10 +161,7 @@ fn retry_after(response: &ResponseHeader) -> Option<Duration> {
 ///
 /// # Errors
 /// When a header of ours cannot be written.
-pub(crate) fn header(
-    response: &mut ResponseHeader,
-    ctx: &mut Context,
-) -> Result<()> {
+pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
     if response.status.is_informational() {
         return Ok(());
     }
@@ -227,7 +233,11 @@ pub(crate) fn header(
         let Some(translator) = translator else {
             return Err(invalid("in a dialect that nobody reads"));
         };
-        let form = if events { "text/event-stream" } else { "application/json" };
+        let form = if events {
+            "text/event-stream"
+        } else {
+            "application/json"
+        };
         response.insert_header(header::CONTENT_TYPE, form)?;
         unknown_length(response, admission)?;
         admission.exchange.measure(Meter::new(kind, options));
@@ -296,12 +306,7 @@ fn describe(response: &mut ResponseHeader, admission: &Admission) -> Result<()> 
 }
 
 /// Passes a piece of the body on.
-pub(crate) fn body(
-    gateway: &Gateway,
-    body: &mut Option<Bytes>,
-    end: bool,
-    ctx: &mut Context,
-) {
+pub(crate) fn body(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
     let arrived = ctx.arrived;
     let id = ctx.id;
     let Some(admission) = ctx.admission() else {
@@ -330,7 +335,14 @@ pub(crate) fn body(
             ending,
         } => {
             let piece = body.take();
-            *body = translated(piece, end, &mut translator, ending.as_ref(), admission, closing);
+            *body = translated(
+                piece,
+                end,
+                &mut translator,
+                ending.as_ref(),
+                admission,
+                closing,
+            );
             admission.relay = Relay::Translated { translator, ending };
         }
     }

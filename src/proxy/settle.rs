@@ -5,15 +5,15 @@
 //! decided in [`crate::bill`].
 
 use crate::bill::{self, Terms};
-use crate::catalog::ServiceTier;
 use crate::gateway::{Gateway, Live};
 use crate::identity::AgentId;
-use crate::money::Nanos;
 use crate::ledger::{Reservation, Settled};
+use crate::money::Nanos;
 use crate::route::Candidate;
 use crate::stream::Meter;
 use crate::tokens;
 use crate::usage::Bill;
+use crate::usage::ServiceTier;
 use bytes::Bytes;
 use std::sync::Arc;
 

@@ -64,7 +64,8 @@ impl Resolver {
         let allowed = |address: &&SocketAddr| allowed(url, address.ip(), private);
         let pick = |all: &[SocketAddr]| {
             let all: Vec<&SocketAddr> = all.iter().filter(allowed).collect();
-            all.get(usize::from(attempt) % all.len().max(1)).map(|address| **address)
+            all.get(usize::from(attempt) % all.len().max(1))
+                .map(|address| **address)
         };
         if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
             return Ok(SocketAddr::new(ip, port));
@@ -162,7 +163,9 @@ pub(crate) async fn peer(
         .deadline
         .saturating_duration_since(Instant::now());
     let model = admission.candidate.model();
-    let patience = model.and_then(|model| model.timeout).unwrap_or(block.timeout);
+    let patience = model
+        .and_then(|model| model.timeout)
+        .unwrap_or(block.timeout);
     let patience = patience.min(left.max(Duration::from_millis(1)));
     let options = &mut peer.options;
     options.connection_timeout = Some(timeouts.connect);
@@ -362,7 +365,14 @@ fn allowed(url: &BaseUrl, ip: IpAddr, private: bool) -> bool {
 /// dot that ends in no suffix for private use.
 fn is_public(url: &BaseUrl) -> bool {
     let host = url.host.as_str();
-    let own = [".local", ".internal", ".lan", ".home.arpa", ".localhost", ".test"];
+    let own = [
+        ".local",
+        ".internal",
+        ".lan",
+        ".home.arpa",
+        ".localhost",
+        ".test",
+    ];
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
     url.https && host.contains('.') && !address && !own.iter().any(|end| host.ends_with(end))
 }
@@ -377,10 +387,22 @@ mod tests {
 
     #[test]
     fn a_public_name_never_leads_into_a_private_network() {
-        for ip in ["10.0.0.1", "192.168.1.1", "127.0.0.1", "::1", "fd00::1", "::ffff:10.0.0.1"] {
+        for ip in [
+            "10.0.0.1",
+            "192.168.1.1",
+            "127.0.0.1",
+            "::1",
+            "fd00::1",
+            "::ffff:10.0.0.1",
+        ] {
             assert!(!reaches("https://api.openai.com/v1", ip, false), "{ip}");
             assert!(reaches("https://api.openai.com/v1", ip, true), "{ip}");
-            for own in ["http://vllm:8000/v1", "https://llm.internal/v1", "https://localhost/v1", "https://10.0.0.1/v1"] {
+            for own in [
+                "http://vllm:8000/v1",
+                "https://llm.internal/v1",
+                "https://localhost/v1",
+                "https://10.0.0.1/v1",
+            ] {
                 assert!(reaches(own, ip, false), "{own} {ip}");
             }
         }
@@ -389,7 +411,12 @@ mod tests {
 
     #[test]
     fn nothing_leads_to_where_clouds_keep_credentials() {
-        for ip in ["169.254.169.254", "fe80::1", "0.0.0.0", "::ffff:169.254.169.254"] {
+        for ip in [
+            "169.254.169.254",
+            "fe80::1",
+            "0.0.0.0",
+            "::ffff:169.254.169.254",
+        ] {
             assert!(!reaches("http://anything:80", ip, true), "{ip}");
         }
     }

@@ -7,8 +7,8 @@
 use super::context::Admission;
 use super::redact::Redactor;
 use crate::answer::Answer;
-use crate::dialect::form::Failure;
 use crate::dialect;
+use crate::dialect::form::Failure;
 use crate::policy::models::Model;
 use crate::route::Route;
 use bytes::Bytes;
@@ -40,7 +40,12 @@ impl Collected {
     }
 
     /// Takes a piece in; at the end gives what goes to the client, if anything does.
-    pub(crate) fn push(&mut self, piece: Bytes, end: bool, admission: &mut Admission) -> Option<Bytes> {
+    pub(crate) fn push(
+        &mut self,
+        piece: Bytes,
+        end: bool,
+        admission: &mut Admission,
+    ) -> Option<Bytes> {
         let piece = self.redactor.pass(piece, end);
         let room = ERROR_LIMIT.saturating_sub(self.body.len());
         self.body.extend_from_slice(&piece[..piece.len().min(room)]);
@@ -112,6 +117,12 @@ fn verdict(failure: &Failure) -> Option<Verdict> {
         code,
         "content_filter" | "content_policy_violation" | "invalid_prompt" | "moderation"
     );
-    (filtered || says(&["content management policy", "content policy", "usage policy", "moderation"]))
-        .then_some(Verdict::ContentPolicy)
+    (filtered
+        || says(&[
+            "content management policy",
+            "content policy",
+            "usage policy",
+            "moderation",
+        ]))
+    .then_some(Verdict::ContentPolicy)
 }

@@ -43,7 +43,7 @@ pub fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::ServiceTier;
+    use crate::usage::ServiceTier;
     use proptest::prelude::*;
 
     fn read(fields: &str) -> Result<Request<'static>, Refusal> {

@@ -28,7 +28,6 @@ pub fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
         stream: false,
         max_tokens: Some(0),
         choices: 1,
-        no_output: true,
         media_parts: request.media_parts.saturating_add(media),
         ..request
     })

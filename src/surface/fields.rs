@@ -4,10 +4,10 @@
 //! provider.
 
 use super::Request;
-use crate::catalog::ServiceTier;
 use crate::dialect::Dialect;
 use crate::json::{self, Cursor, Limits, Object};
 use crate::refusal::Refusal;
+use crate::usage::ServiceTier;
 use std::borrow::Cow;
 
 /// The most choices (`n`) a request may ask for.
@@ -46,7 +46,6 @@ pub(super) fn common(dialect: Dialect, object: Object<'_>) -> Result<Request<'_>
         image_output: images,
         media_parts: object.media_parts(),
         unseen_input: false,
-        no_output: false,
         model,
         fallbacks,
         object,

@@ -175,7 +175,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::ServiceTier;
+    use crate::usage::ServiceTier;
     use proptest::prelude::*;
 
     fn whole(fields: &str) -> Result<Request<'static>, Refusal> {

@@ -13,8 +13,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pure decisions",
         &[
-            "json", "tokens", "catalog", "budget", "balance", "limit", "settings", "policy", "auth",
-            "surface", "stream", "dialect", "provider", "route", "bill", "answer",
+            "json", "tokens", "catalog", "budget", "balance", "limit", "settings", "policy",
+            "auth", "surface", "stream", "dialect", "provider", "route", "bill", "answer",
         ],
     ),
     ("stores", &["ledger"]),
@@ -26,8 +26,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Modules that know nothing of tasks and sockets.
 const PURE: &[&str] = &[
     "money", "usage", "identity", "secret", "refusal", "json", "tokens", "catalog", "budget",
-    "balance", "limit", "settings", "policy", "auth", "surface", "stream", "dialect", "provider", "route",
-    "bill", "answer",
+    "balance", "limit", "settings", "policy", "auth", "surface", "stream", "dialect", "provider",
+    "route", "bill", "answer",
 ];
 
 /// Heavy crates and the only modules that may name them.

@@ -78,7 +78,7 @@ pub(super) struct Account {
 /// What a log says.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    /// By request id, without the number of the attempt.
+    /// By request id; by attempt id for further attempts.
     pub(super) attempts: BTreeMap<String, Attempt>,
     /// By account id.
     pub(super) accounts: BTreeMap<String, Account>,
@@ -128,7 +128,7 @@ impl Book {
 
     fn apply(&mut self, row: Row, limits: &BTreeMap<String, i64>) {
         let id = row.id.as_deref().unwrap_or_default();
-        let request = id.rsplit_once('-').map_or(id, |(request, _)| request);
+        let request = id.strip_suffix("-1").unwrap_or(id);
         let request = request.to_owned();
         match row.event.as_deref() {
             Some("intent") => self.intent(&request, &row, limits),

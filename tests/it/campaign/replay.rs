@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use weir::catalog::{Catalog, ServiceTier};
+use weir::catalog::Catalog;
 use weir::mock::Options;
+use weir::usage::ServiceTier;
 use weir::usage::Usage;
 
 /// The model that is asked for; recordings answer as the models they were made with.
