@@ -83,7 +83,7 @@ pub struct Directory<'a> {
 
 impl Directory<'_> {
     /// A model that the policy names: one of the models file, else OpenRouter's.
-    fn of_policy(&self, name: &str) -> Option<Target> {
+    pub fn of_policy(&self, name: &str) -> Option<Target> {
         self.described(name)
             .or_else(|| self.at(DEFAULT_BLOCK, name, name))
     }

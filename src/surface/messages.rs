@@ -60,8 +60,7 @@ fn read(object: Object<'_>, max_tokens: u64) -> Result<Request<'_>, Refusal> {
     }
     let request = fields::common(Dialect::Messages, object)?;
     let object = &request.object;
-    let own = |kind: Option<&str>| matches!(kind, None | Some("custom"));
-    let tools = present(object, "tools").is_some_and(|raw| fields::other_kinds(raw, own) > 0);
+    let tools = present(object, "tools").is_some_and(|raw| fields::other_kinds(raw, own_tool) > 0);
     let servers = present(object, "mcp_servers").is_some_and(|raw| !empty_array(raw));
     let found = Found::of(object);
     Ok(Request {
@@ -72,6 +71,12 @@ fn read(object: Object<'_>, max_tokens: u64) -> Result<Request<'_>, Refusal> {
         unseen_input: found.unseen || present(object, "container").is_some(),
         ..request
     })
+}
+
+/// Whether a tool of this type is run by the client, for no fee.
+fn own_tool(kind: Option<&str>) -> bool {
+    let typed = ["bash_", "text_editor_", "computer_", "memory_"];
+    kind.is_none_or(|kind| kind == "custom" || typed.iter().any(|known| kind.starts_with(known)))
 }
 
 /// What the input holds besides text.
@@ -304,7 +309,7 @@ mod tests {
             assert!(read(fields).server_tools, "{fields}");
         }
         for fields in [
-            r#""tools":[{"name":"x","input_schema":{"type":"object"}},{"type":"custom"}]"#,
+            r#""tools":[{"name":"x","input_schema":{"type":"object"}},{"type":"custom"},{"type":"bash_20250124"}]"#,
             r#""tools":[],"mcp_servers":[]"#,
             r#""tools":null"#,
         ] {

@@ -21,6 +21,7 @@ mod framing;
 mod identity;
 mod layers;
 mod leaving;
+mod listings;
 mod metadata;
 mod secure;
 mod smoke;
