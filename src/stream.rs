@@ -11,7 +11,7 @@ pub mod meter;
 mod recorded;
 pub mod sse;
 mod tally;
-mod usage;
+pub(crate) mod usage;
 mod whole;
 
 pub use meter::{AnswerKind, Finish, Meter, MeterOptions, Place, Reading};
