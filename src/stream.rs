@@ -6,6 +6,8 @@
 
 mod chunk;
 mod events;
+mod gemini;
+mod messages;
 pub mod meter;
 #[cfg(test)]
 mod recorded;

@@ -123,13 +123,14 @@ impl Counts {
             output,
             reasoning,
             audio_output: self.audio_output.unwrap_or(0),
+            searches: 0,
         })
     }
 }
 
 /// Reads a token count: plain digits, at most [`MAX_TOKENS`]. Null is a missing count; anything
 /// else ends the walk.
-fn set(count: &mut Option<u64>, raw: &str) -> Option<()> {
+pub(super) fn set(count: &mut Option<u64>, raw: &str) -> Option<()> {
     if raw != "null" {
         let plain = raw.bytes().all(|byte| byte.is_ascii_digit());
         let number = raw
@@ -151,7 +152,7 @@ fn details(value: &mut Cursor<'_>, mut each: impl FnMut(&str, &str) -> Option<()
 }
 
 /// Reads an amount of dollars; `None` when it is no number, negative or absurd.
-fn price(raw: &str) -> Option<Nanos> {
+pub(super) fn price(raw: &str) -> Option<Nanos> {
     let cost = Nanos::parse_usd(raw).ok()?;
     (Nanos::ZERO..=MAX_COST).contains(&cost).then_some(cost)
 }
@@ -177,6 +178,7 @@ mod tests {
             output: 50,
             reasoning: 7,
             audio_output: 2,
+            searches: 0,
         };
         assert_eq!(
             chat,
