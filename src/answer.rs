@@ -85,7 +85,9 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::InvalidKey
         | Refusal::ExpiredKey
         | Refusal::AdminToken(_) => StatusCode::UNAUTHORIZED,
-        Refusal::ForeignAgent { .. } | Refusal::AdminOnly(_) => StatusCode::FORBIDDEN,
+        Refusal::ForeignAgent { .. } | Refusal::ForeignUser { .. } | Refusal::AdminOnly(_) => {
+            StatusCode::FORBIDDEN
+        }
         Refusal::BudgetExhausted(_) => StatusCode::PAYMENT_REQUIRED,
         Refusal::BudgetInFlight(_) | Refusal::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
         Refusal::NotFound(_) | Refusal::AgentNotFound { .. } => StatusCode::NOT_FOUND,

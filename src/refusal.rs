@@ -58,6 +58,12 @@ pub enum Refusal {
         /// The agent that was asked for, as the client wrote it (bounded, printable).
         agent: String,
     },
+    /// The key may not act for that user.
+    #[error("This API key may not act for user '{user}'")]
+    ForeignUser {
+        /// The user that was asked for, as the client wrote it (bounded, printable).
+        user: String,
+    },
     /// No agent by that name to report on or to change.
     #[error("No agent is named '{agent}'")]
     AgentNotFound {
@@ -157,6 +163,7 @@ impl Refusal {
             Self::InvalidKey => "invalid_api_key",
             Self::ExpiredKey => "expired_api_key",
             Self::ForeignAgent { .. } => "agent_not_allowed",
+            Self::ForeignUser { .. } => "user_not_allowed",
             Self::AgentNotFound { .. } => "agent_not_found",
             Self::TooManyAttempts => "too_many_attempts",
             Self::InvalidConfig { .. } => "invalid_config",

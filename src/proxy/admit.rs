@@ -348,6 +348,7 @@ fn identify(live: &Live, session: &Session, ctx: &Context) -> Result<Identity, R
         &live.policy,
         presented,
         text(headers, "x-agent-id"),
+        text(headers, "x-user-id"),
         peer_ip(session).is_some_and(|ip| ip.to_canonical().is_loopback()),
         i64::try_from(ctx.unix_millis / 1000).unwrap_or(i64::MAX),
     )
