@@ -8,6 +8,7 @@
 
 use crate::budget::AccountSpec;
 use crate::identity::{KeyId, UserId};
+use crate::limit::Limits;
 use crate::policy::{Agent, DEFAULT_AGENT, Policy};
 use crate::refusal::Refusal;
 use crate::secret::{KeyDigest, Secret};
@@ -25,6 +26,10 @@ pub struct Identity {
     pub user: Option<UserId>,
     /// The account of that user, if it has one.
     pub user_account: Option<Arc<AccountSpec>>,
+    /// What the key may ask for at a time.
+    pub key_limits: Limits,
+    /// What the user may ask for at a time.
+    pub user_limits: Limits,
     /// The agent.
     pub agent: Arc<Agent>,
     /// Whether no key of Weir's was used, so that the client's own `Authorization` may go to the
@@ -81,6 +86,8 @@ pub fn authenticate(
     Ok(Identity {
         key: Some(key.id.clone()),
         user: key.user.clone(),
+        key_limits: key.limits,
+        user_limits: Limits::default(),
         user_account: key
             .user
             .as_ref()
@@ -106,6 +113,8 @@ fn open(policy: &Policy, named: Option<&str>, peer_is_loopback: bool) -> Result<
     Ok(Identity {
         key: None,
         user: None,
+        key_limits: Limits::default(),
+        user_limits: Limits::default(),
         user_account: None,
         agent: Arc::clone(agent),
         passthrough: true,

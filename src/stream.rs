@@ -6,12 +6,14 @@
 
 mod chunk;
 mod events;
+mod gemini;
+mod messages;
 pub mod meter;
 #[cfg(test)]
 mod recorded;
 pub mod sse;
 mod tally;
-mod usage;
+pub(crate) mod usage;
 mod whole;
 
 pub use meter::{AnswerKind, Finish, Meter, MeterOptions, Place, Reading};

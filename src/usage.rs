@@ -27,6 +27,13 @@ pub struct Usage {
     pub reasoning: u64,
     /// Output tokens that were audio.
     pub audio_output: u64,
+    /// Web searches that the provider ran.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub searches: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Usage {

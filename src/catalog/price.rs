@@ -103,8 +103,8 @@ pub struct ModelPrice {
 }
 
 impl ModelPrice {
-    /// What `usage` costs on `tier`: parts times their rates plus the fee per request, summed
-    /// exactly and rounded up once. A tier without rates of its own bills the standard ones. Zero
+    /// What `usage` costs on `tier`: parts times their rates plus the fees per request and
+    /// per web search, summed exactly and rounded up once. A tier without rates of its own bills the standard ones. Zero
     /// usage costs the fee per request.
     ///
     /// Parts that exceed their total are charged as they are: an absurd usage is never cheaper.
@@ -132,6 +132,11 @@ impl ModelPrice {
             rates.reasoning.times(usage.reasoning),
             rates.audio_output.times(usage.audio_output),
             picos(self.per_request),
+            Picos(
+                picos(self.search)
+                    .0
+                    .saturating_mul(u128::from(usage.searches)),
+            ),
         ];
         parts.into_iter().sum::<Picos>().ceil_nanos()
     }

@@ -180,7 +180,8 @@ pub(crate) async fn peer(
     Ok(Box::new(peer))
 }
 
-fn now_millis() -> u64 {
+/// Now, in Unix milliseconds.
+pub(crate) fn now_millis() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(0))

@@ -113,7 +113,7 @@ fn not_null(raw: &str) -> Option<&str> {
 }
 
 /// Keeps the first name that is not empty.
-fn name(value: &mut Cursor<'_>, kept: &mut Option<String>) -> Option<()> {
+pub(super) fn name(value: &mut Cursor<'_>, kept: &mut Option<String>) -> Option<()> {
     if kept.is_some() {
         return value.skip().map(drop);
     }
@@ -135,7 +135,7 @@ fn number(value: &mut Cursor<'_>, kept: &mut Option<u64>) -> Option<()> {
 }
 
 /// Notes an error, unless it is null.
-fn error(value: &mut Cursor<'_>, reading: &mut Reading) -> Option<()> {
+pub(super) fn error(value: &mut Cursor<'_>, reading: &mut Reading) -> Option<()> {
     let raw = value.skip()?;
     if raw == "null" {
         return Some(());

@@ -13,6 +13,8 @@ use bytes::Bytes;
 
 use super::chunk;
 use super::events::Events;
+use super::gemini;
+use super::messages;
 use super::sse::Ended;
 use super::tally::Tally;
 use super::usage;
@@ -194,6 +196,9 @@ pub(super) enum Fate {
 pub(super) struct Book {
     pub(super) reading: Reading,
     tally: Tally,
+    dialect: Dialect,
+    /// What a stream of Anthropic's stated so far.
+    counts: messages::Counts,
     strip: bool,
     /// `[DONE]` was read: whatever follows is no part of the answer.
     over: bool,
@@ -247,7 +252,14 @@ impl Book {
 
     fn document(&mut self, data: &[u8]) -> Option<Document> {
         let text = std::str::from_utf8(data).ok();
-        let seen = text.and_then(|text| chunk::read(text, &mut self.reading, &mut self.tally));
+        let seen = text.and_then(|text| {
+            let (reading, tally) = (&mut self.reading, &mut self.tally);
+            match self.dialect {
+                Dialect::Messages => messages::read(text, reading, tally, &mut self.counts),
+                Dialect::Gemini => gemini::read(text, reading, tally),
+                _ => chunk::read(text, reading, tally),
+            }
+        });
         let Some(seen) = seen else {
             self.tally
                 .add_bytes(u64::try_from(data.len()).unwrap_or(u64::MAX));
@@ -311,7 +323,7 @@ impl Meter {
             strip_usage_chunk: strip,
             insert_before_done: insert,
             count,
-            dialect: _,
+            dialect,
         } = options;
         let framing = match kind {
             AnswerKind::EventStream => Framing::Events(Box::new(Events::new(strip, insert))),
@@ -320,6 +332,8 @@ impl Meter {
         let book = Book {
             reading: Reading::default(),
             tally: Tally::new(count),
+            dialect,
+            counts: messages::Counts::default(),
             strip,
             over: false,
         };

@@ -15,17 +15,17 @@ const MAX_COST: Nanos = Nanos::usd(10_000);
 
 /// What a believable usage says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stated {
+pub(crate) struct Stated {
     /// Token counts; `None` when the object has none.
-    pub(super) usage: Option<Usage>,
+    pub(crate) usage: Option<Usage>,
     /// The provider's own total.
-    pub(super) total: Option<u64>,
+    pub(crate) total: Option<u64>,
     /// The price that OpenRouter charges, when it is a believable number.
-    pub(super) cost: Option<Nanos>,
+    pub(crate) cost: Option<Nanos>,
     /// What the upstream provider charges, when it is a believable number.
-    pub(super) upstream_cost: Option<Nanos>,
+    pub(crate) upstream_cost: Option<Nanos>,
     /// Whether the upstream provider bills the client's own account.
-    pub(super) byok: bool,
+    pub(crate) byok: bool,
 }
 
 /// Token counts as they are found; the names of both dialects fall together.
@@ -44,7 +44,7 @@ struct Counts {
 }
 
 /// Reads a `usage` value. `Ok(None)` for null, `Err` when it is not to be believed.
-pub(super) fn read(raw: &str) -> Result<Option<Stated>, ()> {
+pub(crate) fn read(raw: &str) -> Result<Option<Stated>, ()> {
     if raw == "null" {
         return Ok(None);
     }
@@ -123,13 +123,14 @@ impl Counts {
             output,
             reasoning,
             audio_output: self.audio_output.unwrap_or(0),
+            searches: 0,
         })
     }
 }
 
 /// Reads a token count: plain digits, at most [`MAX_TOKENS`]. Null is a missing count; anything
 /// else ends the walk.
-fn set(count: &mut Option<u64>, raw: &str) -> Option<()> {
+pub(super) fn set(count: &mut Option<u64>, raw: &str) -> Option<()> {
     if raw != "null" {
         let plain = raw.bytes().all(|byte| byte.is_ascii_digit());
         let number = raw
@@ -151,7 +152,7 @@ fn details(value: &mut Cursor<'_>, mut each: impl FnMut(&str, &str) -> Option<()
 }
 
 /// Reads an amount of dollars; `None` when it is no number, negative or absurd.
-fn price(raw: &str) -> Option<Nanos> {
+pub(super) fn price(raw: &str) -> Option<Nanos> {
     let cost = Nanos::parse_usd(raw).ok()?;
     (Nanos::ZERO..=MAX_COST).contains(&cost).then_some(cost)
 }
@@ -177,6 +178,7 @@ mod tests {
             output: 50,
             reasoning: 7,
             audio_output: 2,
+            searches: 0,
         };
         assert_eq!(
             chat,

@@ -151,6 +151,7 @@ prop_compose! {
             output,
             reasoning: part(&mut o, out[0]),
             audio_output: part(&mut o, out[1]),
+            searches: 0,
         }
     }
 }
