@@ -11,6 +11,10 @@
 //! `:online`, ...) are priced as their base model unless the table has them, `:free` is free, and
 //! routers such as `openrouter/auto` have no price.
 //!
+//! What another provider serves is looked up under the names that the provider has for its prices, and
+//! an entry counts only when it is sold by that provider, where the table says who sells it. A price of
+//! the policy holds for the dated names of its model too (`gpt-4o-2024-08-06`).
+//!
 //! # Output limits
 //!
 //! A table's `max_output` is `max_output_tokens`, else the older `max_tokens`, which for some
@@ -35,12 +39,13 @@ mod table;
 mod vendors;
 
 pub use entry::FieldError;
+pub use lookup::is_dated;
 pub use price::{ModelPrice, Rates, Tariff};
 pub use table::{Header, TableError};
 
 use crate::money::{Nanos, PicosPerToken};
 use crate::provider::Provider;
-pub use lookup::is_dated;
+use crate::provider::openrouter::OpenRouter;
 use once_cell::sync::Lazy;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -181,26 +186,59 @@ impl Catalog {
         self.find(model).or(self.ceiling.as_deref())
     }
 
-    /// The price of what a provider calls `engine`, when that provider serves it; `None` when it has
-    /// none. A price of the policy holds for the engine's dated versions, too.
+    /// The price of what `provider` calls `engine`; `None` when it has none. At OpenRouter that is
+    /// [`Catalog::find`].
     pub fn find_at(&self, provider: &dyn Provider, engine: &str) -> Option<&ModelPrice> {
-        if provider.falls_back() {
+        let kind = provider.name();
+        if kind == OpenRouter.name() {
             return self.find(engine);
         }
         if engine.len() > LONGEST_NAME {
             return None;
         }
-        let stated = self.overrides.get(engine).or_else(|| {
-            let mut all = self.overrides.iter();
-            all.find_map(|(name, price)| is_dated(engine, name).then_some(price))
-        });
-        let names = || provider.priced_as(engine).into_iter();
-        stated.or_else(|| names().find_map(|name| self.table.get(&name)))
+        let stated = |name: &str| self.overrides.get(lookup::plain(name));
+        let dated = || lookup::undated(engine).and_then(stated);
+        let names = provider.priced_as(engine);
+        let by_name = || names.iter().find_map(|name| stated(name));
+        let priced = || {
+            if lookup::is_router(engine) {
+                return None;
+            }
+            names.iter().find_map(|name| {
+                let price = self.table.get(name)?;
+                let sellers = lookup::sellers(kind);
+                // What somebody gives away is not free at whoever else runs it.
+                let sold = if sellers.is_empty() {
+                    !price.is_free()
+                } else {
+                    sellers.contains(&price.provider.as_str())
+                };
+                sold.then_some(price)
+            })
+        };
+        stated(engine)
+            .or_else(by_name)
+            .or_else(dated)
+            .or_else(priced)
     }
 
-    /// The price as [`Catalog::find_at`] finds it, or the ceiling for models without one.
+    /// As [`Catalog::find_at`], or the ceiling for models without a price.
     pub fn find_or_ceiling_at(&self, provider: &dyn Provider, engine: &str) -> Option<&ModelPrice> {
         self.find_at(provider, engine).or(self.ceiling.as_deref())
+    }
+
+    /// The price of the model that an answer names, when `asked` was asked for: the answer's own, or,
+    /// when it names a dated version of `asked` that has no price, that of `asked`.
+    pub fn find_answered_at(
+        &self,
+        provider: &dyn Provider,
+        asked: &str,
+        answered: &str,
+    ) -> Option<&ModelPrice> {
+        self.find_at(provider, answered).or_else(|| {
+            let same = answered == asked || lookup::is_dated(answered, asked);
+            same.then(|| self.find_at(provider, asked)).flatten()
+        })
     }
 
     /// The price of a model and what its name asks for besides.

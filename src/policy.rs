@@ -10,11 +10,13 @@
 mod agents;
 pub mod audit;
 pub mod keys;
+mod limits;
 pub mod models;
 mod prices;
 pub mod provider;
 mod routing;
 pub mod upstream;
+mod users;
 
 use crate::budget::AccountSpec;
 use crate::budget::tier::Threshold;
@@ -59,6 +61,8 @@ pub struct Policy {
     pub aliases: BTreeMap<String, String>,
     /// The accounts of users.
     pub users: BTreeMap<UserId, Arc<AccountSpec>>,
+    /// What users may ask for at a time.
+    pub user_limits: BTreeMap<UserId, Limits>,
     /// How often a request is tried again at the last of its candidates.
     pub retries: u16,
     /// How long a request may take until its answer begins, all attempts together.
@@ -152,6 +156,7 @@ impl Default for Policy {
             models: BTreeMap::new(),
             aliases: BTreeMap::new(),
             users: BTreeMap::new(),
+            user_limits: BTreeMap::new(),
             retries: 2,
             deadline: Duration::from_secs(600),
             spend_log: PathBuf::from("./spend.jsonl"),
@@ -195,17 +200,16 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Policy, Problems> 
 /// # Errors
 /// Everything that is wrong with either.
 pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Problems> {
-    let policy = load(&files.policy.path, environment);
+    let policy = file::read(&files.policy.path)
+        .and_then(|text| read(&files.policy.path.display().to_string(), &text, environment));
     let models = if files.models.is_left_out() {
-        Ok(Models::default())
+        models::parse(&files.models.path.display().to_string(), "", environment)
     } else {
         models::load(&files.models.path, environment)
     };
     match (policy, models) {
         (Ok(mut policy), Ok(models)) => {
-            policy.adopt(&models);
-            policy.warnings.extend(models.warnings);
-            policy.facts.extend(models.facts);
+            policy.adopt(models);
             Ok(policy)
         }
         (Ok(policy), Err(problems)) => Err(Problems(
@@ -218,19 +222,24 @@ pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Prob
     }
 }
 
-/// Checks the text of a policy file called `file`.
+/// Checks the text of a policy file called `file`; there is no models file then.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Policy, Problems> {
+    let mut policy = read(file, text, environment)?;
+    policy.adopt(models::parse("conf/models.yaml", "", environment)?);
+    Ok(policy)
+}
+
+/// What the policy file says by itself.
+fn read(file: &str, text: &str, environment: &Environment) -> Result<Policy, Problems> {
     let reader = Reader::new(file, environment);
     let mut policy = match reader.parse(text) {
         Some(node) => routing::read(&mut reader.root(&node)),
         None => Policy::default(),
     };
     let findings = reader.finish()?;
-    let block = Arc::new(Block::open_router(&policy.upstream, None));
-    policy.providers.insert(block.name.clone(), block);
     policy.warnings = findings.warnings;
     policy.facts = findings.facts;
     Ok(policy)
@@ -246,19 +255,31 @@ impl Policy {
 
     /// Every account of this policy, each once.
     pub fn accounts(&self) -> Vec<Arc<AccountSpec>> {
-        let agents = self.agents.values().map(|agent| Arc::clone(&agent.account));
-        agents.chain(self.gateway.clone()).collect()
+        let agents = self.agents.values().map(|agent| &agent.account);
+        let all = agents.chain(self.users.values()).chain(&self.gateway);
+        all.cloned().collect()
     }
 
-    /// Takes over what a models file says: its prices, where this policy states none, and its
-    /// daily limit, when this policy has no limit for the whole gateway.
-    pub fn adopt(&mut self, models: &Models) {
-        for (model, price) in &models.prices {
-            self.prices.entry(model.clone()).or_insert(*price);
+    /// Takes over what a models file says: its models and providers; its prices, where this policy
+    /// states none; and its daily limit, when this policy has no limit for the whole gateway.
+    pub fn adopt(&mut self, models: Models) {
+        for (model, price) in models.prices {
+            self.prices.entry(model).or_insert(price);
         }
         if self.gateway.is_none() {
-            self.set_gateway(models.gateway.clone());
+            self.set_gateway(models.gateway);
         }
+        let open_router = Block::open_router(&self.upstream);
+        self.providers = models.providers;
+        self.providers
+            .insert(open_router.name.clone(), Arc::new(open_router));
+        let with_name = models.models.into_iter();
+        self.models = with_name
+            .map(|(name, model)| (name, Arc::new(model)))
+            .collect();
+        self.aliases = models.aliases;
+        self.warnings.extend(models.warnings);
+        self.facts.extend(models.facts);
     }
 
     /// Sets the account of the whole gateway, and puts it into every agent.

@@ -158,6 +158,8 @@ pub struct Request<'a> {
     /// The client's own list of fallback models (`models`); empty when there is none. Any of them
     /// may answer unless the list is replaced.
     pub fallbacks: Vec<Cow<'a, str>>,
+    /// The end user that the client names (`user`, `metadata.user_id`), where it is a text.
+    pub user: Option<Cow<'a, str>>,
     /// Whether the answer is a stream of events; never for embeddings.
     pub stream: bool,
     /// Whether the client expects the usage at the end of a stream: where it asked for the chunk

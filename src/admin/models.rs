@@ -87,6 +87,7 @@ fn caller(
         policy,
         auth::presented(text(header::AUTHORIZATION.as_str()), text("x-api-key")),
         text("x-agent-id"),
+        text("x-user-id"),
         peer.is_some_and(|ip| ip.to_canonical().is_loopback()),
         jiff::Timestamp::now().as_second(),
     )?;

@@ -146,6 +146,7 @@ mod tests {
     fn the_shipped_files_are_sound_and_only_say_what_is_left_to_do() {
         let report = shipped(&[
             ("OPENROUTER_API_KEY", "sk-or-v1-sesame"),
+            ("OPENAI_API_KEY", "sk-sesame-openai"),
             ("ADMIN_TOKEN", "sesame-sesame-sesame"),
             ("ADAPTER_PORT", "9999"),
         ]);
@@ -161,6 +162,8 @@ mod tests {
             "cost_routing.agents.agent-1.budget_total = $50.00   (",
             "cost_routing.bound = strict   (default)",
             "models.gpt-4o.engine = gpt-4o   (",
+            "defaults.vitals = gpt-4o   (",
+            "providers.openai.api_key = set, 16 characters   (environment variable OPENAI_API_KEY)",
         ] {
             assert!(text.contains(line), "{line}");
         }

@@ -1,13 +1,19 @@
 //! Where requests go: the provider's address, key and patience.
 //!
-//! Decides which addresses are acceptable. Nothing a client sends ever reaches this.
+//! Decides which addresses are acceptable: none of a link, where clouds keep the credentials of
+//! their machines. Nothing a client sends ever reaches this.
 
+use super::provider;
+use crate::dialect::Dialect;
+use crate::provider::Provider as _;
+use crate::provider::openrouter::OpenRouter;
 use crate::secret::Secret;
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::Complaint;
 use crate::settings::reader::Section;
 use crate::settings::units;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +37,10 @@ pub struct Upstream {
     pub title: String,
     /// Certificates to trust besides the system's, as a PEM file.
     pub ca_file: Option<PathBuf>,
+    /// The dialects that it understands.
+    pub dialects: Vec<Dialect>,
+    /// Whether its public name may resolve to an address of a private network.
+    pub private: bool,
 }
 
 impl Default for Upstream {
@@ -43,6 +53,8 @@ impl Default for Upstream {
             referer: String::new(),
             title: "Weir".to_owned(),
             ca_file: None,
+            dialects: dialects(&BaseUrl::open_router()),
+            private: false,
         }
     }
 }
@@ -131,6 +143,7 @@ impl BaseUrl {
         if host.is_empty() {
             return Err(Complaint::new("the URL has no host").suggesting(like));
         }
+        acceptable(host)?;
         let rest = authority
             .as_str()
             .rsplit_once(']')
@@ -151,6 +164,94 @@ impl BaseUrl {
             text: text.to_owned(),
         })
     }
+
+    /// Whether the host is this machine, as it is written.
+    pub fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => name(&self.host) == "localhost",
+        }
+    }
+
+    /// Whether the host is a name that the whole world resolves alike. An address, `localhost`, a
+    /// name without a dot and those of private networks are not: whoever wrote them meant a private
+    /// address.
+    pub fn is_public_name(&self) -> bool {
+        const PRIVATE: [&str; 6] = [
+            ".localhost",
+            ".local",
+            ".internal",
+            ".lan",
+            ".home.arpa",
+            ".svc",
+        ];
+        let host = name(&self.host);
+        host.contains('.')
+            && host.parse::<IpAddr>().is_err()
+            && !host.contains(':')
+            && !PRIVATE.iter().any(|suffix| host.ends_with(suffix))
+    }
+}
+
+/// A host name as it is compared.
+fn name(host: &str) -> String {
+    host.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// Refuses hosts that no provider has: addresses of the link, where clouds hand out credentials, and
+/// addresses in a spelling that only some resolvers read as one.
+fn acceptable(host: &str) -> Result<(), Complaint> {
+    let metadata = || {
+        Complaint::new(
+            "is a link-local address, where clouds keep credentials; no provider is there",
+        )
+    };
+    let name = name(host);
+    // The address of a link may carry the name of an interface.
+    let bare = name.split('%').next().unwrap_or_default();
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return if is_of_the_link(address) {
+            Err(metadata())
+        } else {
+            Ok(())
+        };
+    }
+    if name == "metadata.google.internal" {
+        return Err(metadata());
+    }
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
+    if number {
+        return Err(Complaint::new("is no host name and no IP address")
+            .suggesting("write an IPv4 address as four plain numbers"));
+    }
+    Ok(())
+}
+
+fn is_of_the_link(address: IpAddr) -> bool {
+    /// Where Amazon's machines find their metadata over IPv6.
+    const AMAZON: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, e, f, high, low] = address.segments();
+            // IPv4 behind a translator.
+            let behind = (a, b, [c, d, e, f]) == (0x64, 0xff9b, [0; 4]);
+            let translated = Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+            address.is_unicast_link_local()
+                || address == AMAZON
+                || (behind && translated.is_link_local())
+        }
+    }
+}
+
+/// The dialects of what is reached at `url` as OpenRouter is: all of OpenRouter's own, and of anything
+/// else those that such servers have had from the start.
+fn dialects(url: &BaseUrl) -> Vec<Dialect> {
+    if name(&url.host) == BaseUrl::open_router().host {
+        return OpenRouter.dialects().to_vec();
+    }
+    vec![Dialect::Chat, Dialect::Completions, Dialect::Embeddings]
 }
 
 /// Reads the section `openrouter`.
@@ -173,7 +274,16 @@ pub(super) fn read(section: &Section<'_>) -> Upstream {
         units::show_duration(*time)
     });
     let header = |key, default| section.or(key, default, header_value, Clone::clone);
+    let spoken = provider::read::dialects(section, &OpenRouter, || dialects(&base_url));
+    let private = section.or(
+        "allow_private",
+        name(&base_url.host) != BaseUrl::open_router().host,
+        units::flag,
+        ToString::to_string,
+    );
     Upstream {
+        dialects: spoken,
+        private,
         base_url,
         api_key,
         fallback_key: fallback.map(|key| Secret::new(key.to_owned())),
@@ -184,7 +294,11 @@ pub(super) fn read(section: &Section<'_>) -> Upstream {
     }
 }
 
-fn patience(text: &str) -> Result<Duration, Complaint> {
+/// How long a silence may be.
+///
+/// # Errors
+/// When it is no duration between 10 ms and a day.
+pub(super) fn patience(text: &str) -> Result<Duration, Complaint> {
     let time = units::duration(text)?;
     if time < Duration::from_millis(10) || time > Duration::from_secs(86_400) {
         return Err(Complaint::new("must be between 10ms and 24h"));
@@ -203,7 +317,11 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Complaint> {
     Ok(PathBuf::from(text))
 }
 
-fn header_value(text: &str) -> Result<String, Complaint> {
+/// What can be sent as the value of a header.
+///
+/// # Errors
+/// When it is anything but printable ASCII.
+pub(super) fn header_value(text: &str) -> Result<String, Complaint> {
     if !text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         return Err(Complaint::new(
             "is sent as a header and may hold printable ASCII only",
@@ -284,6 +402,68 @@ mod tests {
             let complaint = BaseUrl::parse(bad).expect_err(bad);
             assert!(!format!("{complaint:?}").contains("sesame"));
         }
+    }
+
+    #[test]
+    fn addresses_where_clouds_keep_credentials_are_refused_in_every_spelling() {
+        for bad in [
+            "http://169.254.169.254/v1",
+            "http://169.254.169.254./v1",
+            "http://169.254.0.1",
+            "http://[fe80::1]",
+            "http://[::ffff:169.254.169.254]",
+            "http://[::ffff:a9fe:a9fe]",
+            "http://[64:ff9b::a9fe:a9fe]",
+            "http://[fd00:ec2::254]",
+            "http://metadata.google.internal/v1",
+            "http://Metadata.Google.Internal./v1",
+        ] {
+            let complaint = BaseUrl::parse(bad).expect_err(bad);
+            assert!(
+                complaint.message.contains("link-local"),
+                "{bad}: {complaint:?}"
+            );
+        }
+        for bad in [
+            "http://2852039166/",
+            "http://0xa9fea9fe/",
+            "http://0251.0376.0251.0376/",
+            "http://169.254.43518/",
+            "http://127.1/",
+        ] {
+            assert!(BaseUrl::parse(bad).is_err(), "{bad}");
+        }
+        for good in [
+            "http://10.0.0.1/v1",
+            "http://127.0.0.1:9000",
+            "http://[fd12::1]",
+            "http://gpu-1:8000",
+            "https://x.1password.com",
+        ] {
+            assert!(BaseUrl::parse(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_public_name_is_told_from_what_is_private_by_itself() {
+        let public = |text| BaseUrl::parse(text).unwrap().is_public_name();
+        for text in ["https://api.openai.com/v1", "http://LLM.example.org."] {
+            assert!(public(text), "{text}");
+        }
+        for text in [
+            "http://localhost:8000",
+            "http://vllm:8000",
+            "http://10.1.2.3",
+            "http://[::1]",
+            "http://gpu.corp.internal",
+            "http://vllm.default.svc",
+            "http://mac.local",
+        ] {
+            assert!(!public(text), "{text}");
+        }
+        let loopback = |text| BaseUrl::parse(text).unwrap().is_loopback();
+        assert!(loopback("http://LOCALHOST:1") && loopback("http://[::1]:1"));
+        assert!(loopback("http://127.8.9.1") && !loopback("http://10.0.0.1"));
     }
 
     proptest! {

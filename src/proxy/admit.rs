@@ -197,7 +197,7 @@ async fn proxied(
     model: Option<String>,
 ) -> Result<Option<Answer>, Stop> {
     let live = gateway.live();
-    let identity = identify(&live, session, ctx).map_err(last)?;
+    let mut identity = identify(&live, session, ctx).map_err(last)?;
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, largest(&identity, limits.body_bytes)).await?;
@@ -208,6 +208,7 @@ async fn proxied(
     if let Some(model) = &model {
         request.model = Some(model.into());
     }
+    identity.choose_user(&live.policy, request.user.as_deref())?;
     let route = route_of(&live, &identity, &request)?;
     let original_model = request.model.as_deref().map(str::to_owned);
     let mut journey = Journey::new(
@@ -266,7 +267,7 @@ async fn proxied(
 /// The largest body that is taken: the process's limit, or a smaller one of key, agent or user.
 fn largest(identity: &Identity, limit: usize) -> usize {
     let limits = [
-        identity.key_limits,
+        identity.limits,
         identity.agent.limits,
         identity.user_limits,
     ];
@@ -388,6 +389,7 @@ fn identify(live: &Live, session: &Session, ctx: &Context) -> Result<Identity, R
         &live.policy,
         presented,
         text(headers, "x-agent-id"),
+        text(headers, "x-user-id"),
         peer_ip(session).is_some_and(|ip| ip.to_canonical().is_loopback()),
         i64::try_from(ctx.unix_millis / 1000).unwrap_or(i64::MAX),
     )

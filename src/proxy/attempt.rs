@@ -165,7 +165,7 @@ impl Journey {
             Claim {
                 kind: Kind::Key,
                 id: identity.key.as_ref().map_or("", KeyId::as_str),
-                limits: identity.key_limits,
+                limits: identity.limits,
             },
             Claim {
                 kind: Kind::Agent,

@@ -7,8 +7,9 @@
 use super::Request;
 use super::fields::{self, empty_array, invalid, present, tokens};
 use crate::dialect::Dialect;
-use crate::json::{Cursor, Limits, Object};
+use crate::json::{self, Cursor, Limits, Object};
 use crate::refusal::Refusal;
+use std::borrow::Cow;
 
 /// Fields that choose rates above those of any price table, and the only value that does not.
 const DEARER: [(&str, &str, &str); 2] = [
@@ -64,6 +65,7 @@ fn read(object: Object<'_>, max_tokens: u64) -> Result<Request<'_>, Refusal> {
     let servers = present(object, "mcp_servers").is_some_and(|raw| !empty_array(raw));
     let found = Found::of(object);
     Ok(Request {
+        user: user_of(object),
         max_tokens: Some(max_tokens),
         choices: 1,
         server_tools: request.server_tools || tools || servers,
@@ -170,6 +172,19 @@ impl Found {
         }
         Some(())
     }
+}
+
+/// The `user_id` of the metadata.
+fn user_of<'a>(object: &Object<'a>) -> Option<Cow<'a, str>> {
+    let mut found = None;
+    Cursor::new(object.get("metadata")?).object(|key, value| {
+        let raw = value.skip()?;
+        if key == "user_id" {
+            found = json::string(raw);
+        }
+        Some(())
+    });
+    found
 }
 
 #[cfg(test)]
