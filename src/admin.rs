@@ -86,8 +86,9 @@ impl Admin {
             "/budget/reset",
             "/v1/models",
         ];
-        const BELOW: [&str; 2] = ["/api/", "/v1/models/"];
-        EXACT.contains(&path) || BELOW.iter().any(|prefix| path.starts_with(prefix))
+        EXACT.contains(&path)
+            || path.starts_with("/api/")
+            || path.strip_prefix("/v1/models/").is_some_and(models::named)
     }
 
     /// Answers one request.

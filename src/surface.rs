@@ -63,7 +63,7 @@ impl Surface {
             "/v1/embeddings" => Self::Embeddings,
             _ => {
                 let model = path.strip_prefix("/proxy/")?;
-                return model_segments(model).then_some((Self::Titan, Some(model)));
+                return is_model(model).then_some((Self::Titan, Some(model)));
             }
         };
         Some((surface, None))
@@ -117,8 +117,8 @@ impl Surface {
     }
 }
 
-/// Whether the rest of a path names a model.
-fn model_segments(model: &str) -> bool {
+/// Whether the rest of a path names a model: one segment or two that no server reads as others.
+pub fn is_model(model: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'?' | b'#' | b'\\');
     let mut segments = model.split('/');
     model.len() <= MODEL

@@ -8,6 +8,7 @@ use super::{Peer, Refused, Reply, Shared, reply};
 use crate::auth;
 use crate::policy::{Agent, Policy};
 use crate::refusal::Refusal;
+use crate::surface;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, header};
 use serde_json::{Value, json};
@@ -17,6 +18,23 @@ use std::sync::Arc;
 
 /// When models were made is not known, for which both APIs have this.
 const EPOCH: &str = "1970-01-01T00:00:00Z";
+
+/// Whether the rest of a path names a model, as it is or as the SDKs escape it.
+pub(super) fn named(rest: &str) -> bool {
+    let escapes = [
+        ("%2F", "/"),
+        ("%2f", "/"),
+        ("%3A", ":"),
+        ("%3a", ":"),
+        ("%40", "@"),
+    ];
+    let plain = escapes
+        .iter()
+        .fold(rest.to_owned(), |text, (escape, plain)| {
+            text.replace(escape, plain)
+        });
+    surface::is_model(&plain)
+}
 
 /// `GET /v1/models`.
 pub(super) async fn all(

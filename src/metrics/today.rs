@@ -39,7 +39,7 @@ impl Today {
             let name = if known { bill.model.as_str() } else { OTHERS };
             let cost = bill.cost.at_least_zero();
             match day.models.get_mut(name) {
-                Some(sum) => *sum = *sum + cost,
+                Some(sum) => *sum += cost,
                 None => {
                     day.models.insert(name.to_owned(), cost);
                 }
