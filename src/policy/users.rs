@@ -44,8 +44,7 @@ impl<'r> Users<'r> {
             };
             let section = value.section();
             let limits = limits::read(&section);
-            let account =
-                agents::account_in_zone(&section, id.as_ref().map(AccountId::user), zone);
+            let account = agents::account_in_zone(&section, id.as_ref().map(AccountId::user), zone);
             if let (Some(id), Some(account)) = (id, account) {
                 users.limits.insert(id.clone(), limits);
                 users.own.insert(id, Arc::new(account));
@@ -64,10 +63,7 @@ impl<'r> Users<'r> {
     pub(super) fn complete(
         mut self,
         keys: &KeyRing,
-    ) -> (
-        BTreeMap<UserId, Arc<AccountSpec>>,
-        BTreeMap<UserId, Limits>,
-    ) {
+    ) -> (BTreeMap<UserId, Arc<AccountSpec>>, BTreeMap<UserId, Limits>) {
         let known: Vec<String> = self.own.keys().map(ToString::to_string).collect();
         for key in keys.keys() {
             for user in key.user.iter().chain(&key.users) {

@@ -266,11 +266,7 @@ async fn proxied(
 
 /// The largest body that is taken: the process's limit, or a smaller one of key, agent or user.
 fn largest(identity: &Identity, limit: usize) -> usize {
-    let limits = [
-        identity.limits,
-        identity.agent.limits,
-        identity.user_limits,
-    ];
+    let limits = [identity.limits, identity.agent.limits, identity.user_limits];
     let own = limits.iter().filter_map(|limits| limits.request_bytes);
     own.fold(limit, usize::min)
 }

@@ -54,10 +54,18 @@ async fn a_provider_that_refuses_is_followed_by_the_next_and_costs_nothing() {
             by(&reply, "second", "two", "2");
         }
         gateway.quiet().await;
-        assert_eq!(ends(&gateway), ["void", "usage", "void", "usage"], "{status}");
+        assert_eq!(
+            ends(&gateway),
+            ["void", "usage", "void", "usage"],
+            "{status}"
+        );
         let sent = good.records().pop().unwrap();
         assert_eq!(sent.body()["model"], "engine-2");
-        assert_eq!(gateway.events("intent").len(), 4, "each attempt has its hold");
+        assert_eq!(
+            gateway.events("intent").len(),
+            4,
+            "each attempt has its hold"
+        );
     }
 }
 
@@ -74,7 +82,11 @@ async fn a_provider_that_cannot_be_reached_is_followed_by_the_next() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attempt_that_was_lost_is_charged_as_an_estimate_and_the_next_one_for_itself() {
     let good = Provider::start().await;
-    for lost in ["hang=headers", "cut=accept", "cut_at=0 cut=rst hang=headers"] {
+    for lost in [
+        "hang=headers",
+        "cut=accept",
+        "cut_at=0 cut=rst hang=headers",
+    ] {
         let bad = Provider::that(lost);
         let gateway = two(&bad.base_url(), &good.base_url()).start().await;
         by(&gateway.chat("hello").send().await, "second", "two", "2");
@@ -119,20 +131,31 @@ async fn an_error_of_the_request_is_nobody_elses_to_answer() {
 async fn the_last_candidate_is_asked_again_and_its_own_error_is_passed_on() {
     let flaky = Provider::that("fail_first=2 key=a status=503");
     let gateway = Gateway::over(&flaky).routing("retries: 2").start().await;
-    by(&gateway.chat("hello").send().await, "openai/gpt-4o-mini", "openrouter", "3");
+    by(
+        &gateway.chat("hello").send().await,
+        "openai/gpt-4o-mini",
+        "openrouter",
+        "3",
+    );
     gateway.quiet().await;
     assert_eq!(ends(&gateway), ["void", "void", "provider"]);
 
     let down = Provider::that("status=503 retry_after=1");
     let gateway = Gateway::over(&down).routing("retries: 1").start().await;
     let reply = gateway.chat("hello").send().await;
-    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
+    assert_eq!(
+        (reply.status, reply.header("retry-after")),
+        (503, Some("1"))
+    );
     assert_eq!(down.records().len(), 2);
     // A provider that wants to be left alone for long is left alone.
     let busy = Provider::that("status=429 retry_after=120");
     let gateway = Gateway::over(&busy).routing("retries: 3").start().await;
     let reply = gateway.chat("hello").send().await;
-    assert_eq!((reply.status, reply.header("retry-after")), (429, Some("120")));
+    assert_eq!(
+        (reply.status, reply.header("retry-after")),
+        (429, Some("120"))
+    );
     assert_eq!(busy.records().len(), 1);
 }
 
@@ -140,15 +163,25 @@ async fn the_last_candidate_is_asked_again_and_its_own_error_is_passed_on() {
 async fn a_further_attempt_that_the_budget_does_not_carry_is_a_402() {
     let good = Provider::start().await;
     let lost = Provider::that("hang=headers");
-    let gateway = two(&lost.base_url(), &good.base_url());
-    let gateway = gateway
-        .agent(Agent::new("poor", "0.00016").tier("0.0", &["first", "second"]))
+    let dearer = models(&lost.base_url(), &good.base_url(), "").replacen(
+        "engine-2, input_cost: 0.000001",
+        "engine-2, input_cost: 0.0001",
+        1,
+    );
+    let gateway = Gateway::at("http://127.0.0.1:9/v1")
+        .models(&dearer)
+        .agent(Agent::new("poor", "0.001").tier("0.0", &["first", "second"]))
         .routing("fit_max_tokens: false")
         .start()
         .await;
-    let call = gateway.chat("hello, this is a prompt of some length").agent("poor");
+    let call = gateway
+        .chat("hello, this is a prompt of some length")
+        .agent("poor");
     let reply = call.max_tokens(40).send().await;
-    assert_eq!((reply.status, reply.code()), (402, "budget_exhausted".into()));
+    assert_eq!(
+        (reply.status, reply.code()),
+        (402, "budget_exhausted".into())
+    );
     assert!(good.records().is_empty());
     gateway.quiet().await;
     assert_eq!(ends(&gateway), ["estimated"]);
@@ -158,7 +191,7 @@ async fn a_further_attempt_that_the_budget_does_not_carry_is_a_402() {
 async fn a_prompt_that_is_too_long_goes_to_the_model_that_is_configured_for_it() {
     let good = Provider::start().await;
     let script = |code: &'static str, message: &'static str| async move {
-        Scripted::start(move |mut peer| async move {
+        Scripted::start(move |_, mut peer| async move {
             while peer.request().await.is_some() {
                 let body = json!({"error": {"message": message, "type": "invalid_request_error", "code": code}});
                 peer.answer("400 Bad Request", &["Content-Type: application/json"], &body.to_string()).await;
@@ -169,7 +202,11 @@ async fn a_prompt_that_is_too_long_goes_to_the_model_that_is_configured_for_it()
     let overflow = "This model's maximum context length is 8192 tokens";
     for (code, message, option) in [
         ("context_length_exceeded", overflow, "on_context_overflow"),
-        ("content_policy_violation", "Refused by the content policy", "on_content_policy"),
+        (
+            "content_policy_violation",
+            "Refused by the content policy",
+            "on_content_policy",
+        ),
     ] {
         let small = script(code, message).await;
         let more = format!(", {option}: second");
@@ -188,7 +225,11 @@ async fn a_prompt_that_is_too_long_goes_to_the_model_that_is_configured_for_it()
     // Any other refusal of the request is the client's to read.
     let other = script("invalid_value", "temperature is too high").await;
     let gateway = Gateway::at("http://127.0.0.1:9/v1")
-        .models(&models(&other.base_url(), &good.base_url(), ", on_context_overflow: second"))
+        .models(&models(
+            &other.base_url(),
+            &good.base_url(),
+            ", on_context_overflow: second",
+        ))
         .agent(Agent::new("default", "10").tier("0.0", &["first"]))
         .start()
         .await;

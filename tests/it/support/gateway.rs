@@ -207,7 +207,11 @@ impl Setup {
         for line in &self.upstream {
             let _ = writeln!(text, "    {line}");
         }
-        if !self.routing.iter().any(|lines| lines.starts_with("retries")) {
+        if !self
+            .routing
+            .iter()
+            .any(|lines| lines.starts_with("retries"))
+        {
             // What a story is not about must not make it slow.
             text += "  retries: 0\n";
         }
