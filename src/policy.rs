@@ -4,11 +4,13 @@
 //! refused with all of its problems, and whoever reloads keeps the policy in force. It does not
 //! hold balances (that is [`crate::ledger`]) and does not judge requests.
 //!
-//! The Execwall OR Gate's file loads unchanged. What Weir adds has defaults that hold budgets
+//! The Execwall OR Gate's file loads unchanged, so does the Model Gateway's of models, and the AI
+//! Firewall's variables are enough without any file. What Weir adds has defaults that hold budgets
 //! strictly.
 
 mod agents;
 pub mod audit;
+mod firewall;
 pub mod keys;
 mod limits;
 pub mod models;
@@ -24,8 +26,11 @@ use crate::catalog::PriceOverride;
 use crate::identity::{AgentId, UserId};
 use crate::limit::Limits;
 use crate::money::Nanos;
+use crate::provider::Provider as _;
+use crate::provider::openrouter::OpenRouter;
 use crate::settings::environment::Environment;
 use crate::settings::file::{self, Files};
+use crate::settings::firewall::is_in_force;
 use crate::settings::origin::Fact;
 use crate::settings::problem::{Problem, Problems};
 use crate::settings::reader::Reader;
@@ -55,6 +60,8 @@ pub struct Policy {
     pub upstream: Upstream,
     /// Who serves models, by name. `openrouter` is what [`Policy::upstream`] says.
     pub providers: BTreeMap<String, Arc<Block>>,
+    /// The name among them of whoever serves models that the models file does not describe.
+    pub default_provider: String,
     /// The models that the models file describes, by the name that clients use.
     pub models: BTreeMap<String, Arc<Model>>,
     /// Other names of models, tasks included (`vitals`), and the models they stand for.
@@ -153,6 +160,7 @@ impl Default for Policy {
             keys: KeyRing::default(),
             upstream: Upstream::default(),
             providers: BTreeMap::new(),
+            default_provider: OpenRouter.name().to_owned(),
             models: BTreeMap::new(),
             aliases: BTreeMap::new(),
             users: BTreeMap::new(),
@@ -195,13 +203,17 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Policy, Problems> 
     parse(&path.display().to_string(), &text, environment)
 }
 
-/// Reads the policy and, if there is one, the models file, and puts them together.
+/// Reads the policy and, if there is one, the models file, and puts them together. Where there is no
+/// policy file, the AI Firewall's variables may be the policy.
 ///
 /// # Errors
 /// Everything that is wrong with either.
 pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Problems> {
-    let policy = file::read(&files.policy.path)
-        .and_then(|text| read(&files.policy.path.display().to_string(), &text, environment));
+    let policy = if is_in_force(files, environment) {
+        firewall::read(environment)
+    } else {
+        read_file(files, environment)
+    };
     let models = if files.models.is_left_out() {
         models::parse(&files.models.path.display().to_string(), "", environment)
     } else {
@@ -220,6 +232,15 @@ pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Prob
         )),
         (Err(problems), Err(more)) => Err(Problems(problems.0.into_iter().chain(more.0).collect())),
     }
+}
+
+fn read_file(files: &Files, environment: &Environment) -> Result<Policy, Problems> {
+    let text = file::read(&files.policy.path)?;
+    let mut policy = read(&files.policy.path.display().to_string(), &text, environment)?;
+    policy
+        .warnings
+        .extend(firewall::overruled(files, environment));
+    Ok(policy)
 }
 
 /// Checks the text of a policy file called `file`; there is no models file then.
@@ -270,7 +291,8 @@ impl Policy {
             self.set_gateway(models.gateway);
         }
         let open_router = Block::open_router(&self.upstream);
-        self.providers = models.providers;
+        let own = std::mem::replace(&mut self.providers, models.providers);
+        self.providers.extend(own);
         self.providers
             .insert(open_router.name.clone(), Arc::new(open_router));
         let with_name = models.models.into_iter();

@@ -71,7 +71,7 @@ fn check(files: &Files, environment: &Environment, now: i64) -> Report {
         problems: Vec::new(),
         facts: files.facts().to_vec(),
     };
-    let settings = report.take(settings::load(&files.config, environment), |read| {
+    let settings = report.take(settings::load(files, environment), |read| {
         (&read.warnings, &read.facts)
     });
     let policy = report.take(policy::load_all(files, environment), |read| {

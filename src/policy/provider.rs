@@ -18,7 +18,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The name of an endpoint that is the only one.
-const FIRST: &str = "1";
+pub(super) const FIRST: &str = "1";
 
 /// A provider as it is configured.
 #[derive(Clone)]

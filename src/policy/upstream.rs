@@ -247,7 +247,7 @@ fn is_of_the_link(address: IpAddr) -> bool {
 
 /// The dialects of what is reached at `url` as OpenRouter is: all of OpenRouter's own, and of anything
 /// else those that such servers have had from the start.
-fn dialects(url: &BaseUrl) -> Vec<Dialect> {
+pub(super) fn dialects(url: &BaseUrl) -> Vec<Dialect> {
     if name(&url.host) == BaseUrl::open_router().host {
         return OpenRouter.dialects().to_vec();
     }

@@ -17,6 +17,7 @@ mod campaign;
 mod disconnects;
 mod errors;
 mod execwall;
+mod failover;
 mod framing;
 mod identity;
 mod layers;
