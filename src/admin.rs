@@ -35,6 +35,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tower::ServiceExt as _;
 
+/// What stands before a task's name among the other names of models; without it they are there, too.
+const TASK: &str = "task:";
+
 /// The other end of the connection, where it is known.
 type Peer = Extension<Option<IpAddr>>;
 

@@ -4,7 +4,7 @@
 //! ledger's and outlive a restart; what each model cost is counted by this process since it started
 //! or since midnight (UTC). Errors are written as the Model Gateway wrote them.
 
-use super::{Peer, Refused, Shared, origin, reply, response, unavailable};
+use super::{Peer, Refused, Shared, TASK, origin, reply, response, unavailable};
 use crate::answer::Answer;
 use crate::auth;
 use crate::gateway::Live;
@@ -42,7 +42,7 @@ pub(super) async fn models(State(shared): State<Shared>) -> Response {
         .collect();
     reply(&json!({
         "models": models,
-        "defaults": live.policy.aliases,
+        "defaults": defaults(&live),
         "budget": budget(&shared, &live, &shared.gateway.metrics.today()),
     }))
 }
@@ -91,6 +91,15 @@ fn allow(shared: &Shared, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(
             (Some(_), Some(_)) => Refusal::AdminToken(text),
         })
     })
+}
+
+/// Which model serves which task.
+fn defaults(live: &Live) -> Map<String, Value> {
+    let aliases = live.policy.aliases.iter();
+    let tasks = aliases.filter_map(|(name, model)| Some((name.strip_prefix(TASK)?, model)));
+    tasks
+        .map(|(task, model)| (task.to_owned(), model.as_str().into()))
+        .collect()
 }
 
 fn described(live: &Live, name: &str, model: &Model) -> Value {

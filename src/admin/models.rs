@@ -4,7 +4,7 @@
 //! Decides which models are listed. Whoever may send a request may see its list; nobody sees more
 //! than it may use. An agent that may ask for any model is shown those of the models file.
 
-use super::{Peer, Refused, Reply, Shared, reply};
+use super::{Peer, Refused, Reply, Shared, TASK, reply};
 use crate::auth;
 use crate::policy::{Agent, Policy};
 use crate::refusal::Refusal;
@@ -102,7 +102,9 @@ fn usable<'p>(policy: &'p Policy, agent: &'p Agent) -> Vec<&'p str> {
         _ if !agent.tiers.is_empty() => agent.tiers.iter().flatten().map(String::as_str).collect(),
         Some(allowed) => allowed.iter().map(String::as_str).collect(),
         None => {
-            let names = policy.models.keys().chain(policy.aliases.keys());
+            let aliases = policy.aliases.keys();
+            let aliases = aliases.filter(|name| !name.starts_with(TASK));
+            let names = policy.models.keys().chain(aliases);
             names.map(String::as_str).collect()
         }
     };
@@ -161,7 +163,8 @@ mod tests {
         policy.models = described
             .map(|(name, model)| (name, Arc::new(model)))
             .collect();
-        policy.aliases = [("vitals".to_owned(), "fast".to_owned())].into();
+        let aliases = ["vitals", "task:vitals"].map(|name| (name.to_owned(), "fast".to_owned()));
+        policy.aliases = aliases.into();
         policy
     }
 

@@ -128,16 +128,78 @@ async fn without_keys_this_machine_sees_the_list_and_web_pages_do_not() {
     assert_eq!(page.status, 401);
 }
 
+/// A directory with this models file.
+fn with_models(text: &str) -> std::path::PathBuf {
+    let directory = crate::support::gateway::new_directory();
+    std::fs::create_dir(directory.join("conf")).unwrap();
+    std::fs::write(directory.join("conf/models.yaml"), text).unwrap();
+    directory
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_models_file_is_listed_with_its_prices_and_tasks() {
+    let provider = Provider::start().await;
+    let directory = with_models(
+        "models:
+  gpt-4o:
+    provider: openai
+    input_cost: 0.0000025
+    output_cost: 0.00001
+    max_tokens: 8192
+  gpt-4o-mini: {provider: openai}
+defaults:
+  vitals: gpt-4o
+",
+    );
+    let gateway = Gateway::over(&provider)
+        .env("OPENAI_API_KEY", "sk-0123456789abcdef")
+        .agent(Agent::new("default", "10").untiered())
+        .agent(
+            Agent::new("few", "10")
+                .untiered()
+                .line("allowed_models: [vitals]"),
+        )
+        .start_in(directory)
+        .await;
+    let models = gateway.get("/models").await.json();
+    assert_eq!(
+        models["models"][0],
+        json!({
+            "name": "gpt-4o", "provider": "openai", "input_cost": 0.0000025,
+            "output_cost": 0.00001, "max_tokens": 8192, "supports_streaming": true,
+        })
+    );
+    // What the file does not state is the price table's.
+    let mini = &models["models"][1];
+    assert_eq!(
+        (&mini["name"], &mini["input_cost"], &mini["output_cost"]),
+        (
+            &json!("gpt-4o-mini"),
+            &json!(0.000_000_15),
+            &json!(0.000_000_6)
+        )
+    );
+    assert_eq!(mini["max_tokens"], 16_384);
+    assert_eq!(models["models"].as_array().unwrap().len(), 2);
+    assert_eq!(models["defaults"], json!({"vitals": "gpt-4o"}));
+
+    let list = gateway.get("/v1/models").await.json();
+    assert_eq!(ids(&list), ["gpt-4o", "gpt-4o-mini", "vitals"]);
+    let vitals = gateway.get("/v1/models/vitals").await.json();
+    assert_eq!(
+        (&vitals["id"], &vitals["owned_by"]),
+        (&json!("vitals"), &json!("openai"))
+    );
+    let few = get(&gateway, "/v1/models", &[("x-agent-id", "few")]).await;
+    assert_eq!(ids(&few.json()), ["vitals"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_gateways_budget_is_that_of_the_whole_gateway() {
     let provider = Provider::start().await;
-    let directory = crate::support::gateway::new_directory();
-    std::fs::create_dir(directory.join("conf")).unwrap();
-    std::fs::write(
-        directory.join("conf/models.yaml"),
+    let directory = with_models(
         "budget:\n  daily_limit_usd: 20\n  hard_stop: true\n  warning_threshold: 0.8\n",
-    )
-    .unwrap();
+    );
     let gateway = Gateway::over(&provider)
         .env("ADMIN_TOKEN", TOKEN)
         .start_in(directory)
