@@ -156,7 +156,11 @@ fn blocks(policy: &Policy, settings: &Settings, found: &mut Vec<Problem>) {
             let path = |key: &str| {
                 let own = format!("{section}.endpoints[{index}].{key}");
                 let stated = policy.facts.iter().any(|fact| fact.path == own);
-                if stated { own } else { format!("{section}.{key}") }
+                if stated {
+                    own
+                } else {
+                    format!("{section}.{key}")
+                }
             };
             if is_this_gateway(&endpoint.base_url, settings) {
                 let message = "is this gateway itself, so a request would go round and round";
@@ -244,7 +248,10 @@ fn keys(policy: &Policy, settings: &Settings, now: i64, found: &mut Vec<Problem>
 /// Whether others than this machine can connect.
 fn is_open(settings: &Settings) -> bool {
     let tls = settings.listen.tls.as_ref();
-    let mut addresses = tls.map(|tls| tls.address).into_iter().chain([settings.listen.http]);
+    let mut addresses = tls
+        .map(|tls| tls.address)
+        .into_iter()
+        .chain([settings.listen.http]);
     addresses.any(|address| !address.ip().is_loopback())
 }
 

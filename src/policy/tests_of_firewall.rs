@@ -84,8 +84,7 @@ fn a_request_of_the_ai_firewall_falls_under_its_user() {
     let (policy, _) = load(&[("INTERNAL_API_KEY", SECRET)]).unwrap();
     let body = br#"{"model":"openai/gpt-4o-mini","messages":[{"role":"user","content":"Hello!"}],"user":"customer-1"}"#;
     assert!(chat::parse(body, crate::json::Limits::default()).is_ok());
-    let mut found =
-        crate::auth::authenticate(&policy, Some(SECRET), None, None, false, 0).unwrap();
+    let mut found = crate::auth::authenticate(&policy, Some(SECRET), None, None, false, 0).unwrap();
     found.choose_user(&policy, Some("customer-1")).unwrap();
     assert_eq!(found.user.unwrap().as_str(), "default");
     assert_eq!(found.user_account.unwrap().limit, Nanos::usd(5));
@@ -99,9 +98,15 @@ fn the_key_that_everybody_knows_serves_this_machine_only() {
     assert!(policy.keys.find("changeme-internal-key").is_some());
     assert_eq!(settings.listen.http.to_string(), "127.0.0.1:8000");
     let shown = settings.warnings[0].to_string();
-    assert!(shown.contains("only this machine is served, at 127.0.0.1:8000"), "{shown}");
+    assert!(
+        shown.contains("only this machine is served, at 127.0.0.1:8000"),
+        "{shown}"
+    );
     let found = audited(&loaded);
-    assert!(found.iter().all(|line| !line.contains(": error: ")), "{found:?}");
+    assert!(
+        found.iter().all(|line| !line.contains(": error: ")),
+        "{found:?}"
+    );
 
     let open = load(&[
         ("INTERNAL_API_KEY", "changeme-internal-key"),
@@ -193,6 +198,30 @@ fn the_variables_count_from_a_dotenv_file_too() {
     let policy = load_all(&no_files(&environment), &environment).unwrap();
     assert!(policy.keys.find(SECRET).is_some());
     assert_eq!(policy.users["default"].limit, Nanos::usd(1));
+}
+
+#[test]
+fn the_example_of_a_dotenv_file_is_the_ai_firewalls_own_configuration() {
+    const EXAMPLE: &str = include_str!("../../.env.example");
+    let environment = Environment::default().with_dotenv(".env", EXAMPLE);
+    assert_eq!(environment.warnings(), []);
+    let files = no_files(&environment);
+    let policy = load_all(&files, &environment).unwrap();
+    assert!(policy.keys.find("changeme-internal-key").is_some());
+    assert_eq!(policy.upstream.base_url, BaseUrl::open_router());
+    assert_eq!(policy.users["default"].limit, Nanos::usd(5));
+    // Every provider's variables are there, as comments.
+    for kind in provider::ALL {
+        let Some(variables) = kind.environment() else {
+            continue;
+        };
+        assert!(EXAMPLE.contains(&format!("# {}=", variables.key)));
+        let url = format!("# {}=", variables.base_url);
+        assert!(
+            kind.name() == OpenRouter.name() || EXAMPLE.contains(&url),
+            "{url}"
+        );
+    }
 }
 
 #[test]

@@ -70,7 +70,9 @@ pub(super) fn remark(settings: &Settings, environment: &Environment) -> Option<P
         return None;
     }
     let address = settings.listen.http;
-    let message = format!("everybody knows the key {DEFAULT_KEY}, so only this machine is served, at {address}");
+    let message = format!(
+        "everybody knows the key {DEFAULT_KEY}, so only this machine is served, at {address}"
+    );
     Some(
         Problem::of_file("environment", message)
             .warning()

@@ -107,9 +107,8 @@ fn a_key_that_everybody_knows_is_an_error_unless_only_this_machine_can_use_it() 
     variables[0].1 = "changeme-internal-key";
     let found = of(SOUND, "", &variables);
     assert!(
-        found[0].starts_with(
-            "policy.yaml:3:20: error: auth.keys[0].id: everybody knows the key `k`"
-        ),
+        found[0]
+            .starts_with("policy.yaml:3:20: error: auth.keys[0].id: everybody knows the key `k`"),
         "{found:?}"
     );
     let local = of(SOUND, "listen: {http: '[::1]:80'}", &variables);
