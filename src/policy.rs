@@ -322,3 +322,7 @@ mod tests;
 #[cfg(test)]
 #[path = "policy/tests_of_mistakes.rs"]
 mod tests_of_mistakes;
+
+#[cfg(test)]
+#[path = "policy/tests_of_additions.rs"]
+mod tests_of_additions;

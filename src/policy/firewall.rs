@@ -77,7 +77,7 @@ pub(super) fn read(environment: &Environment) -> Result<Policy, Problems> {
     let mut policy = Policy {
         upstream: Upstream {
             dialects: upstream::dialects(&base_url),
-            private: base_url.host != BaseUrl::open_router().host,
+            private: !base_url.is_of(&BaseUrl::open_router()),
             api_key: api_key.clone(),
             timeout: PATIENCE,
             base_url: base_url.clone(),

@@ -201,6 +201,30 @@ fn the_variables_count_from_a_dotenv_file_too() {
 }
 
 #[test]
+fn the_example_of_a_dotenv_file_is_the_ai_firewalls_own_configuration() {
+    const EXAMPLE: &str = include_str!("../../.env.example");
+    let environment = Environment::default().with_dotenv(".env", EXAMPLE);
+    assert_eq!(environment.warnings(), []);
+    let files = no_files(&environment);
+    let policy = load_all(&files, &environment).unwrap();
+    assert!(policy.keys.find("changeme-internal-key").is_some());
+    assert_eq!(policy.upstream.base_url, BaseUrl::open_router());
+    assert_eq!(policy.users["default"].limit, Nanos::usd(5));
+    // Every provider's variables are there, as comments.
+    for kind in provider::ALL {
+        let Some(variables) = kind.environment() else {
+            continue;
+        };
+        assert!(EXAMPLE.contains(&format!("# {}=", variables.key)));
+        let url = format!("# {}=", variables.base_url);
+        assert!(
+            kind.name() == OpenRouter.name() || EXAMPLE.contains(&url),
+            "{url}"
+        );
+    }
+}
+
+#[test]
 fn a_policy_file_wins_and_a_missing_one_is_still_missing() {
     let environment = Environment::of([("INTERNAL_API_KEY", SECRET)]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
