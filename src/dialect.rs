@@ -17,6 +17,7 @@ mod translate;
 
 use std::fmt;
 
+pub use messages::write_failure as write_messages_failure;
 pub use translate::{Translator, failure, request};
 
 /// A wire format.
