@@ -10,10 +10,10 @@ mod fields;
 pub mod messages;
 pub mod responses;
 
-use crate::dialect::Dialect;
 use crate::json::{Limits, Object};
 use crate::refusal::Refusal;
 use crate::usage::ServiceTier;
+use crate::wire::Dialect;
 use std::borrow::Cow;
 
 /// The longest name of a model in a path, in bytes.

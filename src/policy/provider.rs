@@ -10,10 +10,10 @@
 pub(super) mod read;
 
 use super::upstream::{BaseUrl, Upstream};
-use crate::dialect::Dialect;
 use crate::provider::Provider;
 use crate::provider::openrouter::OpenRouter;
 use crate::secret::Secret;
+use crate::wire::Dialect;
 use std::fmt;
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 use super::tests::{problems, read, with};
 use super::*;
 use crate::budget::period::PeriodKind;
-use crate::dialect::Dialect;
 use crate::limit::Limits;
+use crate::wire::Dialect;
 
 const SHA: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 

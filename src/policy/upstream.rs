@@ -7,7 +7,6 @@ mod url;
 pub use url::BaseUrl;
 
 use super::provider;
-use crate::dialect::Dialect;
 use crate::provider::Provider as _;
 use crate::provider::openrouter::OpenRouter;
 use crate::secret::Secret;
@@ -15,6 +14,7 @@ use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::Complaint;
 use crate::settings::reader::Section;
 use crate::settings::units;
+use crate::wire::Dialect;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;

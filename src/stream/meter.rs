@@ -19,9 +19,9 @@ use super::sse::Ended;
 use super::tally::Tally;
 use super::usage;
 use super::whole::Whole;
-use crate::dialect::Dialect;
 use crate::money::Nanos;
 use crate::usage::Usage;
+use crate::wire::Dialect;
 
 /// How an answer is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

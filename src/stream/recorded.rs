@@ -134,7 +134,7 @@ fn run(
 
 fn options(strip_usage_chunk: bool, insert_before_done: bool) -> MeterOptions {
     MeterOptions {
-        dialect: crate::dialect::Dialect::Chat,
+        dialect: crate::wire::Dialect::Chat,
         strip_usage_chunk,
         insert_before_done,
         count: size,

@@ -4,10 +4,10 @@
 //! provider.
 
 use super::Request;
-use crate::dialect::Dialect;
 use crate::json::{self, Cursor, Limits, Object};
 use crate::refusal::Refusal;
 use crate::usage::ServiceTier;
+use crate::wire::Dialect;
 use std::borrow::Cow;
 
 /// The most choices (`n`) a request may ask for.

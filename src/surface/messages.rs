@@ -6,9 +6,9 @@
 
 use super::Request;
 use super::fields::{self, empty_array, invalid, present, tokens};
-use crate::dialect::Dialect;
 use crate::json::{self, Cursor, Limits, Object};
 use crate::refusal::Refusal;
+use crate::wire::Dialect;
 use std::borrow::Cow;
 
 /// Fields that choose rates above those of any price table, and the only value that does not.

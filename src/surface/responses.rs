@@ -6,9 +6,9 @@
 
 use super::Request;
 use super::fields::{self, invalid, present, tokens};
-use crate::dialect::Dialect;
 use crate::json::{Cursor, Limits, Object};
 use crate::refusal::Refusal;
+use crate::wire::Dialect;
 use std::borrow::Cow;
 
 /// Fields that name input which the provider keeps.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     (
         "vocabulary",
-        &["money", "usage", "identity", "secret", "refusal"],
+        &["money", "usage", "identity", "secret", "refusal", "wire"],
     ),
     (
         "pure decisions",
@@ -25,9 +25,9 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Modules that know nothing of tasks and sockets.
 const PURE: &[&str] = &[
-    "money", "usage", "identity", "secret", "refusal", "json", "tokens", "catalog", "budget",
-    "balance", "limit", "settings", "policy", "auth", "surface", "stream", "dialect", "provider",
-    "route", "bill", "answer",
+    "money", "usage", "identity", "secret", "refusal", "wire", "json", "tokens", "catalog",
+    "budget", "balance", "limit", "settings", "policy", "auth", "surface", "stream", "dialect",
+    "provider", "route", "bill", "answer",
 ];
 
 /// Heavy crates and the only modules that may name them.

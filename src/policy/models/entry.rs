@@ -5,7 +5,6 @@
 
 use super::Model;
 use crate::catalog::PriceOverride;
-use crate::dialect::Dialect;
 use crate::money::PicosPerToken;
 use crate::policy::agents::model;
 use crate::policy::limits;
@@ -17,6 +16,7 @@ use crate::provider::{self, Provider};
 use crate::settings::problem::Complaint;
 use crate::settings::reader::{Section, Value};
 use crate::settings::units;
+use crate::wire::Dialect;
 
 /// A name that the file refers to, where it does.
 pub(super) type Named<'r> = (Value<'r>, String);

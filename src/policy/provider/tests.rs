@@ -1,8 +1,8 @@
-use crate::dialect::Dialect;
 use crate::policy::models::{self, Models};
 use crate::policy::provider::Block;
 use crate::settings::environment::Environment;
 use crate::settings::problem::Problems;
+use crate::wire::Dialect;
 use proptest::prelude::*;
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
 //! The words of a block: names, headers, dialects.
 
-use crate::dialect::Dialect;
 use crate::policy::upstream::header_value;
 use crate::provider::{self, Call, Provider};
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
+use crate::wire::Dialect;
 use http::HeaderName;
 
 /// The longest name of a block or an endpoint, in bytes.
