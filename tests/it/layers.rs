@@ -110,6 +110,7 @@ fn is_test(path: &str) -> bool {
         let name = part.trim_end_matches(".rs");
         name == "tests"
             || name.ends_with("_tests")
+            || name.starts_with("tests_of_")
             || name == "contract"
             || name == "scratch"
             || name == "recorded"
