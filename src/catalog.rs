@@ -44,8 +44,6 @@ pub use price::{ModelPrice, Rates, Tariff};
 pub use table::{Header, TableError};
 
 use crate::money::{Nanos, PicosPerToken};
-use crate::provider::Provider;
-use crate::provider::openrouter::OpenRouter;
 use once_cell::sync::Lazy;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -72,6 +70,15 @@ pub struct PriceOverride {
     pub cache_write: Option<PicosPerToken>,
     /// The most output tokens of one answer; the table's when `None`.
     pub max_output: Option<u64>,
+}
+
+/// Whoever serves a model, as far as its price is concerned.
+pub trait Seller {
+    /// The kind of provider: `openrouter`, `openai`, ...
+    fn kind(&self) -> &'static str;
+
+    /// The names under which the table may have `engine` when this seller serves it, best first.
+    fn sold_as(&self, engine: &str) -> Vec<String>;
 }
 
 /// A price found, and what the name asked for besides.
@@ -186,11 +193,11 @@ impl Catalog {
         self.find(model).or(self.ceiling.as_deref())
     }
 
-    /// The price of what `provider` calls `engine`; `None` when it has none. At OpenRouter that is
+    /// The price of what `seller` calls `engine`; `None` when it has none. At OpenRouter that is
     /// [`Catalog::find`].
-    pub fn find_at(&self, provider: &dyn Provider, engine: &str) -> Option<&ModelPrice> {
-        let kind = provider.name();
-        if kind == OpenRouter.name() {
+    pub fn find_at(&self, seller: &(impl Seller + ?Sized), engine: &str) -> Option<&ModelPrice> {
+        let kind = seller.kind();
+        if kind == lookup::OPENROUTER {
             return self.find(engine);
         }
         if engine.len() > LONGEST_NAME {
@@ -198,7 +205,7 @@ impl Catalog {
         }
         let stated = |name: &str| self.overrides.get(lookup::plain(name));
         let dated = || lookup::undated(engine).and_then(stated);
-        let names = provider.priced_as(engine);
+        let names = seller.sold_as(engine);
         let by_name = || names.iter().find_map(|name| stated(name));
         let priced = || {
             if lookup::is_router(engine) {
@@ -223,21 +230,25 @@ impl Catalog {
     }
 
     /// As [`Catalog::find_at`], or the ceiling for models without a price.
-    pub fn find_or_ceiling_at(&self, provider: &dyn Provider, engine: &str) -> Option<&ModelPrice> {
-        self.find_at(provider, engine).or(self.ceiling.as_deref())
+    pub fn find_or_ceiling_at(
+        &self,
+        seller: &(impl Seller + ?Sized),
+        engine: &str,
+    ) -> Option<&ModelPrice> {
+        self.find_at(seller, engine).or(self.ceiling.as_deref())
     }
 
     /// The price of the model that an answer names, when `asked` was asked for: the answer's own, or,
     /// when it names a dated version of `asked` that has no price, that of `asked`.
     pub fn find_answered_at(
         &self,
-        provider: &dyn Provider,
+        seller: &(impl Seller + ?Sized),
         asked: &str,
         answered: &str,
     ) -> Option<&ModelPrice> {
-        self.find_at(provider, answered).or_else(|| {
+        self.find_at(seller, answered).or_else(|| {
             let same = answered == asked || lookup::is_dated(answered, asked);
-            same.then(|| self.find_at(provider, asked)).flatten()
+            same.then(|| self.find_at(seller, asked)).flatten()
         })
     }
 

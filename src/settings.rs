@@ -74,7 +74,7 @@ pub fn load(files: &Files, environment: &Environment) -> Result<Settings, Proble
     if !firewall::is_in_force(files, environment) {
         return parse(&file, &text, environment);
     }
-    let mut settings = read(&file, &text, environment, firewall::listen(environment))?;
+    let mut settings = read(&file, &text, environment, &firewall::listen(environment))?;
     let remark = firewall::remark(&settings, environment);
     settings.warnings.extend(remark);
     Ok(settings)
@@ -85,7 +85,7 @@ pub fn load(files: &Files, environment: &Environment) -> Result<Settings, Proble
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Settings, Problems> {
-    read(file, text, environment, Listen::default())
+    read(file, text, environment, &Listen::default())
 }
 
 /// The settings, which listen at `listen` unless they say otherwise.
@@ -93,7 +93,7 @@ fn read(
     file: &str,
     text: &str,
     environment: &Environment,
-    listen: Listen,
+    listen: &Listen,
 ) -> Result<Settings, Problems> {
     let reader = Reader::new(file, environment);
     let node = reader.parse(text);

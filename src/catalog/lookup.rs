@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 
+/// The kind of provider in whose spelling models are written.
+pub(super) const OPENROUTER: &str = "openrouter";
+
 /// OpenRouter's routers: what they cost is what the model they pick costs, so they have no price
 /// of their own, whatever a table says.
 const ROUTERS: [&str; 3] = [

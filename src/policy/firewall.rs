@@ -267,5 +267,4 @@ fn block(kind: &str, base_url: BaseUrl, api_key: Option<Secret>) -> Option<Block
 }
 
 #[cfg(test)]
-#[path = "tests_of_firewall.rs"]
 mod tests;

@@ -32,7 +32,7 @@ fn names(models: &Models) -> Vec<&str> {
 
 fn key(block: &Block, endpoint: usize) -> Option<&str> {
     let key = block.endpoints[endpoint].api_key.as_ref();
-    key.map(|key| key.expose())
+    key.map(crate::secret::Secret::expose)
 }
 
 fn facts(models: &Models) -> String {

@@ -202,7 +202,7 @@ fn the_variables_count_from_a_dotenv_file_too() {
 
 #[test]
 fn the_example_of_a_dotenv_file_is_the_ai_firewalls_own_configuration() {
-    const EXAMPLE: &str = include_str!("../../.env.example");
+    const EXAMPLE: &str = include_str!("../../../.env.example");
     let environment = Environment::default().with_dotenv(".env", EXAMPLE);
     assert_eq!(environment.warnings(), []);
     let files = no_files(&environment);
