@@ -23,6 +23,7 @@ mod identity;
 mod layers;
 mod leaving;
 mod listings;
+mod matrix;
 mod metadata;
 mod secure;
 mod smoke;
