@@ -71,6 +71,23 @@ pub(super) fn read(environment: &Environment) -> Result<Policy, Problems> {
     let (kind, base_url) = address(&reader);
     let api_key = upstream_key(&reader);
     let key = client_key(&reader);
+    for (path, value) in [
+        (
+            "cost_routing.openrouter.timeout_seconds",
+            units::show_duration(PATIENCE),
+        ),
+        ("cost_routing.metadata", false.to_string()),
+        (
+            "cost_routing.unpriced_ceiling.input_usd_per_million",
+            units::show_per_million(UNPRICED.input),
+        ),
+        (
+            "cost_routing.unpriced_ceiling.output_usd_per_million",
+            units::show_per_million(UNPRICED.output),
+        ),
+    ] {
+        reader.fact(path, value, Origin::Default);
+    }
     let findings = reader.finish()?;
 
     let (agent, user) = (counting_agent(limit), user(limit));

@@ -186,6 +186,8 @@ fn every_bad_variable_is_named_and_no_secret_shown() {
         "cost_routing.users.default.budget_total = $5.00   (default)",
         "cost_routing.openrouter.base_url = https://openrouter.ai/api/v1   (default)",
         "cost_routing.openrouter.api_key = not set   (default)",
+        "cost_routing.openrouter.timeout_seconds = 300s   (default)",
+        "cost_routing.unpriced_ceiling.output_usd_per_million = $30.00   (default)",
     ] {
         assert!(facts.contains(line), "{line}\n{facts}");
     }
