@@ -6,9 +6,12 @@
 
 mod chunk;
 mod events;
+mod gemini;
+mod messages;
 pub mod meter;
 #[cfg(test)]
 mod recorded;
+mod sparse;
 pub mod sse;
 mod tally;
 mod usage;

@@ -27,6 +27,18 @@ pub struct Usage {
     pub reasoning: u64,
     /// Output tokens that were audio.
     pub audio_output: u64,
+    /// Web searches that the provider made and bills by the piece. Records from before they were
+    /// counted say nothing of them, and neither do those without any.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub searches: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out a reference"
+)]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Usage {

@@ -11,13 +11,14 @@
 
 use bytes::Bytes;
 
-use super::chunk;
 use super::events::Events;
 use super::sse::Ended;
 use super::tally::Tally;
-use super::usage;
+use super::usage::{self, Stated};
 use super::whole::Whole;
+use super::{chunk, gemini, messages};
 use crate::dialect::Dialect;
+use crate::json::Cursor;
 use crate::money::Nanos;
 use crate::usage::Usage;
 
@@ -35,7 +36,8 @@ pub enum AnswerKind {
 pub struct MeterOptions {
     /// What the answer is written in.
     pub dialect: Dialect,
-    /// Take the usage-only chunk out of a stream: the client did not ask for it.
+    /// Take the usage-only chunk out of a stream: the client did not ask for it. Only OpenAI's
+    /// dialects have one; the others always pass as they are, whatever is set here and below.
     pub strip_usage_chunk: bool,
     /// Hold back the end of the answer, so that something can be put before it: an event before
     /// `data: [DONE]`, or a member before the closing brace.
@@ -67,6 +69,9 @@ pub struct Reading {
     pub created: Option<u64>,
     /// The token counts of the last usage that could be believed.
     pub usage: Option<Usage>,
+    /// Whether the output in that usage is not to be counted on: it was only begun when the answer
+    /// broke off. The other counts hold.
+    pub output_open: bool,
     /// The provider's own total in that usage.
     pub total_tokens: Option<u64>,
     /// What OpenRouter charges, by that usage; `None` when it says nothing believable. Zero is a
@@ -197,6 +202,28 @@ pub(super) struct Book {
     strip: bool,
     /// `[DONE]` was read: whatever follows is no part of the answer.
     over: bool,
+    tongue: Tongue,
+}
+
+/// How documents are read.
+enum Tongue {
+    /// As OpenAI's chat completions, legacy completions or responses.
+    OpenAi,
+    /// As answers that generate no text.
+    Embeddings,
+    Messages(Box<usage::messages::Counts>),
+    Gemini,
+}
+
+impl Tongue {
+    fn of(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Chat | Dialect::Completions | Dialect::Responses => Self::OpenAi,
+            Dialect::Embeddings => Self::Embeddings,
+            Dialect::Messages => Self::Messages(Box::default()),
+            Dialect::Gemini => Self::Gemini,
+        }
+    }
 }
 
 impl Book {
@@ -206,7 +233,7 @@ impl Book {
             _ if self.over => return Fate::Pass,
             Ended::Nothing | Ended::LineFeed => return Fate::Pass,
             Ended::Oversize(bytes) => {
-                self.tally.add_bytes(bytes);
+                self.unread(bytes);
                 return Fate::Pass;
             }
             Ended::Data(data) => data.trim_ascii(),
@@ -230,9 +257,36 @@ impl Book {
 
     /// Reads a whole answer.
     pub(super) fn answer(&mut self, body: &[u8]) -> Option<Document> {
-        let document = self.document(body)?;
+        let document =
+            if matches!(self.tongue, Tongue::Gemini) && body.trim_ascii().starts_with(b"[") {
+                self.list(body)
+            } else {
+                self.document(body)
+            }?;
         self.reading.done = true;
         Some(document)
+    }
+
+    /// Reads the chunks of an answer that Google sends as an array.
+    fn list(&mut self, body: &[u8]) -> Option<Document> {
+        let size = |text: &str| u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let Ok(text) = std::str::from_utf8(body) else {
+            self.unread(u64::try_from(body.len()).unwrap_or(u64::MAX));
+            return None;
+        };
+        let mut read = 0;
+        let mut cursor = Cursor::new(text);
+        let whole = cursor.array(|one| {
+            let raw = one.skip()?;
+            read += size(raw);
+            self.document(raw.as_bytes());
+            Some(())
+        });
+        if whole.is_none() || !cursor.at_end() {
+            self.unread(size(text).saturating_sub(read));
+            return None;
+        }
+        Some(Document::default())
     }
 
     /// Whether `[DONE]` was read.
@@ -242,29 +296,53 @@ impl Book {
 
     /// Counts bytes that nobody reads.
     pub(super) fn unread(&mut self, bytes: u64) {
-        self.tally.add_bytes(bytes);
+        if !matches!(self.tongue, Tongue::Embeddings) {
+            self.tally.add_bytes(bytes);
+        }
     }
 
     fn document(&mut self, data: &[u8]) -> Option<Document> {
-        let text = std::str::from_utf8(data).ok();
-        let seen = text.and_then(|text| chunk::read(text, &mut self.reading, &mut self.tally));
-        let Some(seen) = seen else {
-            self.tally
-                .add_bytes(u64::try_from(data.len()).unwrap_or(u64::MAX));
-            return None;
-        };
-        if let Some(raw) = seen.usage {
-            self.usage(raw);
+        let document = std::str::from_utf8(data)
+            .ok()
+            .and_then(|text| self.text(text));
+        if document.is_none() {
+            self.unread(u64::try_from(data.len()).unwrap_or(u64::MAX));
         }
-        self.reading.done |= seen.terminal;
-        Some(Document {
-            empty: seen.fields == 0,
-            usage_only: seen.choices == Some(0) && seen.usage.is_some() && !seen.extra,
-        })
+        document
     }
 
-    fn usage(&mut self, raw: &str) {
-        match usage::read(raw) {
+    fn text(&mut self, text: &str) -> Option<Document> {
+        let Self { reading, tally, .. } = self;
+        match &mut self.tongue {
+            Tongue::OpenAi | Tongue::Embeddings => {
+                let seen = chunk::read(text, reading, tally)?;
+                if let Some(raw) = seen.usage {
+                    self.usage(usage::read(raw));
+                }
+                self.reading.done |= seen.terminal;
+                Some(Document {
+                    empty: seen.fields == 0,
+                    usage_only: seen.choices == Some(0) && seen.usage.is_some() && !seen.extra,
+                })
+            }
+            Tongue::Messages(counts) => {
+                let terminal = messages::read(text, reading, tally, counts)?;
+                reading.done |= terminal;
+                Some(Document::default())
+            }
+            Tongue::Gemini => {
+                let seen = gemini::read(text, reading, tally)?;
+                if let Some(raw) = seen.usage {
+                    self.usage(usage::gemini::read(raw));
+                }
+                self.reading.done |= seen.terminal;
+                Some(Document::default())
+            }
+        }
+    }
+
+    fn usage(&mut self, stated: Result<Option<Stated>, ()>) {
+        match stated {
             Ok(None) => {}
             Ok(Some(stated)) => {
                 self.reading.usage = stated.usage;
@@ -284,7 +362,7 @@ impl Book {
 }
 
 /// What a document is, once read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Document {
     /// An object without members.
     pub(super) empty: bool,
@@ -308,20 +386,27 @@ impl Meter {
     /// A meter for an answer that has not begun.
     pub fn new(kind: AnswerKind, options: MeterOptions) -> Self {
         let MeterOptions {
-            strip_usage_chunk: strip,
-            insert_before_done: insert,
+            strip_usage_chunk,
+            insert_before_done,
             count,
-            dialect: _,
+            dialect,
         } = options;
+        let tongue = Tongue::of(dialect);
+        let change = matches!(tongue, Tongue::OpenAi);
+        let (strip, insert) = (change && strip_usage_chunk, change && insert_before_done);
         let framing = match kind {
             AnswerKind::EventStream => Framing::Events(Box::new(Events::new(strip, insert))),
-            AnswerKind::Json => Framing::Whole(Box::new(Whole::new(insert))),
+            AnswerKind::Json => {
+                let sparse = matches!(tongue, Tongue::Embeddings);
+                Framing::Whole(Box::new(Whole::new(insert, sparse)))
+            }
         };
         let book = Book {
             reading: Reading::default(),
             tally: Tally::new(count),
             strip,
             over: false,
+            tongue,
         };
         Self {
             framing,
