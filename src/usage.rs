@@ -130,3 +130,23 @@ pub struct Bill {
     /// Version of the price table that was in force.
     pub prices: std::sync::Arc<str>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn searches_are_written_only_where_there_were_some() {
+        let before = r#"{"input":3,"cache_read":0,"cache_write":0,"cache_write_1h":0,"audio_input":0,"output":4,"reasoning":0,"audio_output":0}"#;
+        let usage: Usage = serde_json::from_str(before).unwrap();
+        assert_eq!(usage.searches, 0);
+        assert_eq!(serde_json::to_string(&usage).unwrap(), before);
+        let searched = Usage {
+            searches: 2,
+            ..usage
+        };
+        let text = serde_json::to_string(&searched).unwrap();
+        assert_eq!(text, before.replace('}', r#","searches":2}"#));
+        assert_eq!(serde_json::from_str::<Usage>(&text).unwrap(), searched);
+    }
+}

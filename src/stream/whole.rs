@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::meter::{Book, Finish, Place};
+use super::book::Book;
+use super::meter::{Finish, Place};
 use super::sparse::Sparse;
 
 /// The largest answer that is kept to be read at its end.
