@@ -18,4 +18,3 @@ mod translate;
 pub use messages::write_failure as write_messages_failure;
 pub use translate::{Translator, failure, request};
 
-pub use crate::wire::Dialect;

@@ -4,6 +4,7 @@
 //! whatever pieces it arrives, and hands on what may be passed to the client; [`Reading`] is what
 //! it learned. Every answer gives the same reading and the same output however it was split.
 
+mod book;
 mod chunk;
 mod events;
 mod gemini;
@@ -11,6 +12,7 @@ mod messages;
 pub mod meter;
 #[cfg(test)]
 mod recorded;
+mod sparse;
 pub mod sse;
 mod tally;
 pub(crate) mod usage;

@@ -1,8 +1,8 @@
 //! One JSON document of an answer: a chunk of a stream, or a whole answer.
 //!
-//! Decides which of its strings are text that was generated, in every dialect that OpenRouter and
-//! its kin speak. Unknown fields and wrong types are skipped: an answer is billed for what can be
-//! read in it.
+//! Decides which of its strings are text that was generated, in OpenAI's dialects as everybody
+//! speaks them. Unknown fields and wrong types are skipped: an answer is billed for what can be read
+//! in it.
 
 use super::meter::Reading;
 use super::tally::{Channel, Tally};
@@ -108,7 +108,8 @@ pub(super) fn read<'a>(
     Some(seen)
 }
 
-fn not_null(raw: &str) -> Option<&str> {
+/// A raw value, unless it is null.
+pub(super) fn not_null(raw: &str) -> Option<&str> {
     (raw != "null").then_some(raw)
 }
 

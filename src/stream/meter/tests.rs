@@ -1,6 +1,7 @@
 use super::*;
 
 mod bounds;
+mod dialects;
 
 const NOTE: &[u8] = b"data: {\"note\":1}\n\n";
 
