@@ -29,6 +29,14 @@ fn effort(effort: Effort) -> Reasoning {
     }
 }
 
+fn both(effort: Effort, budget: u64) -> Reasoning {
+    Reasoning {
+        effort: Some(effort),
+        budget: Some(budget),
+        shown: None,
+    }
+}
+
 fn enabled(tokens: u64) -> Value {
     json!({"type": "enabled", "budget_tokens": tokens})
 }
@@ -110,6 +118,12 @@ fn newer_models_get_a_word() {
             Value::Null,
         ),
         ("claude-opus-4-7", budget(0), Value::Null, Value::Null),
+        (
+            "claude-opus-4-7",
+            both(Effort::High, 1024),
+            json!({"type": "adaptive"}),
+            json!("high"),
+        ),
     ] {
         let out = ask_of(model, &thinks(reasoning.clone(), 10_000)).unwrap();
         assert_eq!(out["thinking"], thinking, "{model} {reasoning:?}");
