@@ -44,7 +44,7 @@ impl<'o> Members<'o> {
 
     /// A number.
     pub(super) fn number(&mut self, key: &str, number: u64) {
-        self.raw(key, &number.to_string());
+        serde_json::to_writer(self.key(key), &number).expect("a vector takes every number");
     }
 
     /// `true` or `false`.

@@ -191,12 +191,12 @@ impl EventWriter for Stream {
         match event {
             Event::Start { id, model, usage } => {
                 self.usage = usage.unwrap_or(self.usage);
-                return self.start(id.as_deref(), model.as_deref(), out);
+                self.start(id.as_deref(), model.as_deref(), out);
             }
             Event::Ping => {
-                return out.extend_from_slice(b"event: ping\ndata: {\"type\":\"ping\"}\n\n");
+                out.extend_from_slice(b"event: ping\ndata: {\"type\":\"ping\"}\n\n");
             }
-            Event::Failed(failure) => return self.fail(failure, out),
+            Event::Failed(failure) => self.fail(failure, out),
             Event::Usage(usage) => self.usage = *usage,
             Event::Stop(stop) => self.stop = owned(stop),
             Event::End => {}

@@ -117,9 +117,10 @@ fn choose(reasoning: &Reasoning, version: Option<(u32, u32)>, max_tokens: u64) -
             plain(Mode::Disabled)
         }
         (Some(0), _) | (None, Some(Effort::None)) => plain(Mode::Unsaid),
-        (Some(budget), _) if version >= Some((4, 7)) => {
+        (Some(budget), None) if version >= Some((4, 7)) => {
             adaptive(Some(covering(budget, max_tokens)))
         }
+        (Some(_), Some(effort)) if version >= Some((4, 7)) => adaptive(Some(word(effort))),
         (Some(budget), _) => plain(within(budget, max_tokens)),
         (None, Some(effort)) if takes_words => adaptive(Some(word(effort))),
         (None, Some(effort)) => plain(within(share(effort, max_tokens), max_tokens)),
