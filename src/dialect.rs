@@ -17,4 +17,3 @@ mod translate;
 
 pub use messages::write_failure as write_messages_failure;
 pub use translate::{Translator, failure, request};
-

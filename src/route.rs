@@ -18,9 +18,6 @@ use crate::tokens;
 use crate::wire::Dialect;
 use std::sync::Arc;
 
-/// The block that models go to which no file describes.
-pub const DEFAULT_BLOCK: &str = "openrouter";
-
 /// The input held for when a provider adds to it and nobody knows the model's context window.
 const UNKNOWN_CONTEXT: u64 = 1_000_000;
 
@@ -85,7 +82,7 @@ impl Directory<'_> {
     /// A model that the policy names: one of the models file, else OpenRouter's.
     pub fn of_policy(&self, name: &str) -> Option<Target> {
         self.described(name)
-            .or_else(|| self.at(DEFAULT_BLOCK, name, name))
+            .or_else(|| self.at(&self.policy.default_provider, name, name))
     }
 
     /// A model that a client asks for. `None` when there is no such model.
@@ -95,13 +92,15 @@ impl Directory<'_> {
         }
         let prefixed = name.split_once('/').and_then(|(block, engine)| {
             let block = self.policy.providers.get(block)?;
-            has_key(block).then(|| self.at(&block.name, name, engine))?
+            block
+                .has_key()
+                .then(|| self.at(&block.name, name, engine))?
         });
-        let default = self.policy.providers.get(DEFAULT_BLOCK);
-        let open_router = || self.at(DEFAULT_BLOCK, name, name);
+        let default = self.policy.providers.get(&self.policy.default_provider);
+        let open_router = || self.at(&self.policy.default_provider, name, name);
         if name.contains('/') {
             // Most such names are OpenRouter's own spelling.
-            return if default.is_some_and(|block| has_key(block) || is_elsewhere(block)) {
+            return if default.is_some_and(|block| block.has_key() || is_elsewhere(block)) {
                 open_router()
             } else {
                 prefixed.or_else(open_router)
@@ -112,9 +111,10 @@ impl Directory<'_> {
                 .policy
                 .providers
                 .values()
-                .filter(|block| has_key(block));
+                .filter(|block| block.has_key());
             blocks.find_map(|block| {
-                let known = block.name != DEFAULT_BLOCK && block.name == block.kind.name();
+                let known =
+                    block.name != self.policy.default_provider && block.name == block.kind.name();
                 let price = known.then(|| self.catalog.find_at(block.kind, name))?;
                 price.is_some().then(|| self.at(&block.name, name, name))?
             })
@@ -184,13 +184,6 @@ fn is_elsewhere(block: &Block) -> bool {
         .endpoints
         .iter()
         .any(|endpoint| endpoint.base_url != own)
-}
-
-fn has_key(block: &Block) -> bool {
-    block
-        .endpoints
-        .iter()
-        .any(|endpoint| endpoint.api_key.is_some() || endpoint.fallback_key.is_some())
 }
 
 impl Route {

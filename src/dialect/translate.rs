@@ -5,9 +5,9 @@ use super::form::{
 };
 use super::{chat, completions, gemini, messages, responses};
 use crate::json::Object;
-use crate::wire::Dialect;
 use crate::stream::sse::{Ended, Reader};
 use crate::stream::{AnswerKind, Finish};
+use crate::wire::Dialect;
 use bytes::Bytes;
 
 /// The largest whole answer that is translated, in bytes.

@@ -295,7 +295,12 @@ fn route_of(
     // The client's own fallbacks may answer, too.
     let models = std::iter::once(model).chain(request.fallbacks.iter().map(AsRef::as_ref));
     if let Some(allowed) = &agent.allowed {
-        let foreign = |name: &&str| !allowed.iter().any(|known| known == name);
+        let aliases = &live.policy.aliases;
+        let known = |name: &str| aliases.get(name).map_or(name, String::as_str).to_owned();
+        let foreign = |name: &&str| {
+            let mut allowed = allowed.iter();
+            !allowed.any(|other| other == name || known(other) == known(name))
+        };
         if let Some(model) = models.clone().find(foreign) {
             return Err(Refusal::ModelNotAllowed {
                 model: auth::shown(model),

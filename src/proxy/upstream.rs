@@ -10,7 +10,6 @@ use crate::balance::{self, Outcome, Visit};
 use crate::gateway::Gateway;
 use crate::policy::upstream::BaseUrl;
 use crate::provider::Call;
-use crate::route;
 use crate::settings::Http2;
 use crate::surface::Surface;
 use http::{HeaderName, HeaderValue, header};
@@ -149,9 +148,8 @@ pub(crate) async fn peer(
     admission.door = (at, outgoing.doors.len());
     admission.visit = Some((Visit::begin(health, now), Instant::now()));
     let url = &door.base_url;
-    let address = resolver
-        .address(url, block.private, admission.attempts)
-        .await?;
+    let private = block.private;
+    let address = resolver.address(url, private, admission.attempts).await?;
     admission.attempts += 1;
     if admission.attempts > 1 {
         gateway.metrics.retried();
@@ -236,7 +234,8 @@ pub(crate) fn header(
     fresh.insert_header(header::CONTENT_LENGTH, length)?;
     let own = admission.passthrough.as_ref();
     // The client's own key is for the provider that clients know of.
-    let own = own.filter(|_| candidate.block.name == route::DEFAULT_BLOCK);
+    let own =
+        own.filter(|_| candidate.block.name == admission.journey.live.policy.default_provider);
     if let Some((name, value)) = door.authorization(call.dialect, own) {
         fresh.insert_header(name, value)?;
     }

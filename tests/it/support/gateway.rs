@@ -108,6 +108,7 @@ pub(crate) struct Setup {
     wrapper: Option<String>,
     policy: Option<String>,
     upgrade: bool,
+    bare: bool,
 }
 
 impl Setup {
@@ -124,6 +125,7 @@ impl Setup {
             wrapper: None,
             policy: None,
             upgrade: false,
+            bare: false,
         }
     }
 
@@ -186,6 +188,14 @@ impl Setup {
     pub(crate) fn through(mut self, shell: &str) -> Self {
         self.wrapper = Some(shell.to_owned());
         self
+    }
+
+    /// No policy file and no flags: nothing but the environment.
+    pub(crate) fn bare() -> Self {
+        Self {
+            bare: true,
+            ..Self::new("")
+        }
     }
 
     /// This policy instead of one made of the other parts.
@@ -289,10 +299,21 @@ impl Setup {
         let write = |name: &str, text: &str| {
             std::fs::write(directory.join(name), text).expect("a writable directory");
         };
+        if self.bare {
+            return;
+        }
         write("policy.yaml", &self.policy_text(directory));
         write("weir.yaml", &self.settings);
         if !self.models.is_empty() {
             write("models.yaml", &self.models);
+        }
+    }
+
+    fn files(&self) -> &'static [&'static str] {
+        if self.bare {
+            &[]
+        } else {
+            &["--policy", "policy.yaml", "--config", "weir.yaml"]
         }
     }
 
@@ -311,7 +332,8 @@ impl Setup {
             }
         };
         command
-            .args(["serve", "--policy", "policy.yaml", "--config", "weir.yaml"])
+            .arg("serve")
+            .args(self.files())
             .args((!self.models.is_empty()).then_some("--models=models.yaml"))
             .args(self.upgrade.then_some("--upgrade"))
             .current_dir(directory)
