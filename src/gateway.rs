@@ -9,6 +9,7 @@ use crate::balance::Endpoints;
 use crate::catalog::Catalog;
 use crate::identity::AgentId;
 use crate::ledger::Book;
+use crate::limit::Limiter;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::route::{Directory, Route};
@@ -93,6 +94,8 @@ pub struct Gateway {
     pub settings: Settings,
     /// Balances and the record of truth.
     pub book: Arc<Book>,
+    /// Requests, tokens and concurrency of keys, agents, users and models.
+    pub limiter: Limiter,
     /// What is measured.
     pub metrics: Metrics,
     /// Set once the process was told to leave.
@@ -116,6 +119,7 @@ impl Gateway {
             settings,
             book,
             metrics,
+            limiter: Limiter::default(),
             stopping: Arc::default(),
             in_flight: Arc::default(),
         }

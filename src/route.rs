@@ -8,7 +8,6 @@
 use crate::budget::Offer;
 use crate::budget::bound::{self, Size, Worst};
 use crate::catalog::{Catalog, ModelPrice};
-use crate::dialect::Dialect;
 use crate::money::Nanos;
 use crate::policy::models::Model;
 use crate::policy::provider::Block;
@@ -16,6 +15,7 @@ use crate::policy::upstream::BaseUrl;
 use crate::policy::{Agent, BoundMode, Policy};
 use crate::surface::Request;
 use crate::tokens;
+use crate::wire::Dialect;
 use std::sync::Arc;
 
 /// The block that models go to which no file describes.
@@ -83,7 +83,7 @@ pub struct Directory<'a> {
 
 impl Directory<'_> {
     /// A model that the policy names: one of the models file, else OpenRouter's.
-    fn of_policy(&self, name: &str) -> Option<Target> {
+    pub fn of_policy(&self, name: &str) -> Option<Target> {
         self.described(name)
             .or_else(|| self.at(DEFAULT_BLOCK, name, name))
     }

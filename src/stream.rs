@@ -15,7 +15,7 @@ mod recorded;
 mod sparse;
 pub mod sse;
 mod tally;
-mod usage;
+pub(crate) mod usage;
 mod whole;
 
 pub use meter::{AnswerKind, Finish, Meter, MeterOptions, Place, Reading};

@@ -3,8 +3,9 @@
 use super::form::{
     Answering, Conversation, EventReader, EventWriter, Failure, Inexpressible, Writing,
 };
-use super::{Dialect, chat, completions, gemini, messages, responses};
+use super::{chat, completions, gemini, messages, responses};
 use crate::json::Object;
+use crate::wire::Dialect;
 use crate::stream::sse::{Ended, Reader};
 use crate::stream::{AnswerKind, Finish};
 use bytes::Bytes;

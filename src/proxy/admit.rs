@@ -16,6 +16,7 @@ use crate::auth::{self, Identity};
 use crate::budget::tier;
 use crate::gateway::{Gateway, Live};
 use crate::json::Limits;
+use crate::limit::Permit;
 use crate::money::Nanos;
 use crate::provider::Rewrite;
 use crate::refusal::Refusal;
@@ -196,10 +197,10 @@ async fn proxied(
     model: Option<String>,
 ) -> Result<Option<Answer>, Stop> {
     let live = gateway.live();
-    let identity = identify(&live, session, ctx).map_err(last)?;
+    let mut identity = identify(&live, session, ctx).map_err(last)?;
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
-    let body = read_body(gateway, session, limits.body_bytes).await?;
+    let body = read_body(gateway, session, largest(&identity, limits.body_bytes)).await?;
     let depth = Limits {
         depth: limits.json_depth,
     };
@@ -207,6 +208,7 @@ async fn proxied(
     if let Some(model) = &model {
         request.model = Some(model.into());
     }
+    identity.choose_user(&live.policy, request.user.as_deref())?;
     let route = route_of(&live, &identity, &request)?;
     let original_model = request.model.as_deref().map(str::to_owned);
     let mut journey = Journey::new(
@@ -220,13 +222,21 @@ async fn proxied(
         model.clone(),
         ctx.arrived,
     );
+    journey.claim(gateway, &request, ctx.unix_millis)?;
     let prepared = if surface == Surface::CountTokens {
         match count_tokens(gateway, &mut journey, &request) {
             Counting::Here(answer) => return Ok(Some(answer)),
             Counting::There(prepared) => prepared,
         }
     } else {
-        journey.begin(gateway, &request, ctx.unix_millis).await?
+        match journey.begin(gateway, &request, ctx.unix_millis).await {
+            Ok(prepared) => prepared,
+            Err(refusal) => {
+                // A refused request does not count.
+                journey.permit.take().map(Permit::cancel);
+                return Err(refusal.into());
+            }
+        }
     };
     let link = Link::new(prepared.body, drain(gateway), Arc::clone(&gateway.stopping));
     ctx.state = State::Admitted(Box::new(Admission {
@@ -252,6 +262,13 @@ async fn proxied(
     session.set_write_timeout(Some(gateway.settings.timeouts.write));
     session::install(&mut session.downstream_session, &link);
     Ok(None)
+}
+
+/// The largest body that is taken: the process's limit, or a smaller one of key, agent or user.
+fn largest(identity: &Identity, limit: usize) -> usize {
+    let limits = [identity.limits, identity.agent.limits, identity.user_limits];
+    let own = limits.iter().filter_map(|limits| limits.request_bytes);
+    own.fold(limit, usize::min)
 }
 
 /// The route of the agent; for one without tiers, and for embeddings, which no tier is about, to
@@ -368,6 +385,7 @@ fn identify(live: &Live, session: &Session, ctx: &Context) -> Result<Identity, R
         &live.policy,
         presented,
         text(headers, "x-agent-id"),
+        text(headers, "x-user-id"),
         peer_ip(session).is_some_and(|ip| ip.to_canonical().is_loopback()),
         i64::try_from(ctx.unix_millis / 1000).unwrap_or(i64::MAX),
     )

@@ -8,18 +8,20 @@ use super::context::Admission;
 use super::settle::Exchange;
 use crate::auth::Identity;
 use crate::budget::{AccountSpec, Balance};
+use crate::dialect;
 use crate::dialect::form::{Inexpressible, Writing};
-use crate::dialect::{self, Dialect};
 use crate::gateway::{Gateway, Live};
-use crate::identity::{AttemptId, RequestId};
+use crate::identity::{AttemptId, KeyId, RequestId, UserId};
 use crate::json::Limits;
 use crate::ledger::{Ask, Denied, Grant, Reservation};
+use crate::limit::{Claim, Exceeded, Kind, Permit};
 use crate::policy::BoundMode;
-use crate::provider::Rewrite;
+use crate::provider::{Call, Rewrite};
 use crate::refusal::{Exhausted, Refusal};
 use crate::route::{Candidate, Route};
 use crate::surface::{Request, Surface};
 use crate::usage::ServiceTier;
+use crate::wire::Dialect;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,6 +63,8 @@ pub(crate) struct Journey {
     pub next: Next,
     /// Whether another model took over in a special case; it happens once.
     pub detoured: bool,
+    /// The place among the limits of key, agent and user.
+    pub permit: Option<Permit>,
 }
 
 /// What the next attempt begins with.
@@ -130,6 +134,7 @@ impl Journey {
             wait: None,
             next: Next::Prepared,
             detoured: false,
+            permit: None,
         }
     }
 
@@ -144,6 +149,42 @@ impl Journey {
         let tier = self.route.tiers.get(number).or(self.route.tiers.last())?;
         self.candidates = tier.candidates.iter().cloned().collect();
         self.candidates.front().cloned()
+    }
+
+    /// Takes a place among the limits of the key, the agent and the user.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(crate) fn claim(
+        &mut self,
+        gateway: &Gateway,
+        request: &Request<'_>,
+        now_millis: u64,
+    ) -> Result<(), Refusal> {
+        let identity = &self.identity;
+        let claims = [
+            Claim {
+                kind: Kind::Key,
+                id: identity.key.as_ref().map_or("", KeyId::as_str),
+                limits: identity.limits,
+            },
+            Claim {
+                kind: Kind::Agent,
+                id: identity.agent.id.as_str(),
+                limits: identity.agent.limits,
+            },
+            Claim {
+                kind: Kind::User,
+                id: identity.user.as_ref().map_or("", UserId::as_str),
+                limits: identity.user_limits,
+            },
+        ];
+        let tokens = expected(request, self.body.len());
+        self.permit = gateway
+            .limiter
+            .admit(&claims, tokens, now_millis / 1000)
+            .map_err(limited)?;
+        Ok(())
     }
 
     /// Picks the tier, holds the worst case, and prepares the first attempt.
@@ -174,12 +215,12 @@ impl Journey {
         };
         self.candidates.drain(..first);
         match self.prepare(gateway, request, reservation) {
-            Err(refusal @ Refusal::Untranslatable { .. }) => {
-                // Another model of the tier may be with a provider that can say it.
+            Err(refusal) if elsewhere(&refusal) => {
+                // Another model of the tier may be with a provider that can say it, or be free.
                 while self.advance() {
                     match self.hold_and_prepare(gateway, request, now_millis).await {
                         Ok(prepared) => return Ok(prepared),
-                        Err(Refusal::Untranslatable { .. }) => {}
+                        Err(other) if elsewhere(&other) => {}
                         Err(other) => return Err(other),
                     }
                 }
@@ -270,6 +311,14 @@ impl Journey {
         let fitted = grant.fitted.then_some(grant.tokens);
         let remaining = grant.balances.first().map(Balance::remaining);
         let asked_in = candidate.asked_in(request.dialect);
+        let place = self.place(gateway, &candidate, request);
+        let place = match place {
+            Ok(place) => place,
+            Err(refusal) => {
+                reservation.void("never dispatched");
+                return Err(refusal);
+            }
+        };
         let limit = self.bounded_output(request, grant);
         let body = match asked_in {
             None => Err(self.unable()),
@@ -292,7 +341,8 @@ impl Journey {
             Arc::clone(&candidate),
             request.service_tier.unwrap_or(ServiceTier::Default),
             &body,
-        );
+        )
+        .among(place);
         Ok(Prepared {
             exchange,
             body,
@@ -303,6 +353,27 @@ impl Journey {
         })
     }
 
+    /// A place among the limits of the candidate's model.
+    fn place(
+        &self,
+        gateway: &Gateway,
+        candidate: &Candidate,
+        request: &Request<'_>,
+    ) -> Result<Option<Permit>, Refusal> {
+        let Some(model) = candidate.model() else {
+            return Ok(None);
+        };
+        let claim = Claim {
+            kind: Kind::Model,
+            id: candidate.name(),
+            limits: model.limits,
+        };
+        let tokens = expected(request, self.body.len());
+        let now = super::upstream::now_millis() / 1000;
+        let place = gateway.limiter.admit(&[claim], tokens, now);
+        place.map_err(limited)
+    }
+
     fn write(
         &self,
         candidate: &Candidate,
@@ -310,8 +381,21 @@ impl Journey {
         request: &Request<'_>,
         limit: Option<u64>,
     ) -> Result<Vec<u8>, Refusal> {
-        let engine = candidate.engines.first().map_or("", String::as_str);
         let kind = candidate.block.kind;
+        let engine = candidate.engines.first().map_or("", String::as_str);
+        let stated = candidate
+            .model()
+            .and_then(|model| model.deployment.as_deref());
+        let first = candidate.block.endpoints.first();
+        let call = Call {
+            dialect,
+            engine,
+            stream: request.stream,
+            count_tokens: false,
+            deployment: stated.or(first.and_then(|endpoint| endpoint.deployment.as_deref())),
+            api_version: None,
+        };
+        let written = kind.model(&call);
         let tiered = !self.identity.agent.tiers.is_empty();
         let together = kind.falls_back() && candidate.model().is_none();
         let fallbacks: &[String] = if together && (tiered || candidate.engines.len() > 1) {
@@ -322,10 +406,15 @@ impl Journey {
         if dialect == request.dialect {
             let asked = request.max_tokens.map(|_| request.max_tokens_field);
             let field = kind.output_limit(dialect, engine, asked);
+            // Some models know their limit by another name only.
+            let renamed = request
+                .max_tokens
+                .filter(|tokens| *tokens > 0 && field != request.max_tokens_field);
+            let limit = limit.or(renamed);
             return Ok(kind.body(
                 request,
                 &Rewrite {
-                    model: (!candidate.as_asked).then_some(engine),
+                    model: (!candidate.as_asked).then_some(written),
                     fallbacks: if candidate.as_asked { &[] } else { fallbacks },
                     max_tokens: limit.map(|tokens| (field, tokens)),
                 },
@@ -337,7 +426,7 @@ impl Journey {
             .and_then(|target| target.price.as_ref());
         let default = price.and_then(|price| price.max_output);
         let writing = Writing {
-            model: engine,
+            model: written,
             fallbacks,
             max_tokens: limit,
             default_max_tokens: default.unwrap_or(self.live.policy.default_max_output),
@@ -454,6 +543,29 @@ impl Journey {
             Denied::Unpriced { model, .. } => Refusal::Unpriced { model },
             Denied::Unavailable => Refusal::LedgerUnavailable,
         }
+    }
+}
+
+/// Whether another model may serve what this one refuses.
+const fn elsewhere(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Untranslatable { .. } | Refusal::RateLimited { .. }
+    )
+}
+
+/// The tokens that a request is expected to use: a quarter of its bytes, and the output it asks for.
+fn expected(request: &Request<'_>, bytes: usize) -> u64 {
+    let input = u64::try_from(bytes / 4).unwrap_or(u64::MAX);
+    let output = request.max_tokens.unwrap_or(0);
+    input.saturating_add(output.saturating_mul(request.choices))
+}
+
+fn limited(exceeded: Exceeded) -> Refusal {
+    Refusal::RateLimited {
+        what: exceeded.what,
+        scope: format!("this {} (limit {})", exceeded.kind.name(), exceeded.limit),
+        retry_after_seconds: exceeded.retry_after,
     }
 }
 

@@ -15,13 +15,15 @@ use super::upstream;
 use super::verdict::{Collected, judge};
 use crate::answer::Answer;
 use crate::balance::Outcome;
+use crate::dialect::Translator;
 use crate::dialect::form::Answering;
-use crate::dialect::{Dialect, Translator};
 use crate::gateway::Gateway;
+use crate::limit::Standing;
 use crate::secret::Secret;
 use crate::stream::{AnswerKind, Finish, Meter, MeterOptions, Place};
 use crate::surface::Surface;
 use crate::tokens::{self, Encoding};
+use crate::wire::Dialect;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::ResponseHeader;
@@ -299,8 +301,28 @@ fn describe(response: &mut ResponseHeader, admission: &Admission) -> Result<()> 
     response.insert_header(PROVIDER, admission.candidate.block.name.as_str())?;
     response.insert_header(ATTEMPTS, HeaderValue::from(admission.attempts))?;
     response.insert_header(REMAINING, admission.remaining.to_string())?;
+    if let Some(permit) = &journey.permit {
+        rate_limits(response, &permit.standing(upstream::now_millis() / 1000))?;
+    }
     if let Some(tokens) = admission.fitted {
         response.insert_header(MAX_TOKENS, HeaderValue::from(tokens))?;
+    }
+    Ok(())
+}
+
+/// What is left of our own limits, in OpenAI's words. It replaces what the provider said: its limits
+/// are shared by all clients.
+fn rate_limits(response: &mut ResponseHeader, standing: &Standing) -> Result<()> {
+    let all = [("requests", standing.requests), ("tokens", standing.tokens)];
+    for (what, left) in all {
+        let Some(left) = left else { continue };
+        let mut set = |kind: &str, value: HeaderValue| {
+            response.insert_header(format!("x-ratelimit-{kind}-{what}"), value)
+        };
+        set("limit", HeaderValue::from(left.limit))?;
+        set("remaining", HeaderValue::from(left.remaining))?;
+        let reset = HeaderValue::try_from(format!("{}s", left.reset));
+        set("reset", reset.unwrap_or(HeaderValue::from_static("60s")))?;
     }
     Ok(())
 }

@@ -180,7 +180,8 @@ pub(crate) async fn peer(
     Ok(Box::new(peer))
 }
 
-fn now_millis() -> u64 {
+/// Now, in Unix milliseconds.
+pub(crate) fn now_millis() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(0))
@@ -358,23 +359,7 @@ fn allowed(url: &BaseUrl, ip: IpAddr, private: bool) -> bool {
         IpAddr::V4(ip) => ip.is_private() || ip.is_loopback(),
         IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback(),
     };
-    private || !inside || !is_public(url)
-}
-
-/// Whether the host of an address is a name of the public internet, reached with TLS: one with a
-/// dot that ends in no suffix for private use.
-fn is_public(url: &BaseUrl) -> bool {
-    let host = url.host.as_str();
-    let own = [
-        ".local",
-        ".internal",
-        ".lan",
-        ".home.arpa",
-        ".localhost",
-        ".test",
-    ];
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-    url.https && host.contains('.') && !address && !own.iter().any(|end| host.ends_with(end))
+    private || !inside || !url.is_public_name()
 }
 
 #[cfg(test)]

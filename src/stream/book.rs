@@ -8,7 +8,7 @@ use super::sse::Ended;
 use super::tally::Tally;
 use super::usage::{self, Stated};
 use super::{chunk, gemini, messages};
-use crate::dialect::Dialect;
+use crate::wire::Dialect;
 use crate::json::Cursor;
 
 /// What is to be done with an event that was read.

@@ -15,7 +15,7 @@ use super::book::{Book, Tongue};
 use super::events::Events;
 use super::whole::Whole;
 
-use crate::dialect::Dialect;
+use crate::wire::Dialect;
 use crate::money::Nanos;
 use crate::usage::Usage;
 

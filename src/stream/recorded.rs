@@ -9,7 +9,7 @@ use serde::Deserialize;
 mod costs;
 
 use super::{AnswerKind, Meter, MeterOptions, Place, Reading};
-use crate::dialect::Dialect;
+use crate::wire::Dialect;
 use crate::money::Nanos;
 use crate::usage::Usage;
 

@@ -18,17 +18,17 @@ const MAX_COST: Nanos = Nanos::usd(10_000);
 
 /// What a believable usage says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stated {
+pub(crate) struct Stated {
     /// Token counts; `None` when the object has none.
-    pub(super) usage: Option<Usage>,
+    pub(crate) usage: Option<Usage>,
     /// The provider's own total.
-    pub(super) total: Option<u64>,
+    pub(crate) total: Option<u64>,
     /// The price that OpenRouter charges, when it is a believable number.
-    pub(super) cost: Option<Nanos>,
+    pub(crate) cost: Option<Nanos>,
     /// What the upstream provider charges, when it is a believable number.
-    pub(super) upstream_cost: Option<Nanos>,
+    pub(crate) upstream_cost: Option<Nanos>,
     /// Whether the upstream provider bills the client's own account.
-    pub(super) byok: bool,
+    pub(crate) byok: bool,
 }
 
 /// Token counts as they are found; the names of both dialects fall together.
@@ -47,7 +47,7 @@ struct Counts {
 }
 
 /// Reads a `usage` value. `Ok(None)` for null, `Err` when it is not to be believed.
-pub(super) fn read(raw: &str) -> Result<Option<Stated>, ()> {
+pub(crate) fn read(raw: &str) -> Result<Option<Stated>, ()> {
     if raw == "null" {
         return Ok(None);
     }

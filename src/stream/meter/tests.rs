@@ -11,7 +11,7 @@ fn words(text: &str) -> u64 {
 
 fn options(strip_usage_chunk: bool, insert_before_done: bool) -> MeterOptions {
     MeterOptions {
-        dialect: crate::dialect::Dialect::Chat,
+        dialect: crate::wire::Dialect::Chat,
         strip_usage_chunk,
         insert_before_done,
         count: words,

@@ -103,6 +103,7 @@ pub(crate) struct Setup {
     agents: Vec<Agent>,
     keys: Vec<String>,
     settings: String,
+    models: String,
     env: Vec<(String, String)>,
     wrapper: Option<String>,
     policy: Option<String>,
@@ -118,6 +119,7 @@ impl Setup {
             agents: Vec::new(),
             keys: Vec::new(),
             settings: String::new(),
+            models: String::new(),
             env: Vec::new(),
             wrapper: None,
             policy: None,
@@ -167,6 +169,13 @@ impl Setup {
         self
     }
 
+    /// The text of `models.yaml`.
+    pub(crate) fn models(mut self, yaml: &str) -> Self {
+        self.models += yaml;
+        self.models += "\n";
+        self
+    }
+
     /// A variable of its environment, which is otherwise empty.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -197,6 +206,14 @@ impl Setup {
         );
         for line in &self.upstream {
             let _ = writeln!(text, "    {line}");
+        }
+        if !self
+            .routing
+            .iter()
+            .any(|lines| lines.starts_with("retries"))
+        {
+            // What a story is not about must not make it slow.
+            text += "  retries: 0\n";
         }
         for lines in &self.routing {
             for line in lines.lines() {
@@ -274,6 +291,9 @@ impl Setup {
         };
         write("policy.yaml", &self.policy_text(directory));
         write("weir.yaml", &self.settings);
+        if !self.models.is_empty() {
+            write("models.yaml", &self.models);
+        }
     }
 
     fn spawn(&self, directory: &Path, port: u16) -> (Child, PathBuf) {
@@ -292,6 +312,7 @@ impl Setup {
         };
         command
             .args(["serve", "--policy", "policy.yaml", "--config", "weir.yaml"])
+            .args((!self.models.is_empty()).then_some("--models=models.yaml"))
             .args(self.upgrade.then_some("--upgrade"))
             .current_dir(directory)
             .env_clear()
