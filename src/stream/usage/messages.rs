@@ -4,7 +4,7 @@
 //! says replaces what an earlier one said, and what it does not say stays. Cached tokens, which come
 //! beside the input here, are put inside it.
 
-use super::{details, set};
+use super::{MAX_TOKENS, details, set};
 use crate::json::Cursor;
 use crate::usage::Usage;
 
@@ -19,6 +19,9 @@ pub(in crate::stream) struct Counts {
     output: Option<u64>,
     reasoning: Option<u64>,
     searches: Option<u64>,
+    /// What it took to sum up a conversation that had grown too long: billed, but in none of the
+    /// counts above.
+    compaction: Option<Usage>,
 }
 
 impl Counts {
@@ -29,7 +32,7 @@ impl Counts {
         if raw == "null" {
             return Ok(false);
         }
-        let mut said = Self::read(raw).ok_or(())?;
+        let mut said = Self::read(raw, true).ok_or(())?;
         if first {
             said.output = None;
             said.reasoning = None;
@@ -46,10 +49,12 @@ impl Counts {
         ] {
             *kept = said.or(*kept);
         }
+        self.compaction = said.compaction.or(self.compaction);
         Ok(true)
     }
 
-    fn read(raw: &str) -> Option<Self> {
+    /// Reads one usage; with its `steps`, unless it is one of them.
+    fn read(raw: &str, steps: bool) -> Option<Self> {
         if !raw.starts_with('{') {
             return None;
         }
@@ -72,6 +77,10 @@ impl Counts {
                 "web_search_requests" => set(&mut said.searches, raw),
                 _ => Some(()),
             }),
+            "iterations" if steps => {
+                said.compaction = compaction(value.skip()?)?;
+                Some(())
+            }
             _ => value.skip().map(drop),
         })?;
         Some(said)
@@ -99,7 +108,7 @@ impl Counts {
             // Beside its whole, where it belongs inside.
             output += reasoning;
         }
-        Some(Usage {
+        let counted = Usage {
             input: self.input.unwrap_or(0) + cache_read + five_minutes + one_hour,
             cache_read,
             cache_write: five_minutes,
@@ -108,7 +117,44 @@ impl Counts {
             reasoning,
             searches: self.searches.unwrap_or(0),
             ..Usage::default()
-        })
+        };
+        Some(self.compaction.map_or(counted, |more| sum(counted, more)))
+    }
+}
+
+/// The sum of the compactions among the steps of an answer; `None` within when there are none.
+fn compaction(raw: &str) -> Option<Option<Usage>> {
+    let mut total: Option<Usage> = None;
+    Cursor::new(raw).array(|step| {
+        let raw = step.skip()?;
+        let mut compacts = false;
+        Cursor::new(raw).object(|key, value| {
+            match key {
+                "type" => compacts = value.string()? == Some("compaction"),
+                _ => drop(value.skip()?),
+            }
+            Some(())
+        })?;
+        if compacts && let Some(one) = Counts::read(raw, false)?.usage() {
+            total = Some(sum(total.unwrap_or_default(), one));
+        }
+        total
+            .is_none_or(|total| total.total() <= MAX_TOKENS)
+            .then_some(())
+    })?;
+    Some(total)
+}
+
+fn sum(one: Usage, other: Usage) -> Usage {
+    Usage {
+        input: one.input + other.input,
+        cache_read: one.cache_read + other.cache_read,
+        cache_write: one.cache_write + other.cache_write,
+        cache_write_1h: one.cache_write_1h + other.cache_write_1h,
+        output: one.output + other.output,
+        reasoning: one.reasoning + other.reasoning,
+        searches: one.searches + other.searches,
+        ..one
     }
 }
 
@@ -173,6 +219,34 @@ mod tests {
         assert_eq!(of(sum), (9, 8, 0));
         let odd = r#"{"input_tokens":1,"cache_creation_input_tokens":2,"cache_creation":{"ephemeral_1h_input_tokens":3}}"#;
         assert_eq!(of(odd), (4, 0, 3));
+    }
+
+    #[test]
+    fn compactions_come_on_top() {
+        let mut counts = Counts::default();
+        counts.take(START, true).unwrap();
+        let delta = r#"{"output_tokens":20,"iterations":[
+            {"type":"compaction","input_tokens":5000,"output_tokens":300,"cache_read_input_tokens":7,"iterations":[1]},
+            {"input_tokens":10,"output_tokens":20,"type":"message"}]}"#;
+        for _ in 0..2 {
+            counts.take(delta, false).unwrap();
+        }
+        let usage = counts.usage().unwrap();
+        assert_eq!(
+            (usage.input, usage.cache_read, usage.output),
+            (9317, 4007, 320)
+        );
+        counts
+            .take(r#"{"output_tokens":21,"iterations":null}"#, false)
+            .unwrap();
+        assert_eq!(counts.usage().unwrap().output, 321);
+        for bad in [
+            r#"[{"type":"compaction","output_tokens":-1}]"#,
+            r#"[{"type":"compaction","output_tokens":60000000},{"type":"compaction","input_tokens":60000000}]"#,
+        ] {
+            let raw = format!(r#"{{"output_tokens":1,"iterations":{bad}}}"#);
+            assert_eq!(counts.take(&raw, false), Err(()), "{bad}");
+        }
     }
 
     #[test]
