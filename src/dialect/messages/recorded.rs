@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::dialect::form::{Answering, FailureKind, Inexpressible, Writing};
-use crate::dialect::{Dialect, Translator, failure, request};
+use crate::dialect::{Translator, failure, request};
+use crate::wire::Dialect;
 use crate::json::{Limits, object};
 use crate::stream::AnswerKind;
 
