@@ -16,6 +16,7 @@ use crate::policy::{Agent, BoundMode, Policy};
 use crate::surface::Request;
 use crate::tokens;
 use crate::wire::Dialect;
+use http::HeaderValue;
 use std::sync::Arc;
 
 /// The input held for when a provider adds to it and nobody knows the model's context window.
@@ -46,6 +47,8 @@ pub struct Candidate {
     pub targets: Vec<Target>,
     /// What the provider calls them.
     pub engines: Arc<[String]>,
+    /// The first model's name and the provider's, as headers say them.
+    pub headers: [Option<HeaderValue>; 2],
     /// Whether the client named them itself, in the words of this provider: then its own fields stay
     /// as they are.
     pub as_asked: bool,
@@ -58,6 +61,8 @@ pub struct Tier {
     pub models: Arc<[String]>,
     /// What to try, in order; never empty.
     pub candidates: Vec<Arc<Candidate>>,
+    /// The models once more, as a header says them.
+    pub header: Option<HeaderValue>,
 }
 
 /// The candidates of each tier.
@@ -194,6 +199,7 @@ impl Route {
             let names = models.iter().map(String::as_str);
             let targets = directory.expand(names, Directory::of_policy);
             Tier {
+                header: HeaderValue::try_from(models.join(",")).ok(),
                 models: models.clone().into(),
                 candidates: candidates(targets.unwrap_or_default(), false),
             }
@@ -216,6 +222,7 @@ impl Route {
         let targets = directory.expand(names, Directory::of_client)?;
         Ok(Self {
             tiers: vec![Tier {
+                header: HeaderValue::try_from(models.join(",")).ok(),
                 models: models.clone().into(),
                 candidates: candidates(targets, true),
             }],
@@ -269,6 +276,8 @@ fn candidates(targets: Vec<Target>, as_asked: bool) -> Vec<Arc<Candidate>> {
             block,
             engines: targets.iter().map(|target| target.engine.clone()).collect(),
             as_asked: as_asked && together,
+            headers: [&targets.first()?.name, &targets.first()?.block.name]
+                .map(|text| HeaderValue::try_from(text).ok()),
             targets,
         }))
     };

@@ -10,6 +10,7 @@ use super::receive::{Stop, content_type, last, read_body, text};
 use super::relay::Relay;
 use super::reply;
 use super::session::{self, Drain, Link};
+use super::upstream;
 use super::settle::Exchange;
 use crate::answer::Answer;
 use crate::auth::{self, Identity};
@@ -245,6 +246,7 @@ async fn proxied(
         remaining: prepared.remaining,
         link: Arc::clone(&link),
         passthrough: passthrough(&journey.identity, &session.req_header().headers),
+        forwarded: upstream::forwarded(&session.req_header().headers, &live),
         stream: request.stream,
         include_usage: request.include_usage,
         http1: session.req_header().version == Version::HTTP_11,

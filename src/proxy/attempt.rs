@@ -37,13 +37,16 @@ pub(crate) struct Journey {
     pub id: RequestId,
     pub live: Arc<Live>,
     pub identity: Identity,
-    pub accounts: Vec<Arc<AccountSpec>>,
+    /// The accounts that it is charged to, where they are not just the agent's.
+    accounts: Option<Vec<Arc<AccountSpec>>>,
     pub surface: Surface,
     pub route: Arc<Route>,
     /// The tier that the first attempt was granted.
     pub tier: usize,
-    /// The candidates left, the current one first.
-    candidates: std::collections::VecDeque<Arc<Candidate>>,
+    /// The number of the current candidate of that tier.
+    at: usize,
+    /// A candidate that is no part of the tier, and the only one left.
+    other: Option<Arc<Candidate>>,
     /// The client's body, as it came.
     body: Bytes,
     /// The model in the path, for surfaces that have it there.
@@ -113,8 +116,11 @@ impl Journey {
         model: Option<String>,
         arrived: Instant,
     ) -> Self {
-        let mut accounts = identity.agent.accounts.clone();
-        accounts.extend(identity.user_account.clone());
+        let accounts = identity.user_account.clone().map(|account| {
+            let mut accounts = identity.agent.accounts.clone();
+            accounts.push(account);
+            accounts
+        });
         Self {
             id,
             deadline: arrived + live.policy.deadline,
@@ -125,7 +131,8 @@ impl Journey {
             surface,
             route,
             tier: 0,
-            candidates: std::collections::VecDeque::new(),
+            at: 0,
+            other: None,
             body,
             model,
             tried: Vec::new(),
@@ -138,6 +145,24 @@ impl Journey {
         }
     }
 
+    /// Every account that the request falls under.
+    fn accounts(&self) -> &[Arc<AccountSpec>] {
+        let agent = &self.identity.agent;
+        self.accounts.as_deref().unwrap_or(&agent.accounts)
+    }
+
+    /// The candidates of the tier.
+    fn of_tier(&self) -> &[Arc<Candidate>] {
+        let tiers = &self.route.tiers;
+        let tier = tiers.get(self.tier).or(tiers.last());
+        tier.map_or(&[], |tier| &tier.candidates)
+    }
+
+    /// The candidate that is tried now.
+    fn current(&self) -> Option<&Arc<Candidate>> {
+        self.other.as_ref().or_else(|| self.of_tier().get(self.at))
+    }
+
     /// The client's body.
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
@@ -146,9 +171,7 @@ impl Journey {
     /// Takes a tier that was picked without a hold, and gives its first candidate.
     pub(crate) fn at_tier(&mut self, number: usize) -> Option<Arc<Candidate>> {
         self.tier = number;
-        let tier = self.route.tiers.get(number).or(self.route.tiers.last())?;
-        self.candidates = tier.candidates.iter().cloned().collect();
-        self.candidates.front().cloned()
+        self.current().cloned()
     }
 
     /// Takes a place among the limits of the key, the agent and the user.
@@ -203,17 +226,13 @@ impl Journey {
             .hold(gateway, &offers, &route.models, None, now_millis)
             .await?;
         self.tier = reservation.grant().tier;
-        let tier = route.tiers.get(self.tier).or(route.tiers.last());
-        self.candidates = tier
-            .map(|tier| tier.candidates.iter().cloned().collect())
-            .unwrap_or_default();
         let able = |candidate: &Arc<Candidate>| candidate.asked_in(request.dialect).is_some();
-        let first = self.candidates.iter().position(able);
+        let first = self.of_tier().iter().position(able);
         let Some(first) = first else {
             reservation.void("never dispatched");
             return Err(self.unable());
         };
-        self.candidates.drain(..first);
+        self.at = first;
         match self.prepare(gateway, request, reservation) {
             Err(refusal) if elsewhere(&refusal) => {
                 // Another model of the tier may be with a provider that can say it, or be free.
@@ -255,7 +274,7 @@ impl Journey {
         request: &Request<'_>,
         now_millis: u64,
     ) -> Result<Prepared, Refusal> {
-        let candidate = self.candidates.front().cloned().ok_or(Refusal::Internal)?;
+        let candidate = self.current().cloned().ok_or(Refusal::Internal)?;
         let offers = [candidate.offer(&self.live.policy, request, &self.body)];
         let names = [candidate
             .targets
@@ -288,7 +307,7 @@ impl Journey {
             agent: &agent.id,
             key: self.identity.key.as_ref(),
             user: self.identity.user.as_ref(),
-            accounts: &self.accounts,
+            accounts: self.accounts(),
             thresholds: &agent.thresholds,
             tier,
             offers,
@@ -306,7 +325,7 @@ impl Journey {
         request: &Request<'_>,
         reservation: Reservation,
     ) -> Result<Prepared, Refusal> {
-        let candidate = self.candidates.front().cloned().ok_or(Refusal::Internal)?;
+        let candidate = self.current().cloned().ok_or(Refusal::Internal)?;
         let grant = reservation.grant();
         let fitted = grant.fitted.then_some(grant.tokens);
         let remaining = grant.balances.first().map(Balance::remaining);
@@ -439,7 +458,7 @@ impl Journey {
     /// The output tokens to write into the body: a fitted number, and under a strict hard cap the
     /// number that money is held for, because a table's limit binds nobody.
     fn bounded_output(&self, request: &Request<'_>, grant: &Grant) -> Option<u64> {
-        let hard = self.accounts.iter().any(|account| account.hard);
+        let hard = self.accounts().iter().any(|account| account.hard);
         let strict = self.live.policy.bound == BoundMode::Strict;
         let promised = hard && strict && request.max_tokens.is_none();
         (request.max_tokens != Some(0) && (grant.fitted || promised)).then_some(grant.tokens)
@@ -458,9 +477,9 @@ impl Journey {
 
     /// On to the next candidate, if there is one.
     fn advance(&mut self) -> bool {
-        let more = self.candidates.len() > 1;
+        let more = self.other.is_none() && self.at + 1 < self.of_tier().len();
         if more {
-            self.candidates.pop_front();
+            self.at += 1;
             self.tried.clear();
             self.retries = 0;
         }
@@ -470,8 +489,7 @@ impl Journey {
     /// Puts another model in front, for a prompt that this one cannot take.
     pub(crate) fn detour(&mut self, candidate: Arc<Candidate>) {
         self.detoured = true;
-        self.candidates.clear();
-        self.candidates.push_back(candidate);
+        self.other = Some(candidate);
         self.tried.clear();
         self.retries = 0;
         self.next = Next::Again;
@@ -517,7 +535,7 @@ impl Journey {
     fn refusal(&self, denied: Denied) -> Refusal {
         let agent = &self.identity.agent;
         let state = |account: usize, tier: usize, balance: Balance| {
-            let spec = self.accounts.get(account).unwrap_or(&agent.account);
+            let spec = self.accounts().get(account).unwrap_or(&agent.account);
             Box::new(Exhausted {
                 account: spec.id.clone(),
                 agent: agent.id.clone(),

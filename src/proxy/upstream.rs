@@ -7,12 +7,12 @@ use super::attempt::{Failed, Next};
 use super::context::{Admission, Context};
 use super::settle::Phase;
 use crate::balance::{self, Outcome, Visit};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Live};
 use crate::policy::upstream::BaseUrl;
 use crate::provider::Call;
 use crate::settings::Http2;
 use crate::surface::Surface;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora_core::protocols::ALPN;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Client headers that go upstream as they are. Everything else a client sends stays here.
-const ALLOWED: [HeaderName; 7] = [
+static ALLOWED: [HeaderName; 7] = [
     header::ACCEPT,
     header::USER_AGENT,
     HeaderName::from_static("openai-beta"),
@@ -33,6 +33,17 @@ const ALLOWED: [HeaderName; 7] = [
     HeaderName::from_static("x-session-id"),
     HeaderName::from_static("idempotency-key"),
 ];
+
+/// The client's headers that may go upstream, those of particular providers included.
+pub(crate) fn forwarded(client: &HeaderMap, live: &Live) -> Vec<(HeaderName, HeaderValue)> {
+    let passes = live.passes();
+    let wanted = ALLOWED.iter().chain(passes);
+    let found = wanted.filter_map(|name| {
+        let value = client.get(name)?;
+        Some((name.clone(), value.clone()))
+    });
+    found.collect()
+}
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -189,11 +200,7 @@ pub(crate) fn now_millis() -> u64 {
 ///
 /// # Errors
 /// When a configured value is no valid header.
-pub(crate) fn header(
-    ctx: &mut Context,
-    client: &RequestHeader,
-    request: &mut RequestHeader,
-) -> Result<()> {
+pub(crate) fn header(ctx: &mut Context, request: &mut RequestHeader) -> Result<()> {
     let id = ctx.id.to_string();
     let Some(admission) = ctx.admission() else {
         return Err(Error::explain(ErrorType::InternalError, "not admitted"));
@@ -225,8 +232,8 @@ pub(crate) fn header(
     for (name, value) in &door.headers {
         fresh.insert_header(name.clone(), value.clone())?;
     }
-    for name in ALLOWED.iter().chain(&outgoing.passes) {
-        if let Some(value) = client.headers.get(name) {
+    for (name, value) in &admission.forwarded {
+        if ALLOWED.contains(name) || outgoing.passes.contains(name) {
             fresh.insert_header(name.clone(), value.clone())?;
         }
     }
