@@ -8,8 +8,8 @@ use super::sse::Ended;
 use super::tally::Tally;
 use super::usage::{self, Stated};
 use super::{chunk, gemini, messages};
-use crate::wire::Dialect;
 use crate::json::Cursor;
+use crate::wire::Dialect;
 
 /// What is to be done with an event that was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

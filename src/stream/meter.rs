@@ -15,9 +15,9 @@ use super::book::{Book, Tongue};
 use super::events::Events;
 use super::whole::Whole;
 
-use crate::wire::Dialect;
 use crate::money::Nanos;
 use crate::usage::Usage;
+use crate::wire::Dialect;
 
 /// How an answer is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use serde::Deserialize;
 mod costs;
 
 use super::{AnswerKind, Meter, MeterOptions, Place, Reading};
-use crate::wire::Dialect;
 use crate::money::Nanos;
 use crate::usage::Usage;
+use crate::wire::Dialect;
 
 const EVENT: &[u8] = b"data: {\"choices\":[],\"_execwall\":{\"cost\":1}}\n\n";
 const MEMBER: &[u8] = b"\"_execwall\":{\"cost\":1}";
