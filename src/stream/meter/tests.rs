@@ -84,16 +84,6 @@ fn untouched_pieces_are_not_copied() {
 }
 
 #[test]
-fn without_options_nothing_is_ever_held() {
-    let mut meter = Meter::new(AnswerKind::EventStream, options(false, false));
-    for piece in ["da", "ta: {", "x\n", "\ndata: [DON", "E]\n\n"] {
-        assert_eq!(meter.push(Bytes::from(piece)), piece);
-    }
-    assert!(!meter.at_done() && meter.reading().done);
-    assert_eq!(meter.finish(), Finish::nothing());
-}
-
-#[test]
 fn the_usage_chunk_is_taken_out_and_still_read() {
     let usage = usage_chunk(r#"{"prompt_tokens":3,"completion_tokens":4,"cost":0.5}"#);
     let content = chunk(r#"{"content":"hi"}"#);

@@ -6,7 +6,7 @@ use crate::bill::{Terms, bill};
 use crate::catalog::Catalog;
 use crate::money::Nanos;
 use crate::provider;
-use crate::usage::{CostSource, ServiceTier};
+use crate::usage::{CostSource, ServiceTier, Usage};
 
 /// The bill for an answer of a provider that is asked directly, at the bundled prices; where the
 /// program does not know what that provider sells, at the price that a file would state.
@@ -112,6 +112,36 @@ fn errors_are_told_and_cost_nothing() {
             "{}",
             recorded.name
         );
+        count += 1;
+    }
+    assert_eq!(count, 18);
+}
+
+#[test]
+fn a_stream_of_messages_that_is_cut_costs_its_stated_input_and_our_count_of_its_output() {
+    let catalog = Catalog::bundled();
+    let mut count = 0;
+    for recorded in recorded() {
+        let text = std::str::from_utf8(&recorded.body).unwrap();
+        let Some(at) = text.find("event: message_delta") else {
+            continue;
+        };
+        let options = recorded.options(false, false);
+        let (reading, _) = run(recorded.kind, &recorded.body[..at], &[], options, None);
+        let name = &recorded.name;
+        let usage = reading.usage.unwrap();
+        assert!(reading.output_open && !reading.done, "{name}");
+        assert!(usage.input > 1 && usage.output == 0, "{name}");
+        let price = catalog
+            .find(recorded.expected.entry.as_deref().unwrap())
+            .unwrap();
+        let own = Usage {
+            output: recorded.expected.text_bytes,
+            ..usage
+        };
+        let due = price.cost(&own, ServiceTier::Default);
+        let due = Some((due, CostSource::Estimated));
+        assert_eq!(billed(&recorded, &catalog, &reading), due, "{name}");
         count += 1;
     }
     assert_eq!(count, 18);
