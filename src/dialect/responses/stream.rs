@@ -6,9 +6,11 @@
 //! comes beyond is said as it comes, but missing from the repetitions, which is why such an answer is
 //! ended as an incomplete one.
 
+mod part;
+
 use super::json::{Members, escape};
 use super::output::{self, Called, Head, Names, Status};
-use crate::dialect::form::{Answering, Event, EventWriter, Failure, Stop, Text};
+use crate::dialect::form::{Answering, Event, EventWriter, Failure, Stop};
 use crate::usage::Usage;
 
 /// The most of an answer that is kept, in bytes.
@@ -37,8 +39,10 @@ pub(in crate::dialect) struct Stream {
     /// The items that ended.
     items: Vec<u8>,
     limit: usize,
-    /// Something was said that was not kept.
-    cut: bool,
+    /// No more is kept.
+    full: bool,
+    /// Something came too late to be said.
+    lost: bool,
     stop: Stop<'static>,
     usage: Option<Usage>,
 }
@@ -97,7 +101,8 @@ impl Stream {
             waiting: Vec::new(),
             items: Vec::new(),
             limit: LIMIT,
-            cut: false,
+            full: false,
+            lost: false,
             stop: Stop::End,
             usage: None,
         }
@@ -147,24 +152,6 @@ impl Stream {
         });
     }
 
-    /// An event about a part of the open item.
-    fn of_part(
-        &mut self,
-        out: &mut Vec<u8>,
-        kind: &str,
-        index: Option<(&str, u64)>,
-        rest: impl FnOnce(&mut Members<'_>, &[u8]),
-    ) {
-        event(&mut self.sequence, out, kind, |members| {
-            members.text("item_id", &self.item);
-            members.number("output_index", self.place);
-            if let Some((key, index)) = index {
-                members.number(key, index);
-            }
-            rest(members, &self.said);
-        });
-    }
-
     /// The open item, as it is by now.
     fn item_event(&mut self, out: &mut Vec<u8>, kind: &str, item: &[u8]) {
         event(&mut self.sequence, out, kind, |members| {
@@ -173,157 +160,11 @@ impl Stream {
         });
     }
 
-    /// Keeps a text of the open part, if there is room: where it begins in [`Stream::said`].
-    fn keep(&mut self, text: &str) -> Option<usize> {
-        let from = self.said.len();
-        self.cut |= self.kept().saturating_add(text.len()) > self.limit;
-        if self.cut {
-            return None;
-        }
-        escape(&mut self.said, text);
-        Some(from)
-    }
-
-    fn kept(&self) -> usize {
-        let content = match &self.open {
-            Open::Message { content, .. } => content.len(),
-            _ => 0,
-        };
-        let waiting = |one: &Waiting| one.id.len() + one.name.len() + one.arguments.len();
-        let waiting: usize = self.waiting.iter().map(waiting).sum();
-        self.items.len() + self.said.len() + content + waiting
-    }
-
-    /// A piece of the open part.
-    fn delta(&mut self, out: &mut Vec<u8>, kind: &str, index: Option<(&str, u64)>, text: &str) {
-        let kept = self.keep(text);
-        let mut unkept = Vec::new();
-        if kept.is_none() {
-            escape(&mut unkept, text);
-        }
-        self.of_part(out, kind, index, |members, said| {
-            members.escaped("delta", kept.map_or(&unkept, |from| &said[from..]));
-            if kind == "response.output_text.delta" {
-                members.raw("logprobs", "[]");
-            }
-        });
-    }
-
-    fn say(&mut self, text: &str, refusal: bool, out: &mut Vec<u8>) {
-        let same = matches!(&self.open, Open::Message { refusal: open, .. } if *open == refusal);
-        if !same {
-            self.begin_part(refusal, out);
-        }
-        let Open::Message { part, .. } = self.open else {
-            return;
-        };
-        let kind = if refusal {
-            "response.refusal.delta"
-        } else {
-            "response.output_text.delta"
-        };
-        self.delta(out, kind, Some(("content_index", part)), text);
-    }
-
-    /// Begins a part of a message, and the message if need be.
-    fn begin_part(&mut self, as_refusal: bool, out: &mut Vec<u8>) {
-        if let Open::Message { .. } = self.open {
-            self.end_part(out);
-            if let Open::Message { part, refusal, .. } = &mut self.open {
-                *part += 1;
-                *refusal = as_refusal;
-            }
-        } else {
-            self.end_item(Status::Completed, out);
-            self.item = self.names.next("msg");
-            self.open = Open::Message {
-                content: Vec::new(),
-                part: 0,
-                refusal: as_refusal,
-            };
-            let mut item = Vec::new();
-            output::message(&mut item, &self.item, Status::InProgress, b"");
-            self.item_event(out, "response.output_item.added", &item);
-        }
-        let Open::Message { part, refusal, .. } = self.open else {
-            return;
-        };
-        let index = Some(("content_index", part));
-        self.of_part(out, "response.content_part.added", index, |members, _| {
-            output::part(members.key("part"), refusal, b"");
-        });
-    }
-
-    fn end_part(&mut self, out: &mut Vec<u8>) {
-        let Open::Message { part, refusal, .. } = self.open else {
-            return;
-        };
-        let index = Some(("content_index", part));
-        if refusal {
-            self.of_part(out, "response.refusal.done", index, |members, said| {
-                members.escaped("refusal", said);
-            });
-        } else {
-            self.of_part(out, "response.output_text.done", index, |members, said| {
-                members.escaped("text", said);
-                members.raw("logprobs", "[]");
-            });
-        }
-        self.of_part(out, "response.content_part.done", index, |members, said| {
-            output::part(members.key("part"), refusal, said);
-        });
-        if let Open::Message { content, .. } = &mut self.open {
-            output::comma(content);
-            output::part(content, refusal, &self.said);
-        }
-        self.said.clear();
-    }
-
-    fn think(
-        &mut self,
-        text: &str,
-        signature: Option<&Text<'_>>,
-        redacted: bool,
-        out: &mut Vec<u8>,
-    ) {
-        if text.is_empty() && signature.is_none() {
-            return;
-        }
-        if redacted || !matches!(self.open, Open::Thought { .. }) {
-            self.end_item(Status::Completed, out);
-            self.item = self.names.next("rs");
-            self.open = Open::Thought {
-                begun: false,
-                signature: None,
-            };
-            let mut item = Vec::new();
-            output::thought(&mut item, &self.item, None, None);
-            self.item_event(out, "response.output_item.added", &item);
-        }
-        if !text.is_empty() {
-            let index = Some(("summary_index", 0));
-            if let Open::Thought { begun, .. } = &mut self.open
-                && !std::mem::replace(begun, true)
-            {
-                let kind = "response.reasoning_summary_part.added";
-                self.of_part(out, kind, index, |members, _| {
-                    output::summary(members.key("part"), b"");
-                });
-            }
-            let kind = "response.reasoning_summary_text.delta";
-            self.delta(out, kind, index, text);
-        }
-        if let (Some(proof), Open::Thought { signature, .. }) = (signature, &mut self.open) {
-            *signature = Some((proof.as_ref().to_owned(), redacted));
-            self.end_item(Status::Completed, out);
-        }
-    }
-
     fn call(&mut self, call: u32, id: &str, name: &str, out: &mut Vec<u8>) {
         if let Open::Call { .. } = self.open {
             let size = id.len().saturating_add(name.len());
-            self.cut |= self.kept().saturating_add(size) > self.limit;
-            if !self.cut {
+            self.full |= self.kept().saturating_add(size) > self.limit;
+            if !self.full {
                 self.waiting.push(Waiting {
                     call,
                     id: id.to_owned(),
@@ -354,11 +195,11 @@ impl Stream {
             self.delta(out, "response.function_call_arguments.delta", None, text);
             return;
         }
-        self.cut |= self.kept().saturating_add(text.len()) > self.limit;
+        self.full |= self.kept().saturating_add(text.len()) > self.limit;
         match self.waiting.iter_mut().find(|one| one.call == call) {
-            Some(one) if !self.cut => escape(&mut one.arguments, text),
+            Some(one) if !self.full => escape(&mut one.arguments, text),
             // Its item ended: there is no place left to say it.
-            _ => self.cut = true,
+            _ => self.lost = true,
         }
     }
 
@@ -380,11 +221,11 @@ impl Stream {
 
     fn end_one(&mut self, status: Status, out: &mut Vec<u8>) {
         // Clients parse the arguments of a call.
-        if matches!(self.open, Open::Call { .. }) && self.said.is_empty() && !self.cut {
+        if matches!(self.open, Open::Call { .. }) && self.said.is_empty() && !self.full {
             self.delta(out, "response.function_call_arguments.delta", None, "{}");
         }
         self.end_part(out);
-        let status = if self.cut {
+        let status = if self.full {
             Status::Incomplete("max_output_tokens")
         } else {
             status
@@ -419,24 +260,12 @@ impl Stream {
         self.said.clear();
         self.item_event(out, "response.output_item.done", &item);
         self.place += 1;
-        if self.items.len().saturating_add(item.len()) <= self.limit.saturating_mul(2) {
+        if self.items.len() <= self.limit {
             output::comma(&mut self.items);
             self.items.append(&mut item);
         } else {
-            self.cut = true;
+            self.full = true;
         }
-    }
-
-    fn end_summary(&mut self, out: &mut Vec<u8>) {
-        let index = Some(("summary_index", 0));
-        let kind = "response.reasoning_summary_text.done";
-        self.of_part(out, kind, index, |members, said| {
-            members.escaped("text", said)
-        });
-        let kind = "response.reasoning_summary_part.done";
-        self.of_part(out, kind, index, |members, said| {
-            output::summary(members.key("part"), said);
-        });
     }
 }
 
@@ -489,7 +318,7 @@ impl EventWriter for Stream {
         self.begin(None, None, before);
         self.end_item(Status::of(&self.stop), before);
         let status = match Status::of(&self.stop) {
-            Status::Completed if self.cut => Status::Incomplete("max_output_tokens"),
+            Status::Completed if self.full || self.lost => Status::Incomplete("max_output_tokens"),
             status => status,
         };
         let kind = match status {
