@@ -10,14 +10,13 @@ use super::receive::{Stop, content_type, last, read_body, text};
 use super::relay::Relay;
 use super::reply;
 use super::session::{self, Drain, Link};
-use super::upstream;
 use super::settle::Exchange;
+use super::upstream;
 use crate::answer::Answer;
 use crate::auth::{self, Identity};
 use crate::budget::tier;
 use crate::gateway::{Gateway, Live};
 use crate::json::Limits;
-use crate::limit::Permit;
 use crate::money::Nanos;
 use crate::provider::Rewrite;
 use crate::refusal::Refusal;
@@ -227,14 +226,16 @@ async fn proxied(
     let prepared = if surface == Surface::CountTokens {
         match count_tokens(gateway, &mut journey, &request) {
             Counting::Here(answer) => return Ok(Some(answer)),
-            Counting::There(prepared) => prepared,
+            Counting::There(prepared) => *prepared,
         }
     } else {
         match journey.begin(gateway, &request, ctx.unix_millis).await {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 // A refused request does not count.
-                journey.permit.take().map(Permit::cancel);
+                if let Some(permit) = journey.permit.take() {
+                    permit.cancel();
+                }
                 return Err(refusal.into());
             }
         }
@@ -321,7 +322,7 @@ enum Counting {
     /// By our own count.
     Here(Answer),
     /// By the provider, for nothing.
-    There(super::attempt::Prepared),
+    There(Box<super::attempt::Prepared>),
 }
 
 /// Tokens are counted by a provider that does so for its own dialect, else here.
@@ -357,14 +358,14 @@ fn count_tokens(gateway: &Arc<Gateway>, journey: &mut Journey, request: &Request
         ServiceTier::Default,
         &body,
     );
-    Counting::There(super::attempt::Prepared {
+    Counting::There(Box::new(super::attempt::Prepared {
         exchange,
         body,
         candidate,
         asked_in: request.dialect,
         fitted: None,
         remaining: balance.remaining().max(Nanos::ZERO),
-    })
+    }))
 }
 
 fn drain(gateway: &Gateway) -> Drain {

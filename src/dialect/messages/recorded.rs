@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::dialect::form::{Answering, FailureKind, Inexpressible, Writing};
 use crate::dialect::{Translator, failure, request};
-use crate::wire::Dialect;
 use crate::json::{Limits, object};
 use crate::stream::AnswerKind;
+use crate::wire::Dialect;
 
 fn files(ending: &str) -> Vec<(String, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/messages");
