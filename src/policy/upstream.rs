@@ -1,6 +1,6 @@
 //! Where requests go: the provider's address, key and patience.
 //!
-//! Nothing a client sends ever reaches this. Which addresses are acceptable is decided in [`url`].
+//! Nothing a client sends ever reaches this. Which addresses are acceptable is decided in `url.rs`.
 
 mod url;
 
