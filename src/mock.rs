@@ -50,8 +50,10 @@
 //! to a nano-dollar.
 
 mod answer;
+mod api;
 mod behaviour;
 mod content;
+mod dialect;
 mod http1;
 mod http2;
 mod journal;
@@ -61,7 +63,9 @@ mod reply;
 mod request;
 mod server;
 mod shape;
+mod speak;
 mod stream;
+mod usage;
 mod wire;
 
 use std::collections::HashMap;
@@ -75,7 +79,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use behaviour::{Behaviour, Cost, Cut, Dialect, Digested, KeyError, UsageForm};
-pub use record::{Announced, Received, Record};
+pub use record::{Announced, Parts, Received, Record};
 
 /// How a mock is started.
 #[derive(Clone)]

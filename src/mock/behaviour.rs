@@ -44,16 +44,24 @@ pub struct Behaviour {
     pub tokens_in: Option<u64>,
     /// Announced completion tokens.
     pub tokens_out: Option<u64>,
-    /// Announced cached tokens, inside the prompt tokens.
+    /// Announced cached tokens, inside the prompt tokens (Anthropic: beside them).
     pub cached: u64,
-    /// Announced reasoning tokens, inside the completion tokens.
+    /// Announced reasoning tokens, inside the completion tokens (Gemini: on top of them).
     pub reasoning: u64,
+    /// Announced tokens written to the cache.
+    pub cache_write: u64,
+    /// Announced tokens written to the cache for an hour (Anthropic).
+    pub cache_write_1h: u64,
+    /// Announced prompt tokens of tool results, on top of the prompt (Gemini).
+    pub tool_use: u64,
     /// The announced cost.
     pub cost: Cost,
     /// How usage is announced.
     pub usage: UsageForm,
     /// An error answer instead of content.
     pub status: Option<u16>,
+    /// The code of an error, in its answer or its event.
+    pub code: Option<String>,
     /// `Retry-After` of an error answer.
     pub retry_after: Option<String>,
     /// `error.metadata.limit_source` of an error answer.
@@ -86,8 +94,8 @@ pub struct Behaviour {
     pub tag: Option<String>,
     /// Answer with a digest of what was received.
     pub body_sha: Digested,
-    /// Answer with a tool call.
-    pub tool: bool,
+    /// Answer with so many tool calls, two at most.
+    pub tool: usize,
 }
 
 impl Default for Behaviour {
@@ -111,9 +119,13 @@ impl Default for Behaviour {
             tokens_out: None,
             cached: 0,
             reasoning: 0,
+            cache_write: 0,
+            cache_write_1h: 0,
+            tool_use: 0,
             cost: Cost::Computed,
             usage: UsageForm::On,
             status: None,
+            code: None,
             retry_after: None,
             limit_source: None,
             error_at: None,
@@ -130,7 +142,7 @@ impl Default for Behaviour {
             key: None,
             tag: None,
             body_sha: Digested::Nothing,
-            tool: false,
+            tool: 0,
         }
     }
 }
@@ -219,6 +231,12 @@ impl Behaviour {
         if self.error_cost.is_some() && self.error_at.is_none() {
             return Err(KeyError::Combination("error_cost needs error_at=N"));
         }
+        let fails = self.status.is_some() || self.error_at.is_some() || self.fail_first > 0;
+        if self.code.is_some() && !fails {
+            return Err(KeyError::Combination(
+                "code=NAME needs status=N or error_at=N",
+            ));
+        }
         Ok(())
     }
 
@@ -226,6 +244,7 @@ impl Behaviour {
     /// of an attempt after the failing ones.
     pub(super) fn heal(&mut self) {
         self.status = None;
+        self.code = None;
         self.error_at = None;
         self.error_cost = None;
         self.cut_at = None;

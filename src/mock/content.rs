@@ -5,7 +5,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::behaviour::{Behaviour, Digested};
-use super::request::{Chat, Request};
+use super::request::{Asked, Request};
 use super::shape::quoted;
 
 const WORDS: [&str; 12] = [
@@ -34,8 +34,9 @@ pub(super) enum Content {
     Padded(String),
     /// These chunks.
     Fixed(Vec<String>),
-    /// The arguments of a call of this tool, a name as JSON text.
-    Tool(String),
+    /// The arguments of calls of these tools, names as JSON text. The chunks are divided among
+    /// them: the first gets the odd one.
+    Tools(Vec<String>),
 }
 
 impl Content {
@@ -43,11 +44,11 @@ impl Content {
     pub(super) async fn choose(
         behaviour: &Behaviour,
         request: &Request,
-        chat: &Chat<'_>,
+        asked: &Asked<'_>,
     ) -> (Self, u64) {
         let digested = match behaviour.body_sha {
             Digested::Body => Some(&request.body[..]),
-            Digested::Messages => Some(chat.messages().as_bytes()),
+            Digested::Messages => Some(asked.messages().as_bytes()),
             Digested::Nothing => None,
         };
         if let Some(bytes) = digested {
@@ -57,8 +58,11 @@ impl Content {
             ];
             return (Self::Fixed(chunks), 2);
         }
-        let content = if behaviour.tool {
-            Self::Tool(quoted(chat.tool.as_deref().unwrap_or("get_weather")))
+        let content = if behaviour.tool > 0 {
+            let first = asked.tools.first().map_or("get_weather", String::as_str);
+            let second = asked.tools.get(1).map_or(first, String::as_str);
+            let names = [first, second].into_iter().map(quoted);
+            Self::Tools(names.take(behaviour.tool).collect())
         } else if let Some(size) = behaviour.pad {
             Self::Padded(format!(" {}", "x".repeat(size - 1)))
         } else {
@@ -67,14 +71,27 @@ impl Content {
         (content, behaviour.chunks)
     }
 
-    /// Appends chunk `index` of `total`, as the inside of a JSON string.
-    fn chunk(&self, index: u64, total: u64, out: &mut Vec<u8>) {
-        let word = |index: u64| {
-            let index = usize::try_from(index % 12).unwrap_or(0);
-            WORDS[index].as_bytes()
-        };
+    /// The names of the tools that are called, as JSON text.
+    pub(super) fn calls(&self) -> &[String] {
         match self {
-            Self::Words => out.extend_from_slice(word(index)),
+            Self::Tools(names) => names,
+            _ => &[],
+        }
+    }
+
+    /// How many of `total` chunks belong to a call.
+    pub(super) fn share(&self, call: u64, total: u64) -> u64 {
+        let calls = (self.calls().len() as u64).max(1);
+        total / calls + u64::from(call < total % calls)
+    }
+
+    /// Appends a chunk of text, as the inside of a JSON string.
+    pub(super) fn chunk(&self, index: u64, out: &mut Vec<u8>) {
+        match self {
+            Self::Words | Self::Tools(_) => {
+                let index = usize::try_from(index % 12).unwrap_or(0);
+                out.extend_from_slice(WORDS[index].as_bytes());
+            }
             Self::Padded(text) => out.extend_from_slice(text.as_bytes()),
             Self::Fixed(chunks) => {
                 let chunk = usize::try_from(index)
@@ -82,71 +99,44 @@ impl Content {
                     .and_then(|index| chunks.get(index));
                 out.extend_from_slice(chunk.map_or(&[], |chunk| chunk.as_bytes()));
             }
-            Self::Tool(_) => {
-                if index == 0 {
-                    out.extend_from_slice(br#"{\"text\":\""#);
-                }
-                out.extend_from_slice(word(index));
-                if index + 1 == total {
-                    out.extend_from_slice(br#"\"}"#);
-                }
-            }
         }
     }
 
-    /// The inside of the delta that opens a choice.
-    pub(super) fn opening(&self, choice: u64) -> String {
-        match self {
-            Self::Tool(name) => format!(
-                r#""role":"assistant","content":null,"tool_calls":[{{"index":0,"id":"call_mock_{choice}","type":"function","function":{{"name":{name},"arguments":""}}}}]"#
-            ),
-            _ => r#""role":"assistant","content":"""#.to_owned(),
+    /// Appends chunk `index` of the `total` of one call's arguments, as the inside of a JSON string.
+    pub(super) fn argument(&self, index: u64, total: u64, out: &mut Vec<u8>) {
+        if index == 0 {
+            out.extend_from_slice(br#"{\"text\":\""#);
+        }
+        self.chunk(index, out);
+        if index + 1 == total {
+            out.extend_from_slice(br#"\"}"#);
         }
     }
 
-    /// Appends the inside of the delta of chunk `index` of `total`.
-    pub(super) fn delta(&self, index: u64, total: u64, out: &mut Vec<u8>) {
-        let (before, after): (&[u8], &[u8]) = match self {
-            Self::Tool(_) => (
-                br#""tool_calls":[{"index":0,"function":{"arguments":""#,
-                br#""}}]"#,
-            ),
-            _ => (br#""content":""#, br#"""#),
-        };
-        out.extend_from_slice(before);
-        self.chunk(index, total, out);
-        out.extend_from_slice(after);
-    }
-
-    /// The inside of the message of a JSON answer with `total` chunks.
-    pub(super) fn message(&self, choice: u64, total: u64) -> Vec<u8> {
-        let (before, after) = match self {
-            Self::Tool(name) => (
-                format!(
-                    r#""role":"assistant","content":null,"refusal":null,"tool_calls":[{{"index":0,"id":"call_mock_{choice}","type":"function","function":{{"name":{name},"arguments":""#
-                ),
-                r#""}}]"#,
-            ),
-            _ => (
-                r#""role":"assistant","refusal":null,"content":""#.to_owned(),
-                r#"""#,
-            ),
-        };
-        let mut message = before.into_bytes();
+    /// All text of so many chunks, as the inside of a JSON string.
+    pub(super) fn text(&self, total: u64) -> String {
+        let mut text = Vec::with_capacity(1024);
         for index in 0..total {
-            self.chunk(index, total, &mut message);
+            self.chunk(index, &mut text);
         }
-        message.extend_from_slice(after.as_bytes());
-        message
+        // Made of strings only.
+        String::from_utf8(text).unwrap_or_default()
     }
 
-    /// Why a choice that said everything ends.
-    pub(super) fn finish_reason(&self) -> &'static str {
-        if matches!(self, Self::Tool(_)) {
-            "tool_calls"
-        } else {
-            "stop"
+    /// All arguments of a call of so many chunks, as the inside of a JSON string.
+    pub(super) fn arguments(&self, total: u64) -> String {
+        let mut text = Vec::with_capacity(1024);
+        for index in 0..total {
+            self.argument(index, total, &mut text);
         }
+        // Made of strings only.
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    /// All arguments of a call of so many chunks, as a JSON object.
+    pub(super) fn input(&self, total: u64) -> String {
+        // The words need no escapes.
+        format!(r#"{{"text":"{}"}}"#, self.text(total))
     }
 }
 

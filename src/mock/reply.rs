@@ -7,9 +7,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::answer::End;
+use super::api::{self, Api, Failure, Place};
 use super::behaviour::{Behaviour, Dialect};
 use super::record::Exchange;
-use super::request::Request;
+use super::request::{self, Request};
 use super::shape;
 use super::stream::Fault;
 use super::wire::{Gone, Head, Wire};
@@ -17,10 +18,19 @@ use super::wire::{Gone, Head, Wire};
 /// The error answer that was asked for, if one was.
 pub(super) fn failure(
     request: &Request,
+    place: &Place,
     behaviour: &Behaviour,
+    prompt_tokens: u64,
 ) -> Option<(u16, &'static str, String)> {
-    let dialect = behaviour.dialect;
-    let source = behaviour.limit_source.as_deref();
+    let error = |status, message| {
+        let failure = Failure {
+            status,
+            code: behaviour.code.as_deref(),
+            message,
+            prompt_tokens,
+        };
+        api::error(place, behaviour, &failure)
+    };
     let status = |default: u16| behaviour.status.unwrap_or(default);
     if behaviour.redirect.is_some() {
         return Some((status(307), "text/plain", String::new()));
@@ -35,24 +45,18 @@ pub(super) fn failure(
     }
     if behaviour.echo_auth {
         let status = status(401);
-        let shown = request.header("authorization").unwrap_or("nothing");
+        let header = request::auth_header(request).unwrap_or("authorization");
+        let shown = request.header(header).unwrap_or("nothing");
         let message = format!("Invalid credentials: got `{shown}`");
-        return Some((
-            status,
-            "application/json",
-            shape::error(dialect, status, &message, source),
-        ));
+        return Some((status, "application/json", error(status, Some(&message))));
     }
     let status = behaviour.status?;
-    Some((
-        status,
-        "application/json",
-        shape::error(dialect, status, shape::message(status), source),
-    ))
+    Some((status, "application/json", error(status, None)))
 }
 
 /// The head of an answer; its status goes into the record.
 pub(super) fn head(
+    place: &Place,
     behaviour: &Behaviour,
     exchange: &mut Exchange,
     status: u16,
@@ -69,10 +73,30 @@ pub(super) fn head(
     if media.starts_with("text/event-stream") {
         add("cache-control", "no-cache".into());
     }
-    if behaviour.dialect == Dialect::OpenAi {
-        add("openai-processing-ms", "12".into());
-        add("x-ratelimit-remaining-requests", "9999".into());
-        add("x-ratelimit-remaining-tokens", "1999999".into());
+    match place.api {
+        Api::Messages | Api::CountTokens => {
+            add(
+                "request-id",
+                format!("req_mock_{}", exchange.record.seq).into(),
+            );
+            add("anthropic-ratelimit-requests-remaining", "9999".into());
+            add("anthropic-ratelimit-tokens-remaining", "1999999".into());
+        }
+        Api::Gemini | Api::GeminiCount => add("server-timing", "gfet4t7; dur=12".into()),
+        _ if place.azure => {
+            add(
+                "apim-request-id",
+                format!("mock-{}", exchange.record.seq).into(),
+            );
+            add("x-ratelimit-remaining-requests", "-1".into());
+            add("x-ratelimit-remaining-tokens", "-1".into());
+        }
+        _ if behaviour.dialect == Dialect::OpenAi => {
+            add("openai-processing-ms", "12".into());
+            add("x-ratelimit-remaining-requests", "9999".into());
+            add("x-ratelimit-remaining-tokens", "1999999".into());
+        }
+        _ => {}
     }
     if behaviour.gzip {
         add("content-encoding", "gzip".into());

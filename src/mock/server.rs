@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::answer;
+use super::api::Place;
 use super::behaviour::Behaviour;
 use super::http1::{self, Broken, Socket};
 use super::http2;
@@ -205,10 +206,12 @@ async fn http2_connection<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn exchange<W: Wire>(state: &State, request: &Request, wire: &mut W) {
     let path = request.path.as_str();
+    if request.method == Method::POST
+        && let Some(place) = Place::of(path)
+    {
+        return answer::exchange(state, request, &place, wire).await;
+    }
     let (status, body) = match (&request.method, path) {
-        (&Method::POST, path) if path.ends_with("/chat/completions") => {
-            return answer::chat(state, request, wire).await;
-        }
         (&Method::GET, "/health") => (200, r#"{"status":"ok"}"#.to_owned()),
         (&Method::GET, "/stats") => (200, state.recorder.counters.json()),
         (&Method::GET, path) if path.ends_with("/models") => (200, models()),

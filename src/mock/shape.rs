@@ -5,9 +5,8 @@
 
 use std::io::Write as _;
 
-use super::behaviour::{Cost, Dialect, UsageForm};
-use super::record::Announced;
-use crate::money::Nanos;
+use super::behaviour::Dialect;
+use super::usage::Numbers;
 
 /// JSON text of a string, quotes included.
 pub(super) fn quoted(text: &str) -> String {
@@ -79,10 +78,16 @@ impl Shape {
     }
 
     /// The event of an error after content was sent.
-    pub(super) fn error_event(&self, out: &mut Vec<u8>, usage: Option<&str>) {
+    pub(super) fn error_event(&self, out: &mut Vec<u8>, code: Option<&str>, usage: Option<&str>) {
         self.open(out);
-        out.extend_from_slice(
-            br#""error":{"code":502,"message":"Provider returned error","metadata":{"provider_name":"Mock","error_type":"provider_unavailable"}},"choices":[{"index":0,"delta":{"role":"assistant","content":""}"#,
+        let kind = quoted(code.unwrap_or("provider_unavailable"));
+        let code = match code {
+            Some(_) if self.dialect == Dialect::OpenAi => kind.as_str(),
+            _ => "502",
+        };
+        let _ = write!(
+            out,
+            r#""error":{{"code":{code},"message":"Provider returned error","metadata":{{"provider_name":"Mock","error_type":{kind}}}}},"choices":[{{"index":0,"delta":{{"role":"assistant","content":""}}"#,
         );
         self.finish_reason(out, Some("error"));
         out.extend_from_slice(b"}]");
@@ -157,77 +162,30 @@ impl Shape {
     }
 }
 
-/// Usage as it will be announced: the JSON text and what it says.
-pub(super) struct UsageText {
-    pub(super) json: String,
-    pub(super) says: Option<Announced>,
-}
-
-/// Token counts before they are bent into a form.
-#[derive(Clone, Copy)]
-pub(super) struct Counts {
-    pub(super) input: u64,
-    pub(super) output: u64,
-    pub(super) cached: u64,
-    pub(super) reasoning: u64,
-}
-
-/// The usage object in the form that was asked for; `None` when there is to be none.
-pub(super) fn usage(
-    dialect: Dialect,
-    form: UsageForm,
-    counts: Counts,
-    cost: &Cost,
-    model: &str,
-) -> Option<UsageText> {
-    let honest = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let (input, output) = match form {
-        UsageForm::Off => return None,
-        UsageForm::Null => {
-            return Some(UsageText {
-                json: "null".to_owned(),
-                says: None,
-            });
-        }
-        UsageForm::Negative => (-honest(counts.input).max(1), -honest(counts.output).max(1)),
-        UsageForm::Huge => (i64::MAX - 1, i64::MAX - 1),
-        UsageForm::Zero => (0, 0),
-        _ => (honest(counts.input), honest(counts.output)),
-    };
-    let total = i128::from(input) + i128::from(output);
-    let quote = if form == UsageForm::Text { "\"" } else { "" };
-    let (amount, amount_text) = match cost {
-        Cost::Off => (None, None),
-        Cost::Exactly(amount) => (Some(*amount), Some(format!("{quote}{amount}{quote}"))),
-        Cost::Wrong(text) => (None, Some(text.clone())),
-        Cost::Computed if dialect == Dialect::OpenAi => (None, None),
-        Cost::Computed => {
-            let amount = match form {
-                UsageForm::Zero => Nanos::ZERO,
-                _ => super::price::cost(model, counts.input, counts.output),
-            };
-            (Some(amount), Some(format!("{quote}{amount}{quote}")))
-        }
-    };
+/// The usage object of chat and legacy completions and of embeddings.
+pub(super) fn usage(numbers: &Numbers) -> String {
+    let total = i128::from(numbers.input) + i128::from(numbers.output);
+    let quote = numbers.quote;
     let mut json = format!(
-        r#"{{"prompt_tokens":{quote}{input}{quote},"completion_tokens":{quote}{output}{quote},"total_tokens":{quote}{total}{quote}"#
+        r#"{{"prompt_tokens":{quote}{}{quote},"completion_tokens":{quote}{}{quote},"total_tokens":{quote}{total}{quote}"#,
+        numbers.input, numbers.output
     );
-    if let Some(text) = amount_text {
+    if let Some(text) = &numbers.cost_text {
         json.push_str(&format!(r#","cost":{text},"is_byok":false"#));
     }
+    let counts = numbers.counts;
     json.push_str(&format!(
-        r#","prompt_tokens_details":{{"cached_tokens":{},"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":{}}}}}"#,
-        counts.cached, counts.reasoning
+        r#","prompt_tokens_details":{{"cached_tokens":{},"audio_tokens":0"#,
+        counts.cached
     ));
-    let says = Announced {
-        prompt_tokens: input,
-        completion_tokens: output,
-        cost_nanos: amount.map(|a| a.0),
-    };
-    Some(UsageText {
-        json,
-        says: Some(says),
-    })
+    if counts.cache_write > 0 {
+        json.push_str(&format!(r#","cache_write_tokens":{}"#, counts.cache_write));
+    }
+    json.push_str(&format!(
+        r#"}},"completion_tokens_details":{{"reasoning_tokens":{}}}}}"#,
+        counts.reasoning
+    ));
+    json
 }
 
 /// The body of an error answer.
@@ -235,6 +193,7 @@ pub(super) fn error(
     dialect: Dialect,
     status: u16,
     message: &str,
+    code: Option<&str>,
     limit_source: Option<&str>,
 ) -> String {
     let message = quoted(message);
@@ -242,18 +201,25 @@ pub(super) fn error(
         Dialect::OpenRouter => {
             let source = limit_source
                 .map_or_else(String::new, |s| format!(r#","limit_source":{}"#, quoted(s)));
+            let kind = code.map_or_else(String::new, |s| format!(r#","error_type":{}"#, quoted(s)));
             format!(
-                r#"{{"error":{{"message":{message},"code":{status},"metadata":{{"provider_name":"Mock"{source}}}}},"user_id":"user_mock"}}"#
+                r#"{{"error":{{"message":{message},"code":{status},"metadata":{{"provider_name":"Mock"{kind}{source}}}}},"user_id":"user_mock"}}"#
             )
         }
         Dialect::OpenAi => {
-            let (kind, code) = match status {
+            let (kind, usual) = match status {
                 401 => ("invalid_request_error", "\"invalid_api_key\""),
                 403 => ("invalid_request_error", "\"permission_denied\""),
                 404 => ("invalid_request_error", "\"model_not_found\""),
                 402 | 429 => ("insufficient_quota", "\"rate_limit_exceeded\""),
                 500..=599 => ("server_error", "null"),
                 _ => ("invalid_request_error", "null"),
+            };
+            let code = code.map_or_else(|| usual.to_owned(), quoted);
+            let kind = if code == "\"insufficient_quota\"" {
+                "insufficient_quota"
+            } else {
+                kind
             };
             format!(
                 r#"{{"error":{{"message":{message},"type":"{kind}","param":null,"code":{code}}}}}"#

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answer::{End, Plan};
-use super::behaviour::{Behaviour, Cut, Dialect, UsageForm};
-use super::record::{Announced, Exchange};
+use super::answer::End;
+use super::behaviour::{Behaviour, Cut};
+use super::record::Exchange;
 use super::shape::Shape;
+use super::speak::{Plan, Speaker};
 use super::wire::{Gone, Head, Out, Wire, wait};
 
 /// Beyond this, what is held back to be sent together is sent.
@@ -105,43 +106,36 @@ impl<'p, 'w, W: Wire> Pace<'p, 'w, W> {
 /// Streams the planned answer.
 pub(super) async fn events<W: Wire>(
     plan: &Plan<'_>,
+    speaker: &mut dyn Speaker,
     head: &Head,
     exchange: &mut Exchange,
     wire: &mut W,
 ) -> Result<End, Gone> {
     let behaviour = plan.behaviour;
-    let openai = behaviour.dialect == Dialect::OpenAi;
-    let shape = &plan.shape;
-    let total = plan.per_choice.saturating_mul(plan.choices);
-    let usage = plan
-        .usage
-        .as_ref()
-        .filter(|_| !openai || plan.include_usage);
-    let early = usage.filter(|_| behaviour.usage == UsageForm::Early);
+    let total = plan.total();
     let mut pace = Pace::begin(behaviour, head, wire).await?;
     for index in 0..=total {
         match Fault::after(index, behaviour) {
             Some(Fault::Error) => {
                 pace.out.flush(true).await?;
                 exchange.produced(index);
-                return error(plan, index, exchange, pace.out).await;
+                speaker.error(index, pace.out.text());
+                return end(behaviour.done == Some(true), speaker, exchange, pace.out).await;
             }
-            Some(fault) => return pace.give_up(&fault, index, exchange).await,
+            Some(fault) => {
+                let end = pace.give_up(&fault, index, exchange).await;
+                exchange.record.announced = speaker.announced();
+                return end;
+            }
             None => {}
         }
         if index == 0 {
             if behaviour.comment {
                 pace.out.text().extend_from_slice(PROCESSING);
             }
-            for choice in 0..plan.choices {
-                let usage = early
-                    .filter(|_| choice == 0)
-                    .map(|usage| usage.json.as_str());
-                let opening = plan.content.opening(choice);
-                shape.event(pace.out.text(), choice, opening.as_bytes(), None, usage);
-            }
+            speaker.opening(pace.out.text());
             pace.step(0, exchange).await?;
-            exchange.record.announced = early.and_then(|usage| usage.says);
+            exchange.record.announced = speaker.announced();
         }
         if index == total {
             break;
@@ -150,73 +144,31 @@ pub(super) async fn events<W: Wire>(
         if behaviour.comment && index % 10 == 9 {
             pace.out.text().extend_from_slice(PROCESSING);
         }
-        let mut delta = Vec::with_capacity(64);
-        plan.content
-            .delta(index / plan.choices, plan.per_choice, &mut delta);
-        shape.event(pace.out.text(), index % plan.choices, &delta, None, None);
+        speaker.chunk(index, pace.out.text());
         pace.step(index + 1, exchange).await?;
+        exchange.record.announced = speaker.announced();
     }
-    let empty: &[u8] = if openai {
-        b""
-    } else {
-        br#""role":"assistant","content":"""#
-    };
-    for choice in 0..plan.choices {
-        shape.event(pace.out.text(), choice, empty, Some(plan.finish), None);
-    }
+    speaker.closing(pace.out.text());
     pace.step(total, exchange).await?;
-    if let Some(usage) = usage.filter(|_| early.is_none()) {
-        for _ in 0..if behaviour.usage == UsageForm::Twice {
-            2
-        } else {
-            1
-        } {
-            if openai {
-                shape.usage_event(pace.out.text(), &usage.json);
-            } else {
-                shape.event(
-                    pace.out.text(),
-                    0,
-                    empty,
-                    Some(plan.finish),
-                    Some(&usage.json),
-                );
-            }
-        }
-    }
-    if behaviour.done != Some(false) {
-        pace.out.text().extend_from_slice(b"data: [DONE]\n\n");
-    }
-    pace.out.finish().await?;
+    speaker.farewell(pace.out.text());
+    let done = behaviour.done.unwrap_or(speaker.done());
+    let end = end(done, speaker, exchange, pace.out).await?;
     exchange.produced(total);
-    exchange.record.announced = usage.and_then(|usage| usage.says);
-    Ok(End::Completed)
+    Ok(end)
 }
 
-async fn error<W: Wire>(
-    plan: &Plan<'_>,
-    produced: u64,
+/// Ends the stream with what is there.
+async fn end<W: Wire>(
+    done: bool,
+    speaker: &dyn Speaker,
     exchange: &mut Exchange,
     mut out: Out<'_, W>,
 ) -> Result<End, Gone> {
-    let says = plan.behaviour.error_cost.map(|cost| Announced {
-        prompt_tokens: i64::try_from(exchange.record.prompt_tokens).unwrap_or(i64::MAX),
-        completion_tokens: i64::try_from(produced).unwrap_or(i64::MAX),
-        cost_nanos: Some(cost.0),
-    });
-    let usage = says.zip(plan.behaviour.error_cost).map(|(says, cost)| {
-        format!(
-            r#"{{"prompt_tokens":{},"completion_tokens":{produced},"total_tokens":{},"cost":{cost}}}"#,
-            says.prompt_tokens,
-            exchange.record.prompt_tokens.saturating_add(produced),
-        )
-    });
-    plan.shape.error_event(out.text(), usage.as_deref());
-    if plan.behaviour.done == Some(true) {
+    if done {
         out.text().extend_from_slice(b"data: [DONE]\n\n");
     }
     out.finish().await?;
-    exchange.record.announced = says;
+    exchange.record.announced = speaker.announced();
     Ok(End::Completed)
 }
 
@@ -241,7 +193,7 @@ pub(super) async fn replay<W: Wire>(
                     0,
                     false,
                 )
-                .error_event(pace.out.text(), None);
+                .error_event(pace.out.text(), behaviour.code.as_deref(), None);
                 break;
             }
             Some(fault) => return pace.give_up(&fault, index, exchange).await,

@@ -33,7 +33,8 @@ pub enum KeyError {
 }
 
 const KEYS: &str = "chunks delay_ms lat_ms coalesce split crlf comment done gzip pad headers dialect model \
-    fallback tokens_in tokens_out cached reasoning cost usage status retry_after limit_source error_at \
+    fallback tokens_in tokens_out cached reasoning cache_write \
+    cache_write_1h tool_use cost usage status code retry_after limit_source error_at \
     error_cost cut_at cut hang_at hang echo html redirect replay fail_first key tag body_sha tool";
 
 const FLAG: &str = "0 or 1";
@@ -156,6 +157,9 @@ impl Behaviour {
             "tokens_out" => self.tokens_out = Some(number()?),
             "cached" => self.cached = number()?,
             "reasoning" => self.reasoning = number()?,
+            "cache_write" => self.cache_write = number()?,
+            "cache_write_1h" => self.cache_write_1h = number()?,
+            "tool_use" => self.tool_use = number()?,
             "cost" => self.cost = cost(value).ok_or_else(|| wrong("dollars, off or wrong:TEXT"))?,
             "usage" => {
                 self.usage = usage(value).ok_or_else(|| {
@@ -171,6 +175,7 @@ impl Behaviour {
                         .ok_or_else(|| wrong("a status from 300 to 599, not 304"))?,
                 );
             }
+            "code" => self.code = Some(value.to_owned()),
             "retry_after" => self.retry_after = Some(value.to_owned()),
             "limit_source" => self.limit_source = Some(value.to_owned()),
             "error_at" => self.error_at = Some(number()?),
@@ -208,7 +213,14 @@ impl Behaviour {
                     _ => return Err(wrong("0, 1 or messages")),
                 }
             }
-            "tool" => self.tool = flag()?,
+            "tool" => {
+                self.tool = match value {
+                    "0" | "off" | "false" => 0,
+                    "1" | "on" | "true" => 1,
+                    "2" => 2,
+                    _ => return Err(wrong("0, 1 or 2")),
+                }
+            }
             _ => {
                 let near = KEYS
                     .split_ascii_whitespace()
@@ -321,7 +333,7 @@ mod tests {
 
     #[test]
     fn keys_that_need_another_say_so() {
-        for text in ["cut=rst", "fail_first=2", "error_cost=1"] {
+        for text in ["cut=rst", "fail_first=2", "error_cost=1", "code=a"] {
             assert!(
                 matches!(Behaviour::parse(text), Err(KeyError::Combination(_))),
                 "{text}"
