@@ -44,6 +44,7 @@ fn item<'a>(value: &Value<'a, '_>) -> Read<(Role, Vec<Part<'a>>)> {
         Some("function_call") => Ok((Role::Assistant, vec![call(value)?])),
         Some("function_call_output") => Ok((Role::User, vec![result(value)?])),
         Some("reasoning") => Ok((Role::Assistant, reasoning(value)?.into_iter().collect())),
+        Some("image_generation_call") => Ok((Role::Assistant, vec![picture(value)?])),
         Some(_) => Err(value.lacks("type", KIND)),
     }
 }
@@ -236,6 +237,16 @@ fn result<'a>(value: &Value<'a, '_>) -> Read<Part<'a>> {
         content: output.ok_or_else(|| value.lacks("output", "is required"))?,
         error: false,
     })
+}
+
+/// A picture that the model answered with.
+fn picture<'a>(value: &Value<'a, '_>) -> Read<Part<'a>> {
+    let format = value.optional_tag("output_format")?;
+    let format = format.as_deref().unwrap_or("png");
+    Ok(Part::Image(Media::Inline {
+        mime: format!("image/{format}").into(),
+        data: value.tag("result")?,
+    }))
 }
 
 /// What was thought; nothing where only the provider knows it.

@@ -208,11 +208,15 @@ pub(super) fn call(
 }
 
 /// A picture.
-pub(super) fn picture(out: &mut Vec<u8>, id: &str, data: &str) {
+pub(super) fn picture(out: &mut Vec<u8>, id: &str, mime: &str, data: &str) {
     let mut item = Members::open(out);
     item.text("id", id);
     item.text("type", "image_generation_call");
     item.text("status", "completed");
+    item.text(
+        "output_format",
+        mime.strip_prefix("image/").unwrap_or("png"),
+    );
     item.text("result", data);
     item.close();
 }

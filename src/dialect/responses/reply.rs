@@ -128,9 +128,9 @@ fn items(parts: &[Part<'_>], answer: &str, status: Status) -> Vec<u8> {
                 let called = Called { id, name };
                 output::call(&mut items, &names.next("fc"), status, called, &scratch);
             }
-            Part::Image(Media::Inline { data, .. }) => {
+            Part::Image(Media::Inline { mime, data }) => {
                 output::comma(&mut items);
-                output::picture(&mut items, &names.next("ig"), data);
+                output::picture(&mut items, &names.next("ig"), mime, data);
             }
             // No model answers with these, but for sound, which nobody asked for.
             Part::Image(Media::Url(_))

@@ -1,5 +1,6 @@
 //! What the tests of this dialect share.
 
+mod questions;
 mod recorded;
 mod replies;
 mod requests;

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::dialect::form::{Media, Reply};
-use crate::dialect::responses::{read_reply, write_reply};
+use crate::dialect::responses::{read_reply, read_request, write_reply};
+use crate::json::{Limits, object};
 use proptest::prelude::*;
 
 fn response(fields: &str) -> String {
@@ -111,7 +112,7 @@ fn an_answer_has_all_that_clients_insist_on() {
             text_part("a\"b"),
             Part::Refusal("no".into()),
             Part::Image(Media::Inline {
-                mime: "image/png".into(),
+                mime: "image/jpeg".into(),
                 data: "QUJD".into(),
             }),
             call("c1", "f", ""),
@@ -149,7 +150,7 @@ fn an_answer_has_all_that_clients_insist_on() {
                     {"type": "output_text", "annotations": [], "logprobs": [], "text": "a\"b"},
                     {"type": "refusal", "refusal": "no"}]},
             {"id": "ig_chatcmpl-1_3", "type": "image_generation_call", "status": "completed",
-                "result": "QUJD"},
+                "output_format": "jpeg", "result": "QUJD"},
             {"id": "fc_chatcmpl-1_4", "type": "function_call", "status": "incomplete",
                 "arguments": "{}", "call_id": "c1", "name": "f"},
         ])
@@ -164,6 +165,15 @@ fn an_answer_has_all_that_clients_insist_on() {
             "total_tokens": 17,
         })
     );
+    // The client sends it all back.
+    let sent = json!({"input": value["output"]}).to_string();
+    let sent = object(sent.as_bytes(), Limits::default()).unwrap();
+    let turns = read_request(&sent).unwrap().turns;
+    let mut expected = reply.parts;
+    expected[5] = call("c1", "f", "{}");
+    assert_eq!(turns.len(), 1);
+    assert_eq!(turns[0].parts, expected);
+
     let nothing = Reply::default();
     let value: Value = serde_json::from_slice(&write_reply(&nothing, &answering())).unwrap();
     assert_eq!(value["output"], json!([]));
