@@ -292,7 +292,6 @@ impl Asking<'_> {
             include_usage: asked.include_usage,
             thinks: asked.thinks || behaviour.reasoning > 0,
             prompt_tokens: asked.prompt_tokens,
-            counts,
             usage: Usage::new(
                 behaviour.usage,
                 counts,

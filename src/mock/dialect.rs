@@ -1,6 +1,11 @@
 //! The interfaces: what each makes of a request, and how each says an answer.
 
 mod chat;
+mod gemini;
+mod legacy;
+mod messages;
+mod responses;
+mod strict;
 
 use super::api::{Api, Place};
 use super::behaviour::{Behaviour, Dialect};
@@ -16,15 +21,28 @@ pub(super) fn read<'a>(
     place: &Place,
     dialect: Dialect,
 ) -> Result<Asked<'a>, Refused> {
+    let body = &request.body;
+    let openai = responses::is_openai(dialect, place.azure);
     match place.api {
-        _ => chat::read(&request.body, dialect, place),
+        Api::Chat => chat::read(body, dialect, place),
+        Api::Completions | Api::Embeddings => legacy::read(body, place, openai),
+        Api::Responses => responses::read(body, openai),
+        Api::Messages | Api::CountTokens => messages::read(body, place),
+        Api::Gemini | Api::GeminiCount => gemini::read(body, place),
     }
 }
 
 /// Who says the planned answer.
 pub(super) fn speaker<'p>(plan: &'p Plan<'p>) -> Box<dyn Speaker + 'p> {
     match plan.place.api {
-        _ => Box::new(chat::Chat::new(plan)),
+        Api::Completions => Box::new(legacy::Completion::new(plan)),
+        Api::Responses => Box::new(responses::Response::new(plan)),
+        Api::Messages => Box::new(messages::Message::new(plan)),
+        Api::Gemini => Box::new(gemini::Generated::new(plan)),
+        // The others have no content and do not come here.
+        Api::Chat | Api::Embeddings | Api::CountTokens | Api::GeminiCount => {
+            Box::new(chat::Chat::new(plan))
+        }
     }
 }
 
@@ -85,6 +103,15 @@ pub(super) fn contentless(
     behaviour: &Behaviour,
     exchange: &mut Exchange,
 ) -> Option<Vec<u8>> {
-    let _ = (asked, place, behaviour, exchange);
-    None
+    let tokens = behaviour.tokens_in.unwrap_or(asked.prompt_tokens);
+    match place.api {
+        Api::Embeddings => {
+            let (body, says) = legacy::embeddings(asked, place, behaviour, &exchange.record.model);
+            exchange.record.announced = says;
+            Some(body)
+        }
+        Api::CountTokens => Some(format!(r#"{{"input_tokens":{tokens}}}"#).into_bytes()),
+        Api::GeminiCount => Some(format!(r#"{{"totalTokens":{tokens}}}"#).into_bytes()),
+        _ => None,
+    }
 }

@@ -4,7 +4,7 @@ use super::api::Place;
 use super::behaviour::Behaviour;
 use super::content::Content;
 use super::record::Announced;
-use super::usage::{Counts, Usage};
+use super::usage::Usage;
 
 /// Everything that was decided about a content answer.
 pub(super) struct Plan<'a> {
@@ -26,7 +26,6 @@ pub(super) struct Plan<'a> {
     /// Whether the answer shows reasoning before its content.
     pub(super) thinks: bool,
     pub(super) prompt_tokens: u64,
-    pub(super) counts: Counts,
     pub(super) usage: Usage,
 }
 

@@ -27,7 +27,7 @@ pub(in crate::mock) fn read<'a>(
 ) -> Result<Asked<'a>, Refused> {
     let invalid = |error| Refused::new(400, format!("invalid body: {error}"));
     let fields: Fields<'_> = serde_json::from_slice(body).map_err(invalid)?;
-    let asked = parse(body, &fields).map_err(invalid)?;
+    let asked = parse(body, &fields, place).map_err(invalid)?;
     if let Some(problem) = fields.messages.and_then(|messages| messages.problem) {
         return Refused::bad(problem);
     }
@@ -57,7 +57,11 @@ pub(in crate::mock) fn read<'a>(
     Ok(asked)
 }
 
-fn parse<'a>(body: &'a [u8], read: &Fields<'a>) -> Result<Asked<'a>, serde_json::Error> {
+fn parse<'a>(
+    body: &'a [u8],
+    read: &Fields<'a>,
+    place: &Place,
+) -> Result<Asked<'a>, serde_json::Error> {
     let Fields { fields, messages } = read;
     let get = |name: &str| {
         fields
@@ -103,7 +107,7 @@ fn parse<'a>(body: &'a [u8], read: &Fields<'a>) -> Result<Asked<'a>, serde_json:
             .filter_map(|tool| tool.function?.name)
             .collect(),
         body,
-        messages: "messages",
+        messages: place.messages(),
         ..Asked::default()
     })
 }
