@@ -1,9 +1,13 @@
 //! The mock over real loopback sockets, key by key.
 
+mod gemini;
 mod keys;
+mod messages;
+mod openai;
 mod protocols;
 mod raw;
 mod records;
+mod responses;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,6 +41,31 @@ fn asking(directive: &str, stream: bool) -> Value {
 async fn post(mock: &MockHandle, body: &Value) -> reqwest::Response {
     let url = format!("http://{}/v1/chat/completions", mock.addr);
     client().post(url).json(body).send().await.unwrap()
+}
+
+/// Posts to any place, with one more header.
+async fn put(mock: &MockHandle, path: &str, header: [&str; 2], body: &Value) -> (u16, String) {
+    let url = format!("http://{}{path}", mock.addr);
+    let request = client().post(url).header(header[0], header[1]);
+    let response = request.json(body).send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+/// The names and data of events; those without a name have an empty one.
+fn named(text: &str) -> Vec<(String, Value)> {
+    let mut events = Vec::new();
+    for event in text.split("\n\n").filter(|event| !event.is_empty()) {
+        let mut name = String::new();
+        for line in event.lines() {
+            if let Some(said) = line.strip_prefix("event: ") {
+                name = said.to_owned();
+            } else if let Some(data) = line.strip_prefix("data: ").filter(|data| *data != "[DONE]")
+            {
+                events.push((name.clone(), serde_json::from_str(data).unwrap()));
+            }
+        }
+    }
+    events
 }
 
 async fn answer(mock: &MockHandle, directive: &str) -> Value {
