@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench prove
+.PHONY: help run test clients lint bench prove
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 E2E := $(TARGET)/e2e
@@ -11,7 +11,7 @@ REPS ?= 3
 BENCH_ARGS ?=
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## build, then start the gateway and a mock provider on loopback (PORT=8080 MOCK_PORT=9000)
 	@.ci/need cmake
@@ -23,6 +23,11 @@ test: ## all tests: units, the whole over real sockets, the real client SDKs
 	cargo test --locked
 	@.ci/need python-clients node-clients
 	tests/clients/run
+
+clients: ## one real turn each of Claude Code, Codex CLI and OpenClaw (installs close to a gigabyte)
+	@.ci/need cmake python3 agent-clients
+	cargo build --locked --bin weir
+	tests/clients/agents/run
 
 lint: ## format, clippy, documentation, licences and banned crates
 	@.ci/need cmake python3

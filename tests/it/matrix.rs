@@ -329,6 +329,7 @@ async fn every_surface_reaches_every_provider() {
         .models(&yaml)
         .routing("metadata: false")
         .agent(Agent::new("default", "10").untiered())
+        .agent(Agent::new("cut", "10").untiered())
         .start()
         .await;
     let http = client::http();
@@ -349,7 +350,13 @@ async fn every_surface_reaches_every_provider() {
                 let model = format!("on-{provider}");
                 let url = gateway.url(&path.replace("NAME", &model));
                 let before = speaker.count();
+                let agent = if feature == "disconnect" {
+                    "cut"
+                } else {
+                    "default"
+                };
                 let request = http.post(url).json(&body(surface, &model, feature));
+                let request = request.header("x-agent-id", agent);
                 let cell = Cell {
                     surface,
                     provider,
@@ -387,27 +394,16 @@ async fn every_surface_reaches_every_provider() {
         wrong.join("\n")
     );
     gateway.quiet().await;
+    let nanos = |bill: &Value| bill["nano_usd"].as_i64().unwrap();
     let bills = gateway.bills("default");
-    let of = |source: &str| {
-        bills
-            .iter()
-            .filter(|bill| bill["source"] == source)
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    let exact: i64 = of("usage")
-        .iter()
-        .map(|bill| bill["nano_usd"].as_i64().unwrap())
-        .sum();
+    assert!(bills.iter().all(|bill| bill["source"] == "usage"));
+    let exact: i64 = bills.iter().map(nanos).sum();
     assert_eq!(exact, paid, "every answer costs what its tokens cost");
-    let cut = of("estimated");
+    let cut = gateway.bills("cut");
     assert_eq!(
         cut.len(),
         5 * PROVIDERS.len(),
-        "one estimate for every stream that was cut"
+        "one bill for every stream that was cut"
     );
-    assert!(
-        cut.iter()
-            .all(|bill| bill["nano_usd"].as_i64().unwrap() > 0)
-    );
+    assert!(cut.iter().all(|bill| nanos(bill) > 0));
 }

@@ -50,7 +50,13 @@ pub(in crate::dialect) fn read_request<'a>(object: &Object<'a>) -> Read<Conversa
 fn member<'a>(key: &str, value: &Value<'a, '_>, to: &mut Conversation<'a>) -> Read {
     match key {
         "tools" => value.array(|_, item| {
-            to.tools.push(tool(item)?);
+            // Agents offer these beside their own, whether or not they are wanted: a provider
+            // without them is asked without them. Where there is nothing else, they are meant.
+            let kind = item.tag("type")?;
+            let beside = kind.starts_with("web_search") || kind == "namespace";
+            if !(beside && value.raw().contains("\"function\"")) {
+                to.tools.push(tool(item)?);
+            }
             Ok(())
         })?,
         "tool_choice" => to.tool_choice = Some(tool_choice(value)?),
@@ -147,7 +153,8 @@ fn text<'a>(value: &Value<'a, '_>, to: &mut Conversation<'a>) -> Read {
     value.object(|key, member| {
         match key {
             "format" => to.format = Some(format(member)?),
-            "verbosity" => member.only_if(member.text()? == "medium")?,
+            // A wish about style: most models have no such setting.
+            "verbosity" => drop(member.text()?),
             _ => member.unsupported()?,
         }
         Ok(())

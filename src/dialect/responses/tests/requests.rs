@@ -249,7 +249,7 @@ fn what_cannot_be_told_to_another_is_refused_by_name() {
             json!(["message.output_text.logprobs"]),
             "include[0]",
         ),
-        ("text", json!({"verbosity": "low"}), "text.verbosity"),
+        ("text", json!({"verbosity": 1}), "text.verbosity"),
         (
             "text",
             json!({"format": {"type": "grammar"}}),
@@ -263,7 +263,7 @@ fn what_cannot_be_told_to_another_is_refused_by_name() {
         ("reasoning", json!({"effort": "some"}), "reasoning.effort"),
         (
             "tools",
-            json!([{"type": "function", "name": "f"}, {"type": "web_search"}]),
+            json!([{"type": "function", "name": "f"}, {"type": "code_interpreter"}]),
             "tools[1].type",
         ),
         (
