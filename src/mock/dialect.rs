@@ -62,10 +62,10 @@ pub(super) fn check_call(request: &Request, place: &Place) -> Result<(), Refused
                 return Refused::bad("a stream that is no event stream: alt=sse is missing");
             }
         }
-        Api::Messages | Api::CountTokens if !place.openclaw => {
-            if request.header("anthropic-version").is_none() {
-                return Refused::bad("anthropic-version: header is required");
-            }
+        Api::Messages | Api::CountTokens
+            if !place.openclaw && request.header("anthropic-version").is_none() =>
+        {
+            return Refused::bad("anthropic-version: header is required");
         }
         _ if place.azure && !has("api-version") => {
             return Err(Refused::new(404, "Resource not found").coded("404"));
