@@ -1,10 +1,15 @@
-//! The admin API: health, spend, budgets, resets, reload, metrics.
+//! Routes that are answered inside the process: health, spend, budgets, resets, reload, metrics, and
+//! the lists of models.
 //!
-//! Paths and shapes are the Execwall OR Gate's, so that its console and scripts go on working.
-//! Everything that shows or changes budgets needs the admin token, or a loopback peer while no token
-//! is set. Changes are logged before they are applied, by [`crate::ledger::Book`].
+//! Paths and shapes are those of the systems before, so that their consoles and scripts go on
+//! working: `/api/*` is the Execwall OR Gate's, `/models` and `/budget/*` are the Model Gateway's,
+//! `/v1/models` is everybody's. Everything under `/api` and `/budget` that shows or changes budgets
+//! needs the admin token, or a loopback peer while no token is set. Changes are logged before they
+//! are applied, by [`crate::ledger::Book`].
 
 mod attempts;
+mod daily;
+mod models;
 
 use crate::answer::Answer;
 use crate::auth;
@@ -30,6 +35,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tower::ServiceExt as _;
 
+/// What stands before a task's name among the other names of models; without it they are there, too.
+const TASK: &str = "task:";
+
 /// The other end of the connection, where it is known.
 type Peer = Extension<Option<IpAddr>>;
 
@@ -52,6 +60,12 @@ impl Admin {
             attempts: Arc::default(),
         };
         let router = Router::new()
+            .route("/health", get(health))
+            .route("/models", get(daily::models))
+            .route("/budget/stats", get(daily::stats))
+            .route("/budget/reset", post(daily::reset))
+            .route("/v1/models", get(models::all))
+            .route("/v1/models/{*model}", get(models::one))
             .route("/api/health", get(health))
             .route("/api/spend", get(all_spend))
             .route("/api/spend/{agent}", get(spend))
@@ -65,9 +79,19 @@ impl Admin {
         Self { router }
     }
 
-    /// Whether `path` belongs to this API.
+    /// Whether `path` belongs to these routes.
     pub fn serves(path: &str) -> bool {
-        path.starts_with("/api/") || path == "/metrics"
+        const EXACT: [&str; 6] = [
+            "/metrics",
+            "/health",
+            "/models",
+            "/budget/stats",
+            "/budget/reset",
+            "/v1/models",
+        ];
+        EXACT.contains(&path)
+            || path.starts_with("/api/")
+            || path.strip_prefix("/v1/models/").is_some_and(models::named)
     }
 
     /// Answers one request.
@@ -106,12 +130,15 @@ impl From<Refusal> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let answer = Answer::refusal(&self.0);
-        let mut response = Response::new(Body::from(answer.body));
-        *response.status_mut() = answer.status;
-        response.headers_mut().extend(answer.headers);
-        response
+        response(Answer::refusal(&self.0))
     }
+}
+
+fn response(answer: Answer) -> Response {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = answer.status;
+    response.headers_mut().extend(answer.headers);
+    response
 }
 
 type Reply = Result<Response, Refused>;

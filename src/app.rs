@@ -46,8 +46,7 @@ const READ_BUFFER: usize = 4 << 10;
 /// When the configuration is not valid, the spend log cannot be opened, or an address is taken.
 pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow::Result<()> {
     let files = Files::choose(flags, environment);
-    let settings =
-        settings::load(&files.config, environment).map_err(|problems| invalid(&problems))?;
+    let settings = settings::load(&files, environment).map_err(|problems| invalid(&problems))?;
     telemetry::start(&settings.log)?;
     // reqwest-free as the process is, rustls still wants one provider for all its users.
     let _ = rustls::crypto::ring::default_provider().install_default();

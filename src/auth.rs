@@ -3,11 +3,16 @@
 //! Decides which agent a request falls under, and who may use the admin API. It reads no headers
 //! and no sockets: the caller says what was presented and whether the peer is on this machine.
 //!
-//! With keys configured, the key decides and `X-Agent-ID` only chooses among the agents that the
-//! key lists. Without any, the gateway is open to this machine and to nobody else.
+//! With keys configured, the key decides; `X-Agent-ID` and `X-User-ID` only choose among the agents
+//! and users that the key lists. Without any, the gateway is open to this machine and to nobody else.
+//!
+//! The `user` field of a body is OpenAI's tag for whoever sits at the other end, and clients write
+//! anything there. It chooses a user only for keys that list users.
 
 use crate::budget::AccountSpec;
 use crate::identity::{KeyId, UserId};
+use crate::limit::Limits;
+use crate::policy::keys::Key;
 use crate::policy::{Agent, DEFAULT_AGENT, Policy};
 use crate::refusal::Refusal;
 use crate::secret::{KeyDigest, Secret};
@@ -21,15 +26,42 @@ const SHOWN: usize = 64;
 pub struct Identity {
     /// The key that was presented; nothing when no keys are configured.
     pub key: Option<KeyId>,
-    /// The user behind the key.
+    /// The user that the request is made for.
     pub user: Option<UserId>,
-    /// The account of that user, if it has one.
+    /// That user's own account, if there is one.
     pub user_account: Option<Arc<AccountSpec>>,
+    /// What that user may ask for at a time.
+    pub user_limits: Limits,
     /// The agent.
     pub agent: Arc<Agent>,
+    /// What the key may ask for at a time.
+    pub limits: Limits,
     /// Whether no key of Weir's was used, so that the client's own `Authorization` may go to the
     /// provider.
     pub passthrough: bool,
+    /// The key, while the body may still choose among its users.
+    choosing: Option<Arc<Key>>,
+}
+
+impl Identity {
+    /// Takes the `user` field of the body into account, which is read after the headers. A user named
+    /// by `X-User-ID` stays; a key that lists no users ignores the field.
+    ///
+    /// # Errors
+    /// When the key lists users, and this one is not among them.
+    pub fn choose_user(&mut self, policy: &Policy, field: Option<&str>) -> Result<(), Refusal> {
+        let Some(name) = filled(field) else {
+            return Ok(());
+        };
+        let Some(key) = self.choosing.take() else {
+            return Ok(());
+        };
+        let user = acting_for(&key, name)?;
+        self.user_account = account_of(policy, Some(&user));
+        self.user_limits = limits_of(policy, Some(&user));
+        self.user = Some(user);
+        Ok(())
+    }
 }
 
 /// The key among a request's headers: the bearer token of `Authorization`, else `x-api-key`.
@@ -38,13 +70,11 @@ pub fn presented<'h>(authorization: Option<&'h str>, api_key: Option<&'h str>) -
         let (scheme, token) = value.trim().split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    let filled = |text: &&str| !text.is_empty();
-    bearer
-        .filter(filled)
-        .or_else(|| api_key.map(str::trim).filter(filled))
+    filled(bearer).or_else(|| filled(api_key))
 }
 
-/// Finds out who is asking. `agent_header` is `X-Agent-ID`, `now` is in Unix seconds.
+/// Finds out who is asking. `agent_header` is `X-Agent-ID`, `user_header` is `X-User-ID`, `now` is in
+/// Unix seconds.
 ///
 /// # Errors
 /// The refusal to answer with.
@@ -52,12 +82,13 @@ pub fn authenticate(
     policy: &Policy,
     presented: Option<&str>,
     agent_header: Option<&str>,
+    user_header: Option<&str>,
     peer_is_loopback: bool,
     now: i64,
 ) -> Result<Identity, Refusal> {
-    let named = agent_header.map(str::trim).filter(|name| !name.is_empty());
+    let (named, user) = (filled(agent_header), filled(user_header));
     if policy.keys.is_empty() {
-        return open(policy, named, peer_is_loopback);
+        return open(policy, named, user, peer_is_loopback);
     }
     let presented = presented
         .filter(|key| !key.is_empty())
@@ -78,20 +109,49 @@ pub fn authenticate(
         .agents
         .get(agent)
         .ok_or_else(|| foreign(agent.as_str()))?;
+    let chosen = user.map(|name| acting_for(key, name)).transpose()?;
+    let choosing = chosen.is_none() && !key.users.is_empty();
+    let user = chosen.or_else(|| key.user.clone());
     Ok(Identity {
         key: Some(key.id.clone()),
-        user: key.user.clone(),
-        user_account: key
-            .user
-            .as_ref()
-            .and_then(|user| policy.users.get(user).cloned()),
+        user_account: account_of(policy, user.as_ref()),
+        user_limits: limits_of(policy, user.as_ref()),
+        user,
         agent: Arc::clone(agent),
+        limits: key.limits,
         passthrough: false,
+        choosing: choosing.then(|| Arc::clone(key)),
     })
 }
 
-/// No keys are configured: this machine may name any agent, others may do nothing.
-fn open(policy: &Policy, named: Option<&str>, peer_is_loopback: bool) -> Result<Identity, Refusal> {
+/// The user of that name, when the key may act for it.
+fn acting_for(key: &Key, name: &str) -> Result<UserId, Refusal> {
+    let user = key.may_act_for_user(name).cloned();
+    user.ok_or_else(|| Refusal::ForeignUser { user: shown(name) })
+}
+
+fn account_of(policy: &Policy, user: Option<&UserId>) -> Option<Arc<AccountSpec>> {
+    policy.users.get(user?).cloned()
+}
+
+fn limits_of(policy: &Policy, user: Option<&UserId>) -> Limits {
+    let limits = user.and_then(|user| policy.user_limits.get(user));
+    limits.copied().unwrap_or_default()
+}
+
+/// A text with something in it.
+fn filled(text: Option<&str>) -> Option<&str> {
+    text.map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// No keys are configured: this machine may name any agent and any user that has a budget, others may
+/// do nothing.
+fn open(
+    policy: &Policy,
+    named: Option<&str>,
+    user: Option<&str>,
+    peer_is_loopback: bool,
+) -> Result<Identity, Refusal> {
     if !peer_is_loopback {
         return Err(Refusal::MissingKey(
             "No API keys are configured, so only this machine is served; add one under auth.keys in the policy \
@@ -103,12 +163,16 @@ fn open(policy: &Policy, named: Option<&str>, peer_is_loopback: bool) -> Result<
         agent: shown(name),
         available: policy.agents.keys().cloned().collect(),
     })?;
+    let user = user.and_then(|name| policy.users.get_key_value(name));
     Ok(Identity {
         key: None,
-        user: None,
-        user_account: None,
+        user: user.map(|(id, _)| id.clone()),
+        user_account: user.map(|(_, account)| Arc::clone(account)),
+        user_limits: limits_of(policy, user.map(|(id, _)| id)),
         agent: Arc::clone(agent),
+        limits: Limits::default(),
         passthrough: true,
+        choosing: None,
     })
 }
 

@@ -1,8 +1,9 @@
 //! From what an answer told us to what it costs.
 //!
 //! The provider's own cost first, then its token counts times the price table, then our own count;
-//! each marked. Missing, negative or absurd numbers never lower a bill below our own count. Pure:
-//! it neither holds nor posts money.
+//! each marked. Missing, negative or absurd numbers never lower a bill below our own count; of an
+//! answer that broke off before its output was counted, the input is taken as stated and the output
+//! as we counted it. Pure: it neither holds nor posts money.
 
 use crate::catalog::{self, Catalog, ModelPrice};
 use crate::money::{MAX_AMOUNT, Nanos, PicosPerToken};
@@ -60,6 +61,13 @@ pub fn bill(reading: &Reading, terms: &Terms<'_>, input: impl FnOnce() -> u64) -
         Some(price) => price.cost(usage, terms.service_tier),
         None => UNPRICED.times(usage.total()).ceil_nanos(),
     };
+    if reading.output_open && reported.input > 0 {
+        let begun = Usage {
+            output: reading.own_output.max(reported.output),
+            ..reported
+        };
+        return done(cost_of(&begun), CostSource::Estimated, begun);
+    }
     let believable = reported.input > 0
         && reported.output >= reading.own_output / BELIEVABLE
         && (reported.output > 0 || !reading.saw_content);
@@ -126,6 +134,7 @@ pub fn input_cost(bill: &Bill, terms: &Terms<'_>) -> Nanos {
         output: 0,
         reasoning: 0,
         audio_output: 0,
+        searches: 0,
         ..bill.usage
     };
     price.map_or(Nanos::ZERO, |price| price.cost(&input, terms.service_tier))
@@ -239,6 +248,51 @@ mod tests {
             ..reading
         };
         assert_eq!(billed(&silent, "dear"), Some((own, CostSource::Estimated)));
+    }
+
+    #[test]
+    fn an_answer_that_broke_off_costs_its_stated_input_and_our_count_of_its_output() {
+        let reading = Reading {
+            usage: usage(40, 0),
+            output_open: true,
+            own_output: 30,
+            saw_content: true,
+            ..Reading::default()
+        };
+        let cost = |reading: &Reading| billed(reading, "dear");
+        let due = 40 * 1000 + 30 * 2000;
+        assert_eq!(cost(&reading), Some((due, CostSource::Estimated)));
+        // Before its first word, its input was read all the same.
+        let silent = Reading {
+            own_output: 0,
+            saw_content: false,
+            error: Some("overloaded".into()),
+            ..reading.clone()
+        };
+        assert_eq!(cost(&silent), Some((40_000, CostSource::Estimated)));
+        let nothing = Reading {
+            usage: usage(0, 0),
+            ..reading
+        };
+        let due = 100 * 1000 + 30 * 2000;
+        assert_eq!(cost(&nothing), Some((due, CostSource::Estimated)));
+    }
+
+    #[test]
+    fn embeddings_are_billed_by_their_input() {
+        let reading = Reading {
+            usage: usage(7, 0),
+            total_tokens: Some(7),
+            done: true,
+            ..Reading::default()
+        };
+        assert_eq!(billed(&reading, "dear"), Some((7000, CostSource::Usage)));
+        let silent = Reading {
+            done: true,
+            ..Reading::default()
+        };
+        let due = Some((100_000, CostSource::Estimated));
+        assert_eq!(billed(&silent, "dear"), due);
     }
 
     #[test]

@@ -11,6 +11,10 @@
 //! `:online`, ...) are priced as their base model unless the table has them, `:free` is free, and
 //! routers such as `openrouter/auto` have no price.
 //!
+//! What another provider serves is looked up under the names that the provider has for its prices, and
+//! an entry counts only when it is sold by that provider, where the table says who sells it. A price of
+//! the policy holds for the dated names of its model too (`gpt-4o-2024-08-06`).
+//!
 //! # Output limits
 //!
 //! A table's `max_output` is `max_output_tokens`, else the older `max_tokens`, which for some
@@ -35,12 +39,11 @@ mod table;
 mod vendors;
 
 pub use entry::FieldError;
+pub use lookup::is_dated;
 pub use price::{ModelPrice, Rates, Tariff};
 pub use table::{Header, TableError};
 
 use crate::money::{Nanos, PicosPerToken};
-use crate::provider::Provider;
-pub use lookup::is_dated;
 use once_cell::sync::Lazy;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -67,6 +70,15 @@ pub struct PriceOverride {
     pub cache_write: Option<PicosPerToken>,
     /// The most output tokens of one answer; the table's when `None`.
     pub max_output: Option<u64>,
+}
+
+/// Whoever serves a model, as far as its price is concerned.
+pub trait Seller {
+    /// The kind of provider: `openrouter`, `openai`, ...
+    fn kind(&self) -> &'static str;
+
+    /// The names under which the table may have `engine` when this seller serves it, best first.
+    fn sold_as(&self, engine: &str) -> Vec<String>;
 }
 
 /// A price found, and what the name asked for besides.
@@ -181,26 +193,63 @@ impl Catalog {
         self.find(model).or(self.ceiling.as_deref())
     }
 
-    /// The price of what a provider calls `engine`, when that provider serves it; `None` when it has
-    /// none. A price of the policy holds for the engine's dated versions, too.
-    pub fn find_at(&self, provider: &dyn Provider, engine: &str) -> Option<&ModelPrice> {
-        if provider.falls_back() {
+    /// The price of what `seller` calls `engine`; `None` when it has none. At OpenRouter that is
+    /// [`Catalog::find`].
+    pub fn find_at(&self, seller: &(impl Seller + ?Sized), engine: &str) -> Option<&ModelPrice> {
+        let kind = seller.kind();
+        if kind == lookup::OPENROUTER {
             return self.find(engine);
         }
         if engine.len() > LONGEST_NAME {
             return None;
         }
-        let stated = self.overrides.get(engine).or_else(|| {
-            let mut all = self.overrides.iter();
-            all.find_map(|(name, price)| is_dated(engine, name).then_some(price))
-        });
-        let names = || provider.priced_as(engine).into_iter();
-        stated.or_else(|| names().find_map(|name| self.table.get(&name)))
+        let stated = |name: &str| self.overrides.get(lookup::plain(name));
+        let dated = || lookup::undated(engine).and_then(stated);
+        let names = seller.sold_as(engine);
+        let by_name = || names.iter().find_map(|name| stated(name));
+        let priced = || {
+            if lookup::is_router(engine) {
+                return None;
+            }
+            names.iter().find_map(|name| {
+                let price = self.table.get(name)?;
+                let sellers = lookup::sellers(kind);
+                // What somebody gives away is not free at whoever else runs it.
+                let sold = if sellers.is_empty() {
+                    !price.is_free()
+                } else {
+                    sellers.contains(&price.provider.as_str())
+                };
+                sold.then_some(price)
+            })
+        };
+        stated(engine)
+            .or_else(by_name)
+            .or_else(dated)
+            .or_else(priced)
     }
 
-    /// The price as [`Catalog::find_at`] finds it, or the ceiling for models without one.
-    pub fn find_or_ceiling_at(&self, provider: &dyn Provider, engine: &str) -> Option<&ModelPrice> {
-        self.find_at(provider, engine).or(self.ceiling.as_deref())
+    /// As [`Catalog::find_at`], or the ceiling for models without a price.
+    pub fn find_or_ceiling_at(
+        &self,
+        seller: &(impl Seller + ?Sized),
+        engine: &str,
+    ) -> Option<&ModelPrice> {
+        self.find_at(seller, engine).or(self.ceiling.as_deref())
+    }
+
+    /// The price of the model that an answer names, when `asked` was asked for: the answer's own, or,
+    /// when it names a dated version of `asked` that has no price, that of `asked`.
+    pub fn find_answered_at(
+        &self,
+        seller: &(impl Seller + ?Sized),
+        asked: &str,
+        answered: &str,
+    ) -> Option<&ModelPrice> {
+        self.find_at(seller, answered).or_else(|| {
+            let same = answered == asked || lookup::is_dated(answered, asked);
+            same.then(|| self.find_at(seller, asked)).flatten()
+        })
     }
 
     /// The price of a model and what its name asks for besides.

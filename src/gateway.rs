@@ -9,11 +9,13 @@ use crate::balance::Endpoints;
 use crate::catalog::Catalog;
 use crate::identity::AgentId;
 use crate::ledger::Book;
+use crate::limit::Limiter;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::route::{Directory, Route};
 use crate::settings::Settings;
 use arc_swap::ArcSwap;
+use http::HeaderName;
 pub use outgoing::{Door, Outgoing};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +29,8 @@ pub struct Live {
     pub catalog: Catalog,
     /// What every request to a provider carries, by the name of its block.
     outgoing: HashMap<String, Arc<Outgoing>>,
+    /// Client headers that go to any of the providers, besides those that always do.
+    passes: Vec<HeaderName>,
     /// The routes of agents with tiers.
     routes: HashMap<AgentId, Arc<Route>>,
 }
@@ -55,8 +59,16 @@ impl Live {
             let outgoing = Outgoing::new(block, endpoints);
             (block.name.clone(), Arc::new(outgoing))
         });
+        let outgoing: HashMap<String, Arc<Outgoing>> = outgoing.collect();
+        let mut passes: Vec<HeaderName> = Vec::new();
+        for name in outgoing.values().flat_map(|outgoing| &outgoing.passes) {
+            if !passes.contains(name) {
+                passes.push(name.clone());
+            }
+        }
         Self {
-            outgoing: outgoing.collect(),
+            outgoing,
+            passes,
             routes,
             policy,
             catalog,
@@ -71,6 +83,11 @@ impl Live {
     /// How a provider is spoken to.
     pub fn outgoing(&self, block: &str) -> Option<&Arc<Outgoing>> {
         self.outgoing.get(block)
+    }
+
+    /// Client headers that go to any of the providers, besides those that always do.
+    pub fn passes(&self) -> &[HeaderName] {
+        &self.passes
     }
 
     /// Who serves which model.
@@ -93,6 +110,8 @@ pub struct Gateway {
     pub settings: Settings,
     /// Balances and the record of truth.
     pub book: Arc<Book>,
+    /// Requests, tokens and concurrency of keys, agents, users and models.
+    pub limiter: Limiter,
     /// What is measured.
     pub metrics: Metrics,
     /// Set once the process was told to leave.
@@ -116,6 +135,7 @@ impl Gateway {
             settings,
             book,
             metrics,
+            limiter: Limiter::default(),
             stopping: Arc::default(),
             in_flight: Arc::default(),
         }

@@ -84,6 +84,11 @@ impl AccountId {
         Self(format!("agent:{agent}").into())
     }
 
+    /// The account of a user.
+    pub fn user(user: &UserId) -> Self {
+        Self(format!("user:{user}").into())
+    }
+
     /// The account of the whole gateway.
     pub fn gateway() -> Self {
         Self("gateway".into())

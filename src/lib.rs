@@ -5,7 +5,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | vocabulary | [`money`] [`usage`] [`identity`] [`secret`] [`refusal`] |
+//! | vocabulary | [`money`] [`usage`] [`identity`] [`secret`] [`refusal`] [`wire`] |
 //! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] |
 //! | stores | [`ledger`] (memory, spend log) |
 //! | the running gateway | [`metrics`] [`gateway`] |
@@ -44,3 +44,4 @@ pub mod surface;
 pub mod telemetry;
 pub mod tokens;
 pub mod usage;
+pub mod wire;

@@ -73,7 +73,7 @@ pub struct Claim<'a> {
 }
 
 /// Which of its limits a request met.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exceeded {
     /// What the limit is of.
     pub kind: Kind,

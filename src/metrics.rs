@@ -4,12 +4,16 @@
 //! labels only because they come from the policy, never from a client. Nothing here can fail a
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
+mod today;
+
 use crate::usage::{Bill, CostSource};
 use prometheus::{
     CounterVec, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
     Registry, TextEncoder,
 };
 use std::time::Duration;
+pub use today::Day;
+use today::Today;
 
 /// Seconds that suit answers of language models, from cached ones to long reasoning.
 const SECONDS: &[f64] = &[
@@ -36,6 +40,7 @@ pub struct Metrics {
     log_bytes: IntGauge,
     log_failed: IntGauge,
     reload_failures: IntCounter,
+    today: Today,
 }
 
 impl Metrics {
@@ -136,6 +141,7 @@ impl Metrics {
                 "weir_config_reload_failures_total",
                 "Reloads refused because the files were not valid.",
             )?,
+            today: Today::default(),
             registry,
         })
     }
@@ -167,6 +173,7 @@ impl Metrics {
 
     /// Money was settled for an agent that the policy knows.
     pub fn settled(&self, agent: &str, bill: &Bill, over_bound: bool) {
+        self.today.add(day_number(), bill);
         let source = bill.source.name();
         self.bills.with_label_values(&[source]).inc();
         self.cost
@@ -193,6 +200,16 @@ impl Metrics {
         if bill.source == CostSource::Unresolved {
             self.upstream_error("unresolved");
         }
+    }
+
+    /// What this process settled today (UTC), by model.
+    pub fn today(&self) -> Day {
+        self.today.look(day_number())
+    }
+
+    /// Counts what is settled today from zero again.
+    pub fn clear_today(&self) {
+        self.today.clear(day_number());
     }
 
     /// The client left before the end.
@@ -224,6 +241,11 @@ impl Metrics {
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         String::from_utf8(text).unwrap_or_default()
     }
+}
+
+/// Days since 1970-01-01, UTC.
+fn day_number() -> i64 {
+    jiff::Timestamp::now().as_second().div_euclid(86_400)
 }
 
 /// What is read at the moment of a scrape.

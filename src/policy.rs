@@ -4,17 +4,21 @@
 //! refused with all of its problems, and whoever reloads keeps the policy in force. It does not
 //! hold balances (that is [`crate::ledger`]) and does not judge requests.
 //!
-//! The Execwall OR Gate's file loads unchanged. What Weir adds has defaults that hold budgets
+//! The Execwall OR Gate's file loads unchanged, so does the Model Gateway's of models, and the AI
+//! Firewall's variables are enough without any file. What Weir adds has defaults that hold budgets
 //! strictly.
 
 mod agents;
 pub mod audit;
+mod firewall;
 pub mod keys;
+mod limits;
 pub mod models;
 mod prices;
 pub mod provider;
 mod routing;
 pub mod upstream;
+mod users;
 
 use crate::budget::AccountSpec;
 use crate::budget::tier::Threshold;
@@ -22,8 +26,11 @@ use crate::catalog::PriceOverride;
 use crate::identity::{AgentId, UserId};
 use crate::limit::Limits;
 use crate::money::Nanos;
+use crate::provider::Provider as _;
+use crate::provider::openrouter::OpenRouter;
 use crate::settings::environment::Environment;
 use crate::settings::file::{self, Files};
+use crate::settings::firewall::is_in_force;
 use crate::settings::origin::Fact;
 use crate::settings::problem::{Problem, Problems};
 use crate::settings::reader::Reader;
@@ -53,12 +60,16 @@ pub struct Policy {
     pub upstream: Upstream,
     /// Who serves models, by name. `openrouter` is what [`Policy::upstream`] says.
     pub providers: BTreeMap<String, Arc<Block>>,
+    /// The name among them of whoever serves models that the models file does not describe.
+    pub default_provider: String,
     /// The models that the models file describes, by the name that clients use.
     pub models: BTreeMap<String, Arc<Model>>,
     /// Other names of models, tasks included (`vitals`), and the models they stand for.
     pub aliases: BTreeMap<String, String>,
     /// The accounts of users.
     pub users: BTreeMap<UserId, Arc<AccountSpec>>,
+    /// What users may ask for at a time.
+    pub user_limits: BTreeMap<UserId, Limits>,
     /// How often a request is tried again at the last of its candidates.
     pub retries: u16,
     /// How long a request may take until its answer begins, all attempts together.
@@ -149,9 +160,11 @@ impl Default for Policy {
             keys: KeyRing::default(),
             upstream: Upstream::default(),
             providers: BTreeMap::new(),
+            default_provider: OpenRouter.name().to_owned(),
             models: BTreeMap::new(),
             aliases: BTreeMap::new(),
             users: BTreeMap::new(),
+            user_limits: BTreeMap::new(),
             retries: 2,
             deadline: Duration::from_secs(600),
             spend_log: PathBuf::from("./spend.jsonl"),
@@ -190,22 +203,25 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Policy, Problems> 
     parse(&path.display().to_string(), &text, environment)
 }
 
-/// Reads the policy and, if there is one, the models file, and puts them together.
+/// Reads the policy and, if there is one, the models file, and puts them together. Where there is no
+/// policy file, the AI Firewall's variables may be the policy.
 ///
 /// # Errors
 /// Everything that is wrong with either.
 pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Problems> {
-    let policy = load(&files.policy.path, environment);
+    let policy = if is_in_force(files, environment) {
+        firewall::read(environment)
+    } else {
+        read_file(files, environment)
+    };
     let models = if files.models.is_left_out() {
-        Ok(Models::default())
+        models::parse(&files.models.path.display().to_string(), "", environment)
     } else {
         models::load(&files.models.path, environment)
     };
     match (policy, models) {
         (Ok(mut policy), Ok(models)) => {
-            policy.adopt(&models);
-            policy.warnings.extend(models.warnings);
-            policy.facts.extend(models.facts);
+            policy.adopt(models);
             Ok(policy)
         }
         (Ok(policy), Err(problems)) => Err(Problems(
@@ -218,19 +234,33 @@ pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Prob
     }
 }
 
-/// Checks the text of a policy file called `file`.
+fn read_file(files: &Files, environment: &Environment) -> Result<Policy, Problems> {
+    let text = file::read(&files.policy.path)?;
+    let mut policy = read(&files.policy.path.display().to_string(), &text, environment)?;
+    policy
+        .warnings
+        .extend(firewall::overruled(files, environment));
+    Ok(policy)
+}
+
+/// Checks the text of a policy file called `file`; there is no models file then.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Policy, Problems> {
+    let mut policy = read(file, text, environment)?;
+    policy.adopt(models::parse("conf/models.yaml", "", environment)?);
+    Ok(policy)
+}
+
+/// What the policy file says by itself.
+fn read(file: &str, text: &str, environment: &Environment) -> Result<Policy, Problems> {
     let reader = Reader::new(file, environment);
     let mut policy = match reader.parse(text) {
         Some(node) => routing::read(&mut reader.root(&node)),
         None => Policy::default(),
     };
     let findings = reader.finish()?;
-    let block = Arc::new(Block::open_router(&policy.upstream, None));
-    policy.providers.insert(block.name.clone(), block);
     policy.warnings = findings.warnings;
     policy.facts = findings.facts;
     Ok(policy)
@@ -246,19 +276,32 @@ impl Policy {
 
     /// Every account of this policy, each once.
     pub fn accounts(&self) -> Vec<Arc<AccountSpec>> {
-        let agents = self.agents.values().map(|agent| Arc::clone(&agent.account));
-        agents.chain(self.gateway.clone()).collect()
+        let agents = self.agents.values().map(|agent| &agent.account);
+        let all = agents.chain(self.users.values()).chain(&self.gateway);
+        all.cloned().collect()
     }
 
-    /// Takes over what a models file says: its prices, where this policy states none, and its
-    /// daily limit, when this policy has no limit for the whole gateway.
-    pub fn adopt(&mut self, models: &Models) {
-        for (model, price) in &models.prices {
-            self.prices.entry(model.clone()).or_insert(*price);
+    /// Takes over what a models file says: its models and providers; its prices, where this policy
+    /// states none; and its daily limit, when this policy has no limit for the whole gateway.
+    pub fn adopt(&mut self, models: Models) {
+        for (model, price) in models.prices {
+            self.prices.entry(model).or_insert(price);
         }
         if self.gateway.is_none() {
-            self.set_gateway(models.gateway.clone());
+            self.set_gateway(models.gateway);
         }
+        let open_router = Block::open_router(&self.upstream);
+        let own = std::mem::replace(&mut self.providers, models.providers);
+        self.providers.extend(own);
+        self.providers
+            .insert(open_router.name.clone(), Arc::new(open_router));
+        let with_name = models.models.into_iter();
+        self.models = with_name
+            .map(|(name, model)| (name, Arc::new(model)))
+            .collect();
+        self.aliases = models.aliases;
+        self.warnings.extend(models.warnings);
+        self.facts.extend(models.facts);
     }
 
     /// Sets the account of the whole gateway, and puts it into every agent.
@@ -279,3 +322,7 @@ mod tests;
 #[cfg(test)]
 #[path = "policy/tests_of_mistakes.rs"]
 mod tests_of_mistakes;
+
+#[cfg(test)]
+#[path = "policy/tests_of_additions.rs"]
+mod tests_of_additions;

@@ -14,8 +14,8 @@ mod openai;
 mod openclaw;
 pub mod openrouter;
 
-use crate::dialect::Dialect;
 use crate::surface::Request;
+use crate::wire::Dialect;
 use http::HeaderName;
 use std::borrow::Cow;
 use std::fmt;

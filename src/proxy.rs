@@ -86,11 +86,11 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        upstream::header(ctx, session.req_header(), request)
+        upstream::header(ctx, request)
     }
 
     async fn upstream_response_filter(

@@ -8,7 +8,6 @@
 use crate::budget::Offer;
 use crate::budget::bound::{self, Size, Worst};
 use crate::catalog::{Catalog, ModelPrice};
-use crate::dialect::Dialect;
 use crate::money::Nanos;
 use crate::policy::models::Model;
 use crate::policy::provider::Block;
@@ -16,10 +15,9 @@ use crate::policy::upstream::BaseUrl;
 use crate::policy::{Agent, BoundMode, Policy};
 use crate::surface::Request;
 use crate::tokens;
+use crate::wire::Dialect;
+use http::HeaderValue;
 use std::sync::Arc;
-
-/// The block that models go to which no file describes.
-pub const DEFAULT_BLOCK: &str = "openrouter";
 
 /// The input held for when a provider adds to it and nobody knows the model's context window.
 const UNKNOWN_CONTEXT: u64 = 1_000_000;
@@ -49,6 +47,8 @@ pub struct Candidate {
     pub targets: Vec<Target>,
     /// What the provider calls them.
     pub engines: Arc<[String]>,
+    /// The first model's name and the provider's, as headers say them.
+    pub headers: [Option<HeaderValue>; 2],
     /// Whether the client named them itself, in the words of this provider: then its own fields stay
     /// as they are.
     pub as_asked: bool,
@@ -61,6 +61,8 @@ pub struct Tier {
     pub models: Arc<[String]>,
     /// What to try, in order; never empty.
     pub candidates: Vec<Arc<Candidate>>,
+    /// The models once more, as a header says them.
+    pub header: Option<HeaderValue>,
 }
 
 /// The candidates of each tier.
@@ -83,9 +85,9 @@ pub struct Directory<'a> {
 
 impl Directory<'_> {
     /// A model that the policy names: one of the models file, else OpenRouter's.
-    fn of_policy(&self, name: &str) -> Option<Target> {
+    pub fn of_policy(&self, name: &str) -> Option<Target> {
         self.described(name)
-            .or_else(|| self.at(DEFAULT_BLOCK, name, name))
+            .or_else(|| self.at(&self.policy.default_provider, name, name))
     }
 
     /// A model that a client asks for. `None` when there is no such model.
@@ -95,13 +97,15 @@ impl Directory<'_> {
         }
         let prefixed = name.split_once('/').and_then(|(block, engine)| {
             let block = self.policy.providers.get(block)?;
-            has_key(block).then(|| self.at(&block.name, name, engine))?
+            block
+                .has_key()
+                .then(|| self.at(&block.name, name, engine))?
         });
-        let default = self.policy.providers.get(DEFAULT_BLOCK);
-        let open_router = || self.at(DEFAULT_BLOCK, name, name);
+        let default = self.policy.providers.get(&self.policy.default_provider);
+        let open_router = || self.at(&self.policy.default_provider, name, name);
         if name.contains('/') {
             // Most such names are OpenRouter's own spelling.
-            return if default.is_some_and(|block| has_key(block) || is_elsewhere(block)) {
+            return if default.is_some_and(|block| block.has_key() || is_elsewhere(block)) {
                 open_router()
             } else {
                 prefixed.or_else(open_router)
@@ -112,9 +116,10 @@ impl Directory<'_> {
                 .policy
                 .providers
                 .values()
-                .filter(|block| has_key(block));
+                .filter(|block| block.has_key());
             blocks.find_map(|block| {
-                let known = block.name != DEFAULT_BLOCK && block.name == block.kind.name();
+                let known =
+                    block.name != self.policy.default_provider && block.name == block.kind.name();
                 let price = known.then(|| self.catalog.find_at(block.kind, name))?;
                 price.is_some().then(|| self.at(&block.name, name, name))?
             })
@@ -186,13 +191,6 @@ fn is_elsewhere(block: &Block) -> bool {
         .any(|endpoint| endpoint.base_url != own)
 }
 
-fn has_key(block: &Block) -> bool {
-    block
-        .endpoints
-        .iter()
-        .any(|endpoint| endpoint.api_key.is_some() || endpoint.fallback_key.is_some())
-}
-
 impl Route {
     /// The route of an agent with tiers. Models without a provider are left out; the policy was
     /// checked not to have any.
@@ -201,6 +199,7 @@ impl Route {
             let names = models.iter().map(String::as_str);
             let targets = directory.expand(names, Directory::of_policy);
             Tier {
+                header: HeaderValue::try_from(models.join(",")).ok(),
                 models: models.clone().into(),
                 candidates: candidates(targets.unwrap_or_default(), false),
             }
@@ -223,6 +222,7 @@ impl Route {
         let targets = directory.expand(names, Directory::of_client)?;
         Ok(Self {
             tiers: vec![Tier {
+                header: HeaderValue::try_from(models.join(",")).ok(),
                 models: models.clone().into(),
                 candidates: candidates(targets, true),
             }],
@@ -276,6 +276,8 @@ fn candidates(targets: Vec<Target>, as_asked: bool) -> Vec<Arc<Candidate>> {
             block,
             engines: targets.iter().map(|target| target.engine.clone()).collect(),
             as_asked: as_asked && together,
+            headers: [&targets.first()?.name, &targets.first()?.block.name]
+                .map(|text| HeaderValue::try_from(text).ok()),
             targets,
         }))
     };

@@ -8,6 +8,7 @@
 pub mod environment;
 pub mod expand;
 pub mod file;
+pub mod firewall;
 pub mod origin;
 pub mod problem;
 pub mod reader;
@@ -21,7 +22,7 @@ pub use sections::{
 };
 
 use environment::Environment;
-use file::Chosen;
+use file::Files;
 use origin::Fact;
 use problem::{Problem, Problems};
 use reader::Reader;
@@ -57,17 +58,26 @@ pub struct Settings {
     pub facts: Vec<Fact>,
 }
 
-/// Reads the settings file, if there is one, and the environment.
+/// Reads the settings file, if there is one, and the environment. Where the AI Firewall's variables are
+/// the policy, its port is the default.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn load(chosen: &Chosen, environment: &Environment) -> Result<Settings, Problems> {
+pub fn load(files: &Files, environment: &Environment) -> Result<Settings, Problems> {
+    let chosen = &files.config;
     let text = if chosen.is_left_out() {
         String::new()
     } else {
         file::read(&chosen.path)?
     };
-    parse(&chosen.path.display().to_string(), &text, environment)
+    let file = chosen.path.display().to_string();
+    if !firewall::is_in_force(files, environment) {
+        return parse(&file, &text, environment);
+    }
+    let mut settings = read(&file, &text, environment, &firewall::listen(environment))?;
+    let remark = firewall::remark(&settings, environment);
+    settings.warnings.extend(remark);
+    Ok(settings)
 }
 
 /// Checks the text of a settings file called `file`; no text at all gives the defaults.
@@ -75,11 +85,21 @@ pub fn load(chosen: &Chosen, environment: &Environment) -> Result<Settings, Prob
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Settings, Problems> {
+    read(file, text, environment, &Listen::default())
+}
+
+/// The settings, which listen at `listen` unless they say otherwise.
+fn read(
+    file: &str,
+    text: &str,
+    environment: &Environment,
+    listen: &Listen,
+) -> Result<Settings, Problems> {
     let reader = Reader::new(file, environment);
     let node = reader.parse(text);
     let mut settings = match &node {
-        Some(node) => sections::read::read(&reader.root(node)),
-        None => sections::read::read(&reader.absent()),
+        Some(node) => sections::read::read(&reader.root(node), listen),
+        None => sections::read::read(&reader.absent(), listen),
     };
     let findings = reader.finish()?;
     settings.warnings.extend(findings.warnings);

@@ -10,10 +10,10 @@ mod fields;
 pub mod messages;
 pub mod responses;
 
-use crate::dialect::Dialect;
 use crate::json::{Limits, Object};
 use crate::refusal::Refusal;
 use crate::usage::ServiceTier;
+use crate::wire::Dialect;
 use std::borrow::Cow;
 
 /// The longest name of a model in a path, in bytes.
@@ -63,7 +63,7 @@ impl Surface {
             "/v1/embeddings" => Self::Embeddings,
             _ => {
                 let model = path.strip_prefix("/proxy/")?;
-                return model_segments(model).then_some((Self::Titan, Some(model)));
+                return is_model(model).then_some((Self::Titan, Some(model)));
             }
         };
         Some((surface, None))
@@ -117,8 +117,8 @@ impl Surface {
     }
 }
 
-/// Whether the rest of a path names a model.
-fn model_segments(model: &str) -> bool {
+/// Whether the rest of a path names a model: one segment or two that no server reads as others.
+pub fn is_model(model: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'?' | b'#' | b'\\');
     let mut segments = model.split('/');
     model.len() <= MODEL
@@ -158,6 +158,8 @@ pub struct Request<'a> {
     /// The client's own list of fallback models (`models`); empty when there is none. Any of them
     /// may answer unless the list is replaced.
     pub fallbacks: Vec<Cow<'a, str>>,
+    /// The end user that the client names (`user`, `metadata.user_id`), where it is a text.
+    pub user: Option<Cow<'a, str>>,
     /// Whether the answer is a stream of events; never for embeddings.
     pub stream: bool,
     /// Whether the client expects the usage at the end of a stream: where it asked for the chunk

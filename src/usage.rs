@@ -27,6 +27,18 @@ pub struct Usage {
     pub reasoning: u64,
     /// Output tokens that were audio.
     pub audio_output: u64,
+    /// Web searches that the provider made and bills by the piece. Records from before they were
+    /// counted say nothing of them, and neither do those without any.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub searches: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out a reference"
+)]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Usage {
@@ -117,4 +129,24 @@ pub struct Bill {
     pub model: String,
     /// Version of the price table that was in force.
     pub prices: std::sync::Arc<str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn searches_are_written_only_where_there_were_some() {
+        let before = r#"{"input":3,"cache_read":0,"cache_write":0,"cache_write_1h":0,"audio_input":0,"output":4,"reasoning":0,"audio_output":0}"#;
+        let usage: Usage = serde_json::from_str(before).unwrap();
+        assert_eq!(usage.searches, 0);
+        assert_eq!(serde_json::to_string(&usage).unwrap(), before);
+        let searched = Usage {
+            searches: 2,
+            ..usage
+        };
+        let text = serde_json::to_string(&searched).unwrap();
+        assert_eq!(text, before.replace('}', r#","searches":2}"#));
+        assert_eq!(serde_json::from_str::<Usage>(&text).unwrap(), searched);
+    }
 }

@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 
+/// The kind of provider in whose spelling models are written.
+pub(super) const OPENROUTER: &str = "openrouter";
+
 /// OpenRouter's routers: what they cost is what the model they pick costs, so they have no price
 /// of their own, whatever a table says.
 const ROUTERS: [&str; 3] = [
@@ -196,6 +199,25 @@ pub(super) fn own_names(model: &str) -> Vec<Candidate<'_>> {
         .collect()
 }
 
+/// Who the table may say sells what a provider of this kind serves; none for kinds that run anybody's
+/// models, so that nobody can say.
+pub(super) fn sellers(kind: &str) -> &'static [&'static str] {
+    if kind == "azure" {
+        return &["azure", "azure_text"];
+    }
+    let vendor = VENDORS.iter().find(|vendor| vendor.name == kind);
+    vendor.map_or(&[], |vendor| vendor.providers)
+}
+
+/// The name without the date at its end, if there is one: `-` and `YYYYMMDD`, `MMDD` or
+/// `YYYY-MM-DD`.
+pub(super) fn undated(name: &str) -> Option<&str> {
+    name.char_indices()
+        .filter(|(at, character)| *character == '-' && *at > 0)
+        .map(|(at, _)| &name[..at])
+        .find(|base| is_dated(name, base))
+}
+
 /// Whether `name` is `base` followed by a date: `-` and 4, 6 or 8 digits, or `-YYYY-MM-DD`.
 pub fn is_dated(name: &str, base: &str) -> bool {
     let Some(date) = name
@@ -277,6 +299,21 @@ mod tests {
             assert!(is_router(router), "{router}");
         }
         assert!(!is_router("openai/gpt-4o"));
+    }
+
+    #[test]
+    fn a_date_comes_off_whole() {
+        for (name, base) in [
+            ("gpt-4o-2024-08-06", Some("gpt-4o")),
+            ("claude-3-haiku-20240307", Some("claude-3-haiku")),
+            ("gpt-4-0613", Some("gpt-4")),
+            ("gpt-4o", None),
+            ("2024-08-06", None),
+            ("-2024-08-06", None),
+            ("", None),
+        ] {
+            assert_eq!(undated(name), base, "{name}");
+        }
     }
 
     #[test]

@@ -103,9 +103,9 @@ pub struct ModelPrice {
 }
 
 impl ModelPrice {
-    /// What `usage` costs on `tier`: parts times their rates plus the fee per request, summed
-    /// exactly and rounded up once. A tier without rates of its own bills the standard ones. Zero
-    /// usage costs the fee per request.
+    /// What `usage` costs on `tier`: parts times their rates plus the fees per request and per web
+    /// search, summed exactly and rounded up once. A tier without rates of its own bills the
+    /// standard ones. Zero usage costs the fee per request.
     ///
     /// Parts that exceed their total are charged as they are: an absurd usage is never cheaper.
     /// Cached audio tokens are charged as audio *and* as cached, because usage does not say how
@@ -122,6 +122,11 @@ impl ModelPrice {
             .output
             .saturating_sub(usage.reasoning)
             .saturating_sub(usage.audio_output);
+        let searches = Picos(
+            picos(self.search)
+                .0
+                .saturating_mul(u128::from(usage.searches)),
+        );
         let parts = [
             rates.input.times(plain_input),
             rates.cache_read.times(usage.cache_read),
@@ -132,6 +137,7 @@ impl ModelPrice {
             rates.reasoning.times(usage.reasoning),
             rates.audio_output.times(usage.audio_output),
             picos(self.per_request),
+            searches,
         ];
         parts.into_iter().sum::<Picos>().ceil_nanos()
     }

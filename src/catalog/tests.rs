@@ -224,3 +224,107 @@ fn a_table_of_ones_own_is_checked_entry_by_entry() {
         assert!(error.contains(said), "{error}");
     }
 }
+
+fn at<'c>(catalog: &'c Catalog, kind: &str, engine: &str) -> Option<&'c str> {
+    let provider = crate::provider::named(kind).unwrap();
+    let price = catalog.find_at(provider, engine)?;
+    Some(&price.name)
+}
+
+#[test]
+fn what_a_provider_serves_is_priced_by_what_that_provider_sells() {
+    let catalog = Catalog::bundled();
+    for (kind, engine, found) in [
+        ("openai", "gpt-4o", Some("gpt-4o")),
+        ("openai", "o3-pro", Some("o3-pro")),
+        ("azure", "gpt-4o-mini", Some("azure/gpt-4o-mini")),
+        ("azure", "gpt-35-turbo", Some("azure/gpt-35-turbo")),
+        ("google", "gemini-2.5-pro", Some("gemini/gemini-2.5-pro")),
+        (
+            "google",
+            "models/gemini-2.5-pro",
+            Some("gemini/gemini-2.5-pro"),
+        ),
+        (
+            "anthropic",
+            "claude-3-haiku-20240307",
+            Some("claude-3-haiku-20240307"),
+        ),
+        // Sold by somebody else.
+        ("anthropic", "gpt-4o", None),
+        ("openai", "claude-3-haiku-20240307", None),
+        ("openai", "gemini/gemini-2.5-pro", None),
+        ("google", "gpt-4o", None),
+        ("openai", "openai/gpt-4o", None),
+        ("openai", "", None),
+        // Whatever runs at a compatible server.
+        ("openai-compatible", "gpt-4o", Some("gpt-4o")),
+        ("openai-compatible", "acme/none", None),
+        (
+            "openclaw",
+            "anthropic/claude-opus-4-6",
+            Some("claude-opus-4-6"),
+        ),
+        ("openclaw", "openrouter/auto", None),
+        ("openai-compatible", "openrouter/free", None),
+    ] {
+        assert_eq!(at(&catalog, kind, engine), found, "{kind}: {engine}");
+    }
+    // Half the price somewhere, dearer elsewhere: each its own.
+    let mini = |kind| {
+        let provider = crate::provider::named(kind).unwrap();
+        catalog
+            .find_at(provider, "gpt-4o-mini")
+            .unwrap()
+            .rates
+            .input
+    };
+    assert!(mini("azure") > mini("openai"));
+}
+
+#[test]
+fn at_openrouter_a_model_is_found_as_ever() {
+    let catalog = Catalog::bundled();
+    for price in catalog.table.iter() {
+        let model = &price.name;
+        let openrouter = crate::provider::named("openrouter").unwrap();
+        assert_eq!(catalog.find_at(openrouter, model), catalog.find(model));
+    }
+}
+
+#[test]
+fn a_stated_price_holds_for_dated_names_and_at_every_provider() {
+    let prices = BTreeMap::from([("gpt-4o".to_owned(), stated("1e-6", "2e-6"))]);
+    let catalog = Catalog::bundled().with_overrides(&prices);
+    for kind in ["openai", "azure", "openai-compatible"] {
+        let provider = crate::provider::named(kind).unwrap();
+        for engine in ["gpt-4o", "gpt-4o-2024-08-06", "gpt-4o-2099-01-01"] {
+            let price = catalog.find_at(provider, engine).unwrap();
+            assert_eq!(price.rates.input, usd("1e-6"), "{kind}: {engine}");
+        }
+        let mini = catalog.find_at(provider, "gpt-4o-mini").unwrap();
+        assert!(mini.rates.input != usd("1e-6"), "{kind}");
+    }
+}
+
+#[test]
+fn an_answer_may_name_a_dated_version_of_what_was_asked_for() {
+    let catalog = Catalog::bundled();
+    let openai = crate::provider::named("openai").unwrap();
+    let found = |asked, answered| {
+        let price = catalog.find_answered_at(openai, asked, answered)?;
+        Some(price.name.as_str())
+    };
+    assert_eq!(
+        found("gpt-4o", "gpt-4o-2024-08-06"),
+        Some("gpt-4o-2024-08-06")
+    );
+    assert_eq!(found("gpt-4o", "gpt-4o-2099-01-01"), Some("gpt-4o"));
+    assert_eq!(found("gpt-4o", "gpt-4o"), Some("gpt-4o"));
+    assert_eq!(found("gpt-4o", "gpt-4o-mini"), Some("gpt-4o-mini"));
+    assert_eq!(found("gpt-4o", "gpt-9-2099-01-01"), None);
+    assert_eq!(found("gpt-4o", "gpt-4o-surprise"), None);
+    let ceiling = catalog.with_ceiling(Some(stated("1e-5", "1e-4")));
+    let unpriced = ceiling.find_or_ceiling_at(openai, "nobody-knows").unwrap();
+    assert_eq!(unpriced.rates.output, usd("1e-4"));
+}

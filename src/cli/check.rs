@@ -71,7 +71,7 @@ fn check(files: &Files, environment: &Environment, now: i64) -> Report {
         problems: Vec::new(),
         facts: files.facts().to_vec(),
     };
-    let settings = report.take(settings::load(&files.config, environment), |read| {
+    let settings = report.take(settings::load(files, environment), |read| {
         (&read.warnings, &read.facts)
     });
     let policy = report.take(policy::load_all(files, environment), |read| {
@@ -146,6 +146,7 @@ mod tests {
     fn the_shipped_files_are_sound_and_only_say_what_is_left_to_do() {
         let report = shipped(&[
             ("OPENROUTER_API_KEY", "sk-or-v1-sesame"),
+            ("OPENAI_API_KEY", "sk-sesame-openai"),
             ("ADMIN_TOKEN", "sesame-sesame-sesame"),
             ("ADAPTER_PORT", "9999"),
         ]);
@@ -161,6 +162,8 @@ mod tests {
             "cost_routing.agents.agent-1.budget_total = $50.00   (",
             "cost_routing.bound = strict   (default)",
             "models.gpt-4o.engine = gpt-4o   (",
+            "defaults.vitals = gpt-4o   (",
+            "providers.openai.api_key = set, 16 characters   (environment variable OPENAI_API_KEY)",
         ] {
             assert!(text.contains(line), "{line}");
         }

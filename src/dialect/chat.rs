@@ -1,58 +1,31 @@
-//! Chat completions.
+//! Chat completions, as OpenAI and those who are compatible with it speak them.
+//!
+//! Decides what of a client's request the common form can carry and refuses the rest by name; says
+//! the common form as a request that every compatible provider takes; reads and writes answers,
+//! whole and as streams. A client's request is read strictly, a provider's answer leniently.
+//!
+//! Fields that only some providers know (`cache_control`, `reasoning_details`) are written in
+//! OpenRouter's form alone, that is when there are fallbacks: others answer them with a 400.
 
-use super::form::{
-    Answering, Conversation, Event, EventReader, EventWriter, Failure, Inexpressible, Reply,
-    Writing,
-};
-use crate::json::Object;
+mod chunks;
+mod events;
+mod failure;
+mod json;
+mod message;
+mod question;
+mod reply;
+mod request;
+mod turns;
+mod value;
 
-/// Reads a request.
-pub(super) fn read_request<'a>(_object: &Object<'a>) -> Result<Conversation<'a>, Inexpressible> {
-    todo!()
-}
-/// Writes a request.
-pub(super) fn write_request(
-    _conversation: &Conversation<'_>,
-    _writing: &Writing<'_>,
-) -> Result<Vec<u8>, Inexpressible> {
-    todo!()
-}
-/// Reads a whole answer.
-pub(super) fn read_reply(_text: &str) -> Option<Reply<'_>> {
-    todo!()
-}
-/// Writes a whole answer, a JSON object without white space after it.
-pub(super) fn write_reply(_reply: &Reply<'_>, _answering: &Answering) -> Vec<u8> {
-    todo!()
-}
-/// Reads an error answer.
-pub(super) fn read_failure(_status: u16, _body: &[u8]) -> Failure {
-    todo!()
-}
-/// Reads a stream.
-#[derive(Default)]
-pub(super) struct Events;
-impl EventReader for Events {
-    fn read<'e>(&mut self, _data: &'e str, _emit: &mut dyn FnMut(Event<'e>)) {
-        todo!()
-    }
-}
-/// Writes a stream.
-pub(super) struct Chunks {
-    _answering: Answering,
-}
-impl Chunks {
-    pub(super) fn new(answering: Answering) -> Self {
-        Self {
-            _answering: answering,
-        }
-    }
-}
-impl EventWriter for Chunks {
-    fn write(&mut self, _event: &Event<'_>, _out: &mut Vec<u8>) {
-        todo!()
-    }
-    fn finish(&mut self, _before: &mut Vec<u8>, _after: &mut Vec<u8>) {
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;
+
+pub(super) use chunks::Chunks;
+pub(super) use events::Events;
+pub(super) use failure::{read_failure, write_failure};
+pub(super) use json::{Members, usage};
+pub(super) use question::write_request;
+pub(super) use reply::{finish_reason, read_reply, write_reply};
+pub(super) use request::{common, read_request};
+pub(super) use value::{UNSUPPORTED, Value};

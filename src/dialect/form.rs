@@ -4,8 +4,8 @@
 //! possible. Parts that no dialect but one knows have no place here: a reader refuses them by name,
 //! or leaves them out where they change nothing about the answer (`user`, `metadata`, `store`).
 
-use super::Dialect;
 use crate::usage::Usage;
+use crate::wire::Dialect;
 use std::borrow::Cow;
 
 /// A text, unescaped.

@@ -3,10 +3,11 @@
 use super::form::{
     Answering, Conversation, EventReader, EventWriter, Failure, Inexpressible, Writing,
 };
-use super::{Dialect, chat, completions, gemini, messages, responses};
+use super::{chat, completions, gemini, messages, responses};
 use crate::json::Object;
 use crate::stream::sse::{Ended, Reader};
 use crate::stream::{AnswerKind, Finish};
+use crate::wire::Dialect;
 use bytes::Bytes;
 
 /// The largest whole answer that is translated, in bytes.

@@ -1,11 +1,11 @@
 //! What every request to a provider carries, prepared once per configuration.
 
 use crate::balance::{Endpoints, Health};
-use crate::dialect::Dialect;
 use crate::policy::provider::{Block, Endpoint};
 use crate::policy::upstream::BaseUrl;
 use crate::provider::{Call, Provider};
 use crate::secret::Secret;
+use crate::wire::Dialect;
 use http::{HeaderName, HeaderValue, header};
 use std::sync::Arc;
 

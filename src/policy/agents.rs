@@ -1,11 +1,10 @@
 //! Agents and the gateway: budgets, periods, tiers.
 
-use super::{Agent, BudgetSource};
+use super::{Agent, BudgetSource, limits};
 use crate::budget::AccountSpec;
 use crate::budget::period::{Period, PeriodKind};
 use crate::budget::tier::Threshold;
 use crate::identity::{AccountId, AgentId};
-use crate::limit::Limits;
 use crate::money::Nanos;
 use crate::settings::origin::Origin;
 use crate::settings::problem::{Complaint, did_you_mean, nearest};
@@ -47,12 +46,7 @@ fn agent(name: &str, value: Value<'_>, zone: Option<&TimeZone>) -> Option<(Agent
         }
     };
     let section = value.section();
-    let own_zone = zone_of(&section, zone);
-    let account = account(
-        &section,
-        id.as_ref().map(AccountId::agent),
-        own_zone.as_ref(),
-    );
+    let account = account_in_zone(&section, id.as_ref().map(AccountId::agent), zone);
     let budget_source = section.or("budget_source", BudgetSource::Local, source, |source| {
         source.name().to_owned()
     });
@@ -62,6 +56,8 @@ fn agent(name: &str, value: Value<'_>, zone: Option<&TimeZone>) -> Option<(Agent
         ));
     }
     let (thresholds, tiers) = tiers(&section);
+    let allowed = allowed(&section);
+    let limits = limits::read(&section);
     let account = Arc::new(account?);
     let agent = Agent {
         id: id.clone()?,
@@ -69,8 +65,8 @@ fn agent(name: &str, value: Value<'_>, zone: Option<&TimeZone>) -> Option<(Agent
         account,
         thresholds,
         tiers,
-        allowed: None,
-        limits: Limits::default(),
+        allowed,
+        limits,
         budget_source,
     };
     Some((id?, Arc::new(agent)))
@@ -81,7 +77,29 @@ pub(super) fn gateway(section: &Section<'_>, zone: Option<&TimeZone>) -> Option<
     account(section, Some(AccountId::gateway()), zone).map(Arc::new)
 }
 
-/// The keys that an agent and the gateway share.
+/// The account of an agent or a user, which may have a time zone of its own.
+pub(super) fn account_in_zone(
+    section: &Section<'_>,
+    id: Option<AccountId>,
+    outer: Option<&TimeZone>,
+) -> Option<AccountSpec> {
+    let zone = zone_of(section, outer);
+    account(section, id, zone.as_ref())
+}
+
+/// The models that an agent without tiers may ask for.
+fn allowed(agent: &Section<'_>) -> Option<Vec<String>> {
+    let list = agent.get("allowed_models")?;
+    if agent.get("tiers").is_some() {
+        list.warn(
+            Complaint::new("is not used: the tiers say which models this agent gets")
+                .suggesting("leave out either"),
+        );
+    }
+    Some(names(&list))
+}
+
+/// The keys that all accounts share.
 fn account(
     section: &Section<'_>,
     id: Option<AccountId>,
@@ -92,6 +110,12 @@ fn account(
     let opening = section.or("budget_spent", Nanos::ZERO, units::money, money);
     let kind = section.or("period", PeriodKind::None, period, ToString::to_string);
     let hard = section.or("hard_cap", true, units::flag, ToString::to_string);
+    // What is recorded must read back.
+    if let Some(Err(error)) = id.as_ref().map(|id| AccountId::new(id.as_str())) {
+        section.error(Complaint::new(format!(
+            "the name, with what it is in front, {error}"
+        )));
+    }
     Some(AccountSpec {
         id: id?,
         limit: limit?,
@@ -206,6 +230,11 @@ fn models(tier: &Section<'_>) -> Vec<String> {
         tier.error(Complaint::new("`models` is missing"));
         return Vec::new();
     };
+    names(&list)
+}
+
+/// A list of models that is not empty.
+fn names(list: &Value<'_>) -> Vec<String> {
     let items = list.list();
     if items.is_empty() {
         list.error(Complaint::new("must name at least one model"));
@@ -218,7 +247,7 @@ fn models(tier: &Section<'_>) -> Vec<String> {
         })
         .collect();
     let (shown, models): (Vec<String>, Vec<String>) = read.into_iter().unzip();
-    tier.reader()
+    list.reader()
         .fact(list.path(), shown.join(", "), list.origin());
     models
 }

@@ -2,16 +2,20 @@
 //!
 //! Decides what deserves a warning before the first request: models that a hard cap will refuse,
 //! keys that are missing, known to everybody or expired, listeners that are open wider than their
-//! keys. One finding is an error: an admin token that everybody knows, on a listener that is not
-//! for this machine only.
+//! keys. Errors are a token or a key that everybody knows, on a listener that is not for this machine
+//! only, a provider's key that cannot be sent, and a model served by this gateway itself.
 
 use super::Policy;
-use super::upstream::KEY_VARIABLE;
+use super::upstream::{BaseUrl, KEY_VARIABLE};
 use crate::catalog::Catalog;
+use crate::provider::Provider as _;
+use crate::provider::openrouter::OpenRouter;
 use crate::secret::Secret;
 use crate::settings::Settings;
+use crate::settings::firewall::DEFAULT_KEY;
 use crate::settings::origin::{Fact, Origin};
 use crate::settings::problem::{Problem, Severity};
+use std::net::IpAddr;
 use std::path::Path;
 
 /// Values that examples and tutorials use for secrets.
@@ -34,6 +38,10 @@ const WELL_KNOWN: [&str; 16] = [
     "...",
 ];
 
+const UNENCRYPTED: &str = "keys and prompts go to the provider unencrypted";
+const UNSENDABLE: &str = "the provider key is sent as a header and may hold printable ASCII only";
+const EXAMPLE_KEY: &str = "the provider key is the one of an example";
+
 /// The shortest admin token that is not remarked on, in bytes.
 const SHORTEST_TOKEN: usize = 16;
 
@@ -42,6 +50,7 @@ pub fn audit(policy: &Policy, settings: &Settings, catalog: &Catalog, now: i64) 
     let mut found = Vec::new();
     unpriced(policy, catalog, &mut found);
     provider(policy, &mut found);
+    blocks(policy, settings, &mut found);
     keys(policy, settings, now, &mut found);
     admin(settings, &mut found);
     files(policy, settings, &mut found);
@@ -113,28 +122,95 @@ fn provider(policy: &Policy, found: &mut Vec<Problem>) {
             found.push(at(&policy.facts, PATH, message).suggesting(hint));
         }
         Some(key) if !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) => {
-            let message = "the provider key is sent as a header and may hold printable ASCII only";
-            let mut problem = at(&policy.facts, PATH, message);
+            let mut problem = at(&policy.facts, PATH, UNSENDABLE);
             problem.severity = Severity::Error;
             found.push(problem);
         }
         Some(key) if is_well_known(key) => {
-            found.push(at(
-                &policy.facts,
-                PATH,
-                "the provider key is the one of an example",
-            ));
+            found.push(at(&policy.facts, PATH, EXAMPLE_KEY));
         }
         Some(_) => {}
     }
-    let local = ["localhost", "127.0.0.1", "::1"].contains(&upstream.base_url.host.as_str());
-    if !upstream.base_url.https && !local {
-        let message = "keys and prompts go to the provider unencrypted";
+    if !upstream.base_url.https && !upstream.base_url.is_loopback() {
         found.push(
-            at(&policy.facts, "cost_routing.openrouter.base_url", message)
-                .suggesting("use https://"),
+            at(
+                &policy.facts,
+                "cost_routing.openrouter.base_url",
+                UNENCRYPTED,
+            )
+            .suggesting("use https://"),
         );
     }
+}
+
+/// The providers of the models file, and those that are built in.
+fn blocks(policy: &Policy, settings: &Settings, found: &mut Vec<Problem>) {
+    for block in policy.providers.values() {
+        let open_router = block.name == OpenRouter.name();
+        let section = if open_router {
+            "cost_routing.openrouter".to_owned()
+        } else {
+            format!("providers.{}", block.name)
+        };
+        for (index, endpoint) in block.endpoints.iter().enumerate() {
+            let path = |key: &str| {
+                let own = format!("{section}.endpoints[{index}].{key}");
+                let stated = policy.facts.iter().any(|fact| fact.path == own);
+                if stated {
+                    own
+                } else {
+                    format!("{section}.{key}")
+                }
+            };
+            if is_this_gateway(&endpoint.base_url, settings) {
+                let message = "is this gateway itself, so a request would go round and round";
+                let mut problem = at(&policy.facts, &path("base_url"), message);
+                let used = policy
+                    .models
+                    .values()
+                    .any(|model| model.provider == block.name);
+                if used || block.name == policy.default_provider {
+                    problem.severity = Severity::Error;
+                }
+                found.push(problem);
+            }
+            // What is to be said of OpenRouter has been.
+            if open_router {
+                continue;
+            }
+            if !endpoint.base_url.https && !endpoint.base_url.is_loopback() {
+                found.push(
+                    at(&policy.facts, &path("base_url"), UNENCRYPTED).suggesting("use https://"),
+                );
+            }
+            match &endpoint.api_key {
+                Some(key) if !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) => {
+                    let mut problem = at(&policy.facts, &path("api_key"), UNSENDABLE);
+                    problem.severity = Severity::Error;
+                    found.push(problem);
+                }
+                Some(key) if is_well_known(key) => {
+                    found.push(at(&policy.facts, &path("api_key"), EXAMPLE_KEY));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether an address of a provider is one that this gateway listens at.
+fn is_this_gateway(url: &BaseUrl, settings: &Settings) -> bool {
+    let tls = settings.listen.tls.as_ref();
+    let mut addresses = tls
+        .map(|tls| tls.address)
+        .into_iter()
+        .chain([settings.listen.http]);
+    addresses.any(|address| {
+        let ip = address.ip();
+        let here = ip.is_unspecified() || ip.is_loopback();
+        let same = url.host.parse().is_ok_and(|host: IpAddr| host == ip);
+        url.port == address.port() && (same || (here && url.is_loopback()))
+    })
 }
 
 fn keys(policy: &Policy, settings: &Settings, now: i64, found: &mut Vec<Problem>) {
@@ -143,10 +219,22 @@ fn keys(policy: &Policy, settings: &Settings, now: i64, found: &mut Vec<Problem>
             let message = format!("the key `{}` has expired", key.id);
             found.push(at(
                 &policy.facts,
-                &expiry_of(policy, key.id.as_str()),
+                &path_of(policy, key.id.as_str(), "expires"),
                 message,
             ));
         }
+    }
+    let known = WELL_KNOWN.iter().chain([&DEFAULT_KEY]);
+    for key in known.filter_map(|key| policy.keys.find(key)) {
+        let path = path_of(policy, key.id.as_str(), "id");
+        let message = format!("everybody knows the key `{}`", key.id);
+        let mut problem = at(&policy.facts, &path, message);
+        if is_open(settings) {
+            problem.severity = Severity::Error;
+        }
+        found.push(problem.suggesting(
+            "make another with `weir key new --agent NAME` (INTERNAL_API_KEY without a policy file), or listen on 127.0.0.1",
+        ));
     }
     if policy.keys.is_empty() && !settings.listen.http.ip().is_loopback() {
         let message =
@@ -157,20 +245,30 @@ fn keys(policy: &Policy, settings: &Settings, now: i64, found: &mut Vec<Problem>
     }
 }
 
-/// The path of the expiry of the key with that id.
-fn expiry_of(policy: &Policy, id: &str) -> String {
+/// Whether others than this machine can connect.
+fn is_open(settings: &Settings) -> bool {
+    let tls = settings.listen.tls.as_ref();
+    let mut addresses = tls
+        .map(|tls| tls.address)
+        .into_iter()
+        .chain([settings.listen.http]);
+    addresses.any(|address| !address.ip().is_loopback())
+}
+
+/// The path of a setting of the key with that id.
+fn path_of(policy: &Policy, id: &str, setting: &str) -> String {
     let named = policy.facts.iter().find(|fact| {
         fact.value == id && fact.path.starts_with("auth.keys[") && fact.path.ends_with("].id")
     });
     named.map_or_else(
         || "auth.keys".to_owned(),
-        |fact| fact.path.replace("].id", "].expires"),
+        |fact| fact.path.replace("].id", &format!("].{setting}")),
     )
 }
 
 fn admin(settings: &Settings, found: &mut Vec<Problem>) {
     const PATH: &str = "admin.token";
-    let local = settings.listen.http.ip().is_loopback();
+    let local = !is_open(settings);
     match &settings.admin.token {
         None => found.push(
             at(
@@ -248,107 +346,4 @@ fn files(policy: &Policy, settings: &Settings, found: &mut Vec<Problem>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings::environment::Environment;
-
-    fn of(policy: &str, settings: &str, variables: &[(&str, &str)]) -> Vec<String> {
-        let environment = Environment::of(variables.iter().copied());
-        let policy = crate::policy::parse("policy.yaml", policy, &environment).unwrap();
-        let settings = crate::settings::parse("weir.yaml", settings, &environment)
-            .ok()
-            .unwrap();
-        let found = audit(&policy, &settings, &Catalog::bundled(), 1_700_000_000);
-        found.iter().map(ToString::to_string).collect()
-    }
-
-    /// A policy of which nothing is to be said.
-    const SOUND: &str = "cost_routing:
-  agents: {a: {budget_total: 1, tiers: [{threshold: 0, models: [openai/gpt-4o]}]}}
-auth: {keys: [{id: k, key: '${CLIENT}', agent: a, expires: 2027-01-01}]}
-";
-    const VARIABLES: [(&str, &str); 3] = [
-        ("CLIENT", "weir_0123456789abcdef"),
-        ("OPENROUTER_API_KEY", "sk-or-v1-0123456789"),
-        ("ADMIN_TOKEN", "0123456789abcdef-sesame"),
-    ];
-
-    #[test]
-    fn a_sound_setup_passes_without_a_word() {
-        assert_eq!(of(SOUND, "", &VARIABLES), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_model_without_a_price_is_named_where_a_hard_cap_will_refuse_it() {
-        let text = SOUND.replace("openai/gpt-4o", "openai/gpt-4o, acme/no-such-model");
-        let found = of(&text, "", &VARIABLES);
-        assert_eq!(found.len(), 1, "{found:?}");
-        let place = "policy.yaml:2:64: warning: cost_routing.agents.a.tiers[0].models: `acme/no-such-model` has no price";
-        assert!(found[0].starts_with(place), "{}", found[0]);
-        let soft = text.replace("budget_total: 1", "budget_total: 1, hard_cap: false");
-        assert!(of(&soft, "", &VARIABLES).is_empty());
-        let ceiling =
-            "  unpriced_ceiling: {input_usd_per_million: 1, output_usd_per_million: 1}\nauth:";
-        assert!(of(&text.replace("auth:", ceiling), "", &VARIABLES).is_empty());
-    }
-
-    #[test]
-    fn missing_and_open_things_are_named() {
-        let found = of("cost_routing: {agents: {a: {budget_total: 1}}}", "", &[]);
-        for part in [
-            "no provider key",
-            "no keys are configured",
-            "serves this machine only",
-        ] {
-            assert!(
-                found.iter().any(|line| line.contains(part)),
-                "{part}: {found:?}"
-            );
-        }
-        assert_eq!(found.len(), 3);
-        let local = of(
-            "cost_routing: {agents: {a: {budget_total: 1}}}",
-            "listen: {http: '127.0.0.1:8080'}",
-            &[],
-        );
-        assert_eq!(local.len(), 2, "{local:?}");
-    }
-
-    #[test]
-    fn a_token_that_everybody_knows_is_an_error_unless_only_this_machine_can_use_it() {
-        let mut variables = VARIABLES;
-        variables[2].1 = "your-secure-token";
-        let found = of(SOUND, "admin: {token: '${ADMIN_TOKEN}'}", &variables);
-        assert!(
-            found[0].starts_with("weir.yaml:1:16: error: admin.token: "),
-            "{found:?}"
-        );
-        let found = of(SOUND, "listen: {http: '127.0.0.1:1'}", &variables);
-        assert!(
-            found[0].starts_with("environment: warning: admin.token: "),
-            "{found:?}"
-        );
-        variables[2].1 = "short";
-        assert!(of(SOUND, "", &variables)[0].contains("shorter than 16"));
-        variables[1].1 = "your-key-here";
-        assert!(of(SOUND, "", &variables)[0].contains("the one of an example"));
-    }
-
-    #[test]
-    fn an_expired_key_is_named_at_its_date() {
-        let found = of(&SOUND.replace("2027", "2020"), "", &VARIABLES);
-        let wanted = "policy.yaml:3:60: warning: auth.keys[0].expires: the key `k` has expired";
-        assert_eq!(found, [wanted]);
-    }
-
-    #[test]
-    fn files_that_are_not_there_and_plain_text_providers_are_named() {
-        let policy = SOUND.replace(
-            "  agents",
-            "  spend_log: no/such/dir/spend.jsonl\n  openrouter: {base_url: 'http://example.com/v1', ca_file: no.pem}\n  agents",
-        );
-        let settings = "listen: {tls: {address: '0.0.0.0:1', cert: no-cert.pem, key: no-key.pem}}";
-        let found = of(&policy, settings, &VARIABLES);
-        assert_eq!(found.len(), 5, "{found:#?}");
-    }
-}
+mod tests;

@@ -3,13 +3,15 @@
 //! Decides which keys a policy holds and finds the one that was presented. Whether it may be used,
 //! and for which agent, is [`crate::auth`]'s.
 
-use crate::identity::{AgentId, KeyId, NameError, UserId};
+use super::limits;
+use crate::identity::{AccountId, AgentId, KeyId, NameError, UserId};
 use crate::limit::Limits;
 use crate::secret::KeyDigest;
 use crate::settings::origin::masked;
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::{Section, Value};
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 /// The shortest key accepted, in bytes; a generated one has 48.
@@ -35,12 +37,41 @@ pub struct Key {
     digest: KeyDigest,
 }
 
+impl fmt::Debug for Key {
+    /// Its public id.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", self.id)
+    }
+}
+
 impl Key {
     /// The agent of that name, if this key may act for it.
     pub fn may_act_for(&self, agent: &str) -> Option<&AgentId> {
         std::iter::once(&self.agent)
             .chain(&self.agents)
             .find(|id| id.as_str() == agent)
+    }
+
+    /// The user of that name, if this key may act for it.
+    pub fn may_act_for_user(&self, user: &str) -> Option<&UserId> {
+        self.user
+            .iter()
+            .chain(&self.users)
+            .find(|id| id.as_str() == user)
+    }
+
+    /// A key of one agent and one user that never expires.
+    pub(super) fn plain(id: KeyId, agent: AgentId, user: UserId, digest: KeyDigest) -> Self {
+        Self {
+            id,
+            agent,
+            agents: Vec::new(),
+            user: Some(user),
+            users: Vec::new(),
+            limits: Limits::default(),
+            expires: None,
+            digest,
+        }
     }
 
     /// Whether it has stopped working at that moment, in Unix seconds.
@@ -56,6 +87,13 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
+    /// Exactly this key.
+    pub(super) fn of(key: Key) -> Self {
+        Self {
+            by_digest: HashMap::from([(key.digest, Arc::new(key))]),
+        }
+    }
+
     /// Whether there are no keys, so that only loopback peers are served.
     pub fn is_empty(&self) -> bool {
         self.by_digest.is_empty()
@@ -118,18 +156,43 @@ fn read_key(section: &Section<'_>, agents: &BTreeSet<&str>) -> Option<Key> {
         .flat_map(Value::list)
         .filter_map(|item| item.read(known))
         .collect();
-    let user = section.optional("user", |text| name(UserId::new(text)), ToString::to_string);
+    let user = section.optional("user", user_name, ToString::to_string);
+    let users: Vec<UserId> = section
+        .get("users")
+        .iter()
+        .flat_map(Value::list)
+        .filter_map(|item| item.read(user_name))
+        .collect();
+    if let Some(list) = section.get("users") {
+        section.reader().fact(
+            list.path(),
+            users
+                .iter()
+                .map(UserId::as_str)
+                .collect::<Vec<_>>()
+                .join(", "),
+            list.origin(),
+        );
+    }
+    let limits = limits::read(section);
     let expires = section.optional("expires", moment, |moment| shown_moment(*moment));
     Some(Key {
         id: id?,
         agent: agent?,
         agents: others,
         user,
-        users: Vec::new(),
-        limits: Limits::default(),
+        users,
+        limits,
         expires,
         digest: digest?,
     })
+}
+
+fn user_name(text: &str) -> Result<UserId, Complaint> {
+    let user = name(UserId::new(text.trim()))?;
+    // What its account is called must read back, too.
+    name(AccountId::new(AccountId::user(&user).as_str()))?;
+    Ok(user)
 }
 
 fn name<T>(name: Result<T, NameError>) -> Result<T, Complaint> {

@@ -1,27 +1,33 @@
 //! `conf/models.yaml`: the Model Gateway's file of models, prices and a daily limit.
 //!
 //! Decides what that file means for Weir: its prices go below those of the policy, and its daily
-//! limit becomes the account of the whole gateway when the policy has none.
+//! limit becomes the account of the whole gateway when the policy has none. Every model it has is
+//! served by a provider that is described or built in.
+
+mod entry;
+mod names;
 
 use super::agents::model;
-use super::prices::plausible;
-use super::routing::tokens;
+use super::provider::Block;
+use super::provider::read::Blocks;
 use crate::budget::AccountSpec;
 use crate::budget::period::{Period, PeriodKind};
 use crate::budget::tier::Threshold;
 use crate::catalog::PriceOverride;
-use crate::dialect::Dialect;
 use crate::identity::AccountId;
 use crate::limit::Limits;
-use crate::money::{Nanos, PicosPerToken};
+use crate::money::Nanos;
 use crate::settings::environment::Environment;
 use crate::settings::file;
 use crate::settings::origin::Fact;
 use crate::settings::problem::{Complaint, Problem, Problems};
 use crate::settings::reader::{Reader, Section};
 use crate::settings::units;
+use crate::wire::Dialect;
+use entry::Draft;
 use jiff::tz::TimeZone;
-use std::collections::BTreeMap;
+use names::{Names, circle};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +37,11 @@ use std::time::Duration;
 pub struct Models {
     /// The models by the name that clients use.
     pub models: BTreeMap<String, Model>,
+    /// Other names of models, tasks included, and the models they stand for.
+    pub aliases: BTreeMap<String, String>,
+    /// Who serves them: what the file describes and what is built in, but for OpenRouter, which is the
+    /// policy's.
+    pub providers: BTreeMap<String, Arc<Block>>,
     /// Which model serves which task.
     pub defaults: BTreeMap<String, String>,
     /// The prices stated, by model name and by engine name.
@@ -82,35 +93,18 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Models, Problems> 
     parse(&path.display().to_string(), &text, environment)
 }
 
-/// Checks the text of a models file called `file`.
+/// Checks the text of a models file called `file`; no text at all gives the built-in providers that
+/// the environment mentions.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Models, Problems> {
     let reader = Reader::new(file, environment);
     let mut read = Models::default();
-    if let Some(node) = reader.parse(text) {
-        let root = reader.root(&node);
-        for (name, value) in root.section("models").entries() {
-            match model(name) {
-                Ok(name) => read.add(name, &value.section()),
-                Err(complaint) => value.error(complaint),
-            }
-        }
-        for (task, value) in root.section("defaults").entries() {
-            let Some(name) = value.read(model) else {
-                continue;
-            };
-            if !read.models.contains_key(&name) {
-                value.warn(Complaint::new(format!(
-                    "`{name}` is none of this file's models"
-                )));
-            }
-            read.defaults.insert(task.to_owned(), name);
-        }
-        if let Some(value) = root.get("budget") {
-            read.budget(&value.section());
-        }
+    let node = reader.parse(text);
+    match &node {
+        Some(node) => read.all(&reader.root(node)),
+        None => read.all(&reader.absent()),
     }
     let findings = reader.finish()?;
     read.warnings = findings.warnings;
@@ -119,52 +113,141 @@ pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Models
 }
 
 impl Models {
-    fn add(&mut self, name: String, section: &Section<'_>) {
-        let provider = section.required("provider", model, Clone::clone);
-        let engine = section.or("engine", name.clone(), model, Clone::clone);
-        let price = |key| section.optional(key, per_token, |price| units::show_per_token(*price));
-        let (input, output) = (price("input_cost"), price("output_cost"));
-        let max_tokens =
-            section.optional("max_tokens", |text| tokens(text, 1), ToString::to_string);
-        let timeout = section.optional("timeout", units::duration, |time| {
-            units::show_duration(*time)
-        });
-        let mut stated = None;
-        match (input, output) {
-            (Some(input), Some(output)) => {
-                let price = PriceOverride {
-                    input,
-                    output,
-                    cache_read: None,
-                    cache_write: None,
-                    max_output: max_tokens,
-                };
-                stated = Some(price);
-                self.prices.entry(engine.clone()).or_insert(price);
-                self.prices.insert(name.clone(), price);
-            }
-            (None, None) => {}
-            _ => section.error(Complaint::new(
-                "`input_cost` and `output_cost` belong together",
-            )),
+    fn all(&mut self, root: &Section<'_>) {
+        self.entries(root);
+        if let Some(value) = root.get("budget") {
+            self.budget(&value.section());
         }
-        let Some(provider) = provider else { return };
-        self.models.insert(
-            name,
-            Model {
-                provider,
-                engine,
-                max_tokens,
-                timeout,
-                dialect: None,
-                deployment: None,
-                fallbacks: Vec::new(),
-                on_context_overflow: None,
-                on_content_policy: None,
-                limits: Limits::default(),
-                price: stated,
-            },
-        );
+    }
+
+    /// Reads the models, who serves them, and the names that they have.
+    fn entries(&mut self, root: &Section<'_>) {
+        let mut drafts = Vec::new();
+        for (name, value) in root.section("models").entries() {
+            match model(name) {
+                Ok(name) => drafts.extend(Draft::read(name, &value)),
+                Err(complaint) => value.error(complaint),
+            }
+        }
+        let wanted = drafts.iter().map(|draft| draft.model.provider.clone());
+        let blocks = Blocks::read(root, &wanted.collect());
+        let mut keyless = BTreeSet::new();
+        for draft in &mut drafts {
+            draft.resolve(&blocks);
+            let provider = &draft.model.provider;
+            if let Some(variable) = blocks.misses_key(provider)
+                && keyless.insert(provider.clone())
+            {
+                draft.warn_of_missing_key(variable);
+            }
+        }
+        let mut names = Names::of(&drafts);
+        self.tasks(root.section("defaults"), &mut names);
+        for draft in &drafts {
+            self.add(draft, &names);
+        }
+        self.circles(&drafts);
+        self.aliases = names.into_aliases();
+        self.providers = blocks.into_map();
+    }
+
+    fn tasks(&mut self, mut section: Section<'_>, names: &mut Names) {
+        for (task, value) in section.entries() {
+            let Some(name) = value.read(model) else {
+                continue;
+            };
+            if !names.exists(&name) {
+                value.warn(Complaint::new(format!(
+                    "`{name}` is none of this file's models"
+                )));
+            }
+            value
+                .reader()
+                .fact(value.path(), name.clone(), value.origin());
+            names.task(&value, task, &name);
+            self.defaults.insert(task.to_owned(), name);
+        }
+    }
+
+    fn add(&mut self, draft: &Draft<'_>, names: &Names) {
+        let model = Model {
+            fallbacks: draft
+                .fallbacks
+                .iter()
+                .filter_map(|named| names.resolve(named))
+                .collect(),
+            on_context_overflow: draft
+                .on_context_overflow
+                .as_ref()
+                .and_then(|named| names.resolve(named)),
+            on_content_policy: draft
+                .on_content_policy
+                .as_ref()
+                .and_then(|named| names.resolve(named)),
+            ..draft.model.clone()
+        };
+        if let Some(price) = model.price {
+            self.state_price(draft, &draft.name, price);
+            if model.engine != draft.name {
+                self.state_price(draft, &model.engine, price);
+            }
+        }
+        self.models.insert(draft.name.clone(), model);
+    }
+
+    /// Takes a price for a name. Two models may run the same engine; when they disagree on its price,
+    /// the dearer one holds for the engine.
+    fn state_price(&mut self, draft: &Draft<'_>, name: &str, price: PriceOverride) {
+        let Some(other) = self.prices.get_mut(name) else {
+            self.prices.insert(name.to_owned(), price);
+            return;
+        };
+        if (other.input, other.output) != (price.input, price.output) {
+            draft.value.warn(Complaint::new(format!(
+                "another model states another price for `{name}`; the dearer one holds"
+            )));
+        }
+        other.input = other.input.max(price.input);
+        other.output = other.output.max(price.output);
+        other.max_output = other.max_output.max(price.max_output);
+    }
+
+    /// Reports models that lead back to themselves.
+    fn circles(&self, drafts: &[Draft<'_>]) {
+        let model = |name: &str| self.models.get(name);
+        let fallbacks = |name: &str| -> Vec<&str> {
+            let list = model(name).map(|model| model.fallbacks.as_slice());
+            list.unwrap_or_default()
+                .iter()
+                .map(String::as_str)
+                .collect()
+        };
+        let overflow = |name: &str| -> Vec<&str> {
+            let next = model(name).and_then(|model| model.on_context_overflow.as_deref());
+            next.into_iter().collect()
+        };
+        let refused = |name: &str| -> Vec<&str> {
+            let next = model(name).and_then(|model| model.on_content_policy.as_deref());
+            next.into_iter().collect()
+        };
+        let mut told = BTreeSet::new();
+        for draft in drafts {
+            let ways = [
+                ("fallbacks", circle(&draft.name, &fallbacks)),
+                ("on_context_overflow", circle(&draft.name, &overflow)),
+                ("on_content_policy", circle(&draft.name, &refused)),
+            ];
+            for (key, way) in ways {
+                let Some(way) = way.filter(|_| !told.contains(&(key, draft.name.as_str()))) else {
+                    continue;
+                };
+                draft.value.error(Complaint::new(format!(
+                    "its `{key}` lead back to it: {}",
+                    way.join(" -> ")
+                )));
+                told.extend(way.into_iter().map(|name| (key, name)));
+            }
+        }
     }
 
     fn budget(&mut self, section: &Section<'_>) {
@@ -190,77 +273,5 @@ impl Models {
     }
 }
 
-fn per_token(text: &str) -> Result<PicosPerToken, Complaint> {
-    plausible(units::price_per_token(text)?)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EXAMPLE: &str = "models:
-  gpt-4o:
-    provider: openai
-    engine: gpt-4o
-    input_cost: 0.0000025   # USD per token
-    output_cost: 0.00001
-    max_tokens: 8192
-  o3-pro:
-    provider: openai
-    timeout: 300
-defaults:
-  self_reflection: o3-pro
-  vitals: gpt-4o
-  experiment: o3-pro
-budget:
-  daily_limit_usd: 20
-  hard_stop: true          # Block requests when limit reached
-  warning_threshold: 0.8   # Warn at 80% usage
-";
-
-    fn read(text: &str) -> Result<Models, Problems> {
-        parse("conf/models.yaml", text, &Environment::default())
-    }
-
-    #[test]
-    fn the_model_gateways_file_loads_unchanged() {
-        let models = read(EXAMPLE).unwrap();
-        assert_eq!(models.warnings, []);
-        let price = &models.prices["gpt-4o"];
-        assert_eq!(
-            (price.input, price.output),
-            (PicosPerToken(2_500_000), PicosPerToken(10_000_000))
-        );
-        assert_eq!(price.max_output, Some(8192));
-        assert_eq!(
-            models.models["o3-pro"].timeout,
-            Some(Duration::from_secs(300))
-        );
-        assert_eq!(models.defaults["vitals"], "gpt-4o");
-        let gateway = models.gateway.unwrap();
-        assert_eq!(
-            (gateway.limit, gateway.hard, gateway.period.kind),
-            (Nanos::usd(20), true, PeriodKind::Daily)
-        );
-    }
-
-    #[test]
-    fn a_price_per_million_in_the_wrong_place_is_noticed() {
-        let text = EXAMPLE
-            .replace("0.0000025", "2.5")
-            .replace("max_tokens", "max_token");
-        let problems = read(&text).unwrap_err().0;
-        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        assert_eq!(problems.len(), 3, "{shown:?}");
-        assert!(
-            shown
-                .iter()
-                .any(|p| p.contains(":5:17: error: models.gpt-4o.input_cost: is more than a cent"))
-        );
-        assert!(
-            shown
-                .iter()
-                .any(|p| p.contains("did you mean `max_tokens`?"))
-        );
-    }
-}
+mod tests;

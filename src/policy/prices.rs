@@ -1,9 +1,10 @@
-//! Prices that a policy states itself.
+//! Prices that a policy states itself, and whose prices a provider's are.
 
 use super::agents::model;
 use super::routing::tokens;
-use crate::catalog::PriceOverride;
+use crate::catalog::{PriceOverride, Seller};
 use crate::money::PicosPerToken;
+use crate::provider::Provider;
 use crate::settings::problem::Complaint;
 use crate::settings::reader::Section;
 use crate::settings::units;
@@ -11,6 +12,16 @@ use std::collections::BTreeMap;
 
 /// Above this, in pico-dollars per token (a cent), a price was surely meant per something else.
 const DEAREST: PicosPerToken = PicosPerToken(10_000_000_000);
+
+impl Seller for dyn Provider + '_ {
+    fn kind(&self) -> &'static str {
+        self.name()
+    }
+
+    fn sold_as(&self, engine: &str) -> Vec<String> {
+        self.priced_as(engine)
+    }
+}
 
 /// Reads the section `prices`.
 pub(super) fn read_all(routing: &Section<'_>) -> BTreeMap<String, PriceOverride> {

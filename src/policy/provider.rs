@@ -2,14 +2,23 @@
 //!
 //! Decides what `providers:` in the models file and the environment's variables mean. Addresses come
 //! from here only, never from a client.
+//!
+//! A block of the name of a kind (`openai`) is built in: what it does not say is filled in from the
+//! variables of that kind, and from its own address. A key from a variable goes to the kind's own
+//! address only, or to where a block of the kind's name says.
+
+pub(super) mod read;
 
 use super::upstream::{BaseUrl, Upstream};
-use crate::dialect::Dialect;
 use crate::provider::Provider;
 use crate::provider::openrouter::OpenRouter;
 use crate::secret::Secret;
+use crate::wire::Dialect;
 use std::fmt;
 use std::time::Duration;
+
+/// The name of an endpoint that is the only one.
+pub(super) const FIRST: &str = "1";
 
 /// A provider as it is configured.
 #[derive(Clone)]
@@ -48,31 +57,45 @@ pub struct Endpoint {
 }
 
 impl Block {
-    /// What the section `openrouter` of the policy says. Another server than OpenRouter's own is
-    /// taken to speak OpenAI's plain dialects only, unless `dialects` says more.
-    pub fn open_router(upstream: &Upstream, dialects: Option<Vec<Dialect>>) -> Self {
-        let own = upstream.base_url == BaseUrl::open_router();
-        let plain = [Dialect::Chat, Dialect::Completions, Dialect::Embeddings];
-        let known = if own { OpenRouter.dialects() } else { &plain };
+    /// What a policy says about OpenRouter, as a block.
+    pub(super) fn open_router(upstream: &Upstream) -> Self {
+        let headers = [
+            ("http-referer", &upstream.referer),
+            ("x-title", &upstream.title),
+        ];
         Self {
             name: OpenRouter.name().to_owned(),
             kind: &OpenRouter,
             endpoints: vec![Endpoint {
-                name: "0".to_owned(),
+                name: FIRST.to_owned(),
                 base_url: upstream.base_url.clone(),
                 api_key: upstream.api_key.clone(),
                 fallback_key: upstream.fallback_key.clone(),
                 deployment: None,
                 api_version: None,
             }],
-            dialects: dialects.unwrap_or_else(|| known.to_vec()),
-            headers: vec![
-                ("http-referer".to_owned(), upstream.referer.clone()),
-                ("x-title".to_owned(), upstream.title.clone()),
-            ],
+            dialects: upstream.dialects.clone(),
+            headers: headers
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (name.to_owned(), value.clone()))
+                .collect(),
             timeout: upstream.timeout,
-            private: !own,
+            private: upstream.private,
         }
+    }
+
+    /// Whether an endpoint may turn out to lie in a private network: where that is allowed, and where
+    /// its host is not a public name, so that whoever wrote it knew.
+    pub fn may_be_private(&self, endpoint: &Endpoint) -> bool {
+        self.private || !endpoint.base_url.is_public_name()
+    }
+
+    /// Whether any of its endpoints has a key.
+    pub fn has_key(&self) -> bool {
+        let key =
+            |endpoint: &Endpoint| endpoint.api_key.is_some() || endpoint.fallback_key.is_some();
+        self.endpoints.iter().any(key)
     }
 
     /// The dialect in which it is asked for a client that speaks `client`: that one if it can, else
@@ -106,3 +129,6 @@ impl fmt::Debug for Block {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,26 +1,32 @@
 //! The top level of `policy.yaml` and the section `cost_routing`.
 
+use super::users::Users;
 use super::{BoundMode, Policy, agents, keys, prices, upstream};
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
 use crate::settings::units;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The most output tokens that any setting may name.
 const MOST_TOKENS: u64 = 10_000_000;
 
+/// The most retries that a policy may ask for.
+const MOST_RETRIES: u16 = 10;
+
 /// Reads the whole file.
 pub(super) fn read(root: &mut Section<'_>) -> Policy {
     let mut policy = Policy::default();
-    let names = match root.get("cost_routing") {
+    let (names, users) = match root.get("cost_routing") {
         Some(value) => routing(&mut policy, &value.section()),
         None => {
             root.error(Complaint::new("the section `cost_routing` is missing"));
-            BTreeSet::new()
+            (BTreeSet::new(), Users::default())
         }
     };
     policy.keys = keys::read(&root.section("auth"), &names);
+    (policy.users, policy.user_limits) = users.complete(&policy.keys);
     for (name, value) in root.rest() {
         let complaint = Complaint::new("this section is none of Weir's and was not read");
         let owned = ["cost_routing", "auth"];
@@ -35,8 +41,8 @@ pub(super) fn read(root: &mut Section<'_>) -> Policy {
     policy
 }
 
-/// Reads `cost_routing` and gives the names of the agents that the file means to have.
-fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> BTreeSet<&'r str> {
+/// Reads `cost_routing` and gives the names of the agents that the file means to have, and its users.
+fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> (BTreeSet<&'r str>, Users<'r>) {
     upstream::read_console(&section.section("console"));
     policy.upstream = upstream::read(&section.section("openrouter"));
     policy.spend_log = section.or("spend_log", policy.spend_log.clone(), log_path, |path| {
@@ -74,6 +80,10 @@ fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> BTreeSet<&'r str> 
         units::money,
         |fee| units::show_money(*fee),
     );
+    policy.retries = section.or("retries", policy.retries, retries, ToString::to_string);
+    policy.deadline = section.or("deadline_seconds", policy.deadline, deadline, |time| {
+        units::show_duration(*time)
+    });
     policy.prices = prices::read_all(section);
     policy.unpriced_ceiling = section
         .get("unpriced_ceiling")
@@ -91,7 +101,22 @@ fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> BTreeSet<&'r str> 
             "min_output_tokens must not be larger than default_max_output_tokens",
         ));
     }
-    names
+    (names, Users::read(section, zone.as_ref()))
+}
+
+fn retries(text: &str) -> Result<u16, Complaint> {
+    u16::try_from(units::count(text)?)
+        .ok()
+        .filter(|number| *number <= MOST_RETRIES)
+        .ok_or_else(|| Complaint::new(format!("must be between 0 and {MOST_RETRIES}")))
+}
+
+fn deadline(text: &str) -> Result<Duration, Complaint> {
+    let time = units::duration(text)?;
+    if !(Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&time) {
+        return Err(Complaint::new("must be between 1s and 24h"));
+    }
+    Ok(time)
 }
 
 fn log_path(text: &str) -> Result<PathBuf, Complaint> {

@@ -217,7 +217,7 @@ budget: {daily_limit_usd: 20, hard_stop: true}
         "  prices: {m: {input_usd_per_million: 9, output_usd_per_million: 9}}\n",
     ))
     .unwrap();
-    policy.adopt(&models);
+    policy.adopt(models.clone());
     assert_eq!(
         policy.prices["m"].input,
         PicosPerToken(9_000_000),
@@ -228,7 +228,7 @@ budget: {daily_limit_usd: 20, hard_stop: true}
     assert_eq!(policy.agents["a"].accounts.len(), 2);
 
     let mut policy = read(&with("  gateway: {budget_total: 7}\n")).unwrap();
-    policy.adopt(&models);
+    policy.adopt(models);
     assert_eq!(
         policy.gateway.unwrap().limit,
         Nanos::usd(7),
@@ -242,15 +242,38 @@ fn every_key_of_the_policy_is_documented() {
     let text = "cost_routing:
   console: {enabled: false, url: 'https://x', sync_interval_seconds: 30, api_key: x}
   openrouter: {api_key: x, referer: x, ca_file: x}
+  users: {NAME: {budget_total: 1}}
+  user_default: {budget_total: 1}
   gateway: {budget_total: 1}
   prices: {MODEL: {input_usd_per_million: 1, output_usd_per_million: 1, cache_read_usd_per_million: 1, cache_write_usd_per_million: 1, max_output_tokens: 1}}
-  agents: {NAME: {budget_total: 1, timezone: UTC, tiers: [{threshold: 0, models: [x]}]}}
-auth: {keys: [{id: k, key: '${OPENROUTER_API_KEY}', agent: NAME, user: u, expires: 2027-01-01}]}
+  agents: {NAME: {budget_total: 1, timezone: UTC, tiers: [{threshold: 0, models: [x]}], allowed_models: [x], limits: LIMITS}}
+auth: {keys: [{id: k, key: '${OPENROUTER_API_KEY}', agent: NAME, user: u, users: [v], expires: 2027-01-01, limits: LIMITS}]}
+"
+    .replace("LIMITS", "{requests_per_minute: 1, tokens_per_minute: 1, concurrent_requests: 1, request_bytes: 1KiB}");
+    let models = "models: {NAME: {provider: azure, aliases: [a], fallbacks: [v/m], on_context_overflow: v/m, on_content_policy: v/m, engine: e, input_cost: 0, output_cost: 0, max_tokens: 1, timeout: 1, dialect: chat, deployment: d, limits: {requests_per_minute: 1}}}
+defaults: {TASK: v/m}
+budget: {daily_limit_usd: 1, hard_stop: true, warning_threshold: 0.5}
+providers:
+  azure: {base_url: 'http://h', api_key: k, timeout: 1, headers: {HEADER: v}, dialects: [chat], allow_private: no, api_version: v, kind: azure}
+  NAME: {base_url: 'http://h', speaks: [chat]}
+  NAME2: {kind: azure, endpoints: [{name: n, region: r, base_url: 'http://h', api_key: k, deployment: d, api_version: v}]}
 ";
-    for fact in read(text).unwrap().facts {
-        let path = fact.path.replace("[0]", "[]");
+    let models = models::parse("models.yaml", models, &environment()).unwrap();
+    for fact in read(&text).unwrap().facts.into_iter().chain(models.facts) {
+        let path = fact
+            .path
+            .replace("[0]", "[]")
+            .replace("providers.azure.", "providers.NAME.")
+            .replace("providers.NAME2.", "providers.NAME.");
+        if path.starts_with("cost_routing.users.NAME.")
+            || path.starts_with("cost_routing.user_default.")
+            || path.starts_with("models.NAME.limits.")
+        {
+            // The same keys as an agent's.
+            continue;
+        }
         assert!(
-            DOCUMENT.contains(&format!("| `{path}` |")),
+            DOCUMENT.contains(&format!("`{path}`")),
             "{path} is not in docs/policy.md"
         );
     }

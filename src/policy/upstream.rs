@@ -1,12 +1,20 @@
 //! Where requests go: the provider's address, key and patience.
 //!
-//! Decides which addresses are acceptable. Nothing a client sends ever reaches this.
+//! Nothing a client sends ever reaches this. Which addresses are acceptable is decided in `url.rs`.
 
+mod url;
+
+pub use url::BaseUrl;
+
+use super::provider;
+use crate::provider::Provider as _;
+use crate::provider::openrouter::OpenRouter;
 use crate::secret::Secret;
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::Complaint;
 use crate::settings::reader::Section;
 use crate::settings::units;
+use crate::wire::Dialect;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +39,10 @@ pub struct Upstream {
     pub title: String,
     /// Certificates to trust besides the system's, as a PEM file.
     pub ca_file: Option<PathBuf>,
+    /// The dialects that it understands.
+    pub dialects: Vec<Dialect>,
+    /// Whether its public name may resolve to an address of a private network.
+    pub private: bool,
 }
 
 impl Default for Upstream {
@@ -43,6 +55,8 @@ impl Default for Upstream {
             referer: String::new(),
             title: "Weir".to_owned(),
             ca_file: None,
+            dialects: dialects(&BaseUrl::open_router()),
+            private: false,
         }
     }
 }
@@ -59,98 +73,13 @@ impl fmt::Debug for Upstream {
     }
 }
 
-/// The address under which the provider's routes lie.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseUrl {
-    /// Whether TLS is spoken.
-    pub https: bool,
-    /// The host name or address, without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// The path without a trailing slash: `/api/v1`, or nothing.
-    pub path: String,
-    /// The whole as it was written, without a trailing slash.
-    pub text: String,
-}
-
-impl BaseUrl {
-    /// OpenRouter's own address.
-    pub fn open_router() -> Self {
-        Self {
-            https: true,
-            host: "openrouter.ai".into(),
-            port: 443,
-            path: "/api/v1".into(),
-            text: "https://openrouter.ai/api/v1".into(),
-        }
+/// The dialects of what is reached at `url` as OpenRouter is: all of OpenRouter's own, and of anything
+/// else those that such servers have had from the start.
+pub(super) fn dialects(url: &BaseUrl) -> Vec<Dialect> {
+    if url.is_of(&BaseUrl::open_router()) {
+        return OpenRouter.dialects().to_vec();
     }
-
-    /// Checks and takes an address. No message quotes it: it may hold a password.
-    ///
-    /// # Errors
-    /// When it is no `http` or `https` address, or carries a user, a query or a fragment.
-    pub fn parse(text: &str) -> Result<Self, Complaint> {
-        let like = "such as https://openrouter.ai/api/v1";
-        let text = text.trim().trim_end_matches('/');
-        if text.is_empty() {
-            return Err(Complaint::new("the URL is empty").suggesting(like));
-        }
-        if text.contains('#') {
-            return Err(Complaint::new("a base URL may not have a fragment"));
-        }
-        let (scheme, _) = text
-            .split_once("://")
-            .ok_or_else(|| Complaint::new("is no URL").suggesting(like))?;
-        let https = match scheme.to_ascii_lowercase().as_str() {
-            "https" => true,
-            "http" => false,
-            _ => {
-                return Err(Complaint::new(
-                    "the URL must begin with https:// or http://",
-                ));
-            }
-        };
-        let uri: http::Uri = text
-            .parse()
-            .map_err(|_| Complaint::new("is no valid URL").suggesting(like))?;
-        let authority = uri
-            .authority()
-            .ok_or_else(|| Complaint::new("the URL has no host").suggesting(like))?;
-        if authority.as_str().contains('@') {
-            return Err(Complaint::new("a base URL may not hold a user or password")
-                .suggesting("use api_key"));
-        }
-        if uri.query().is_some() {
-            return Err(Complaint::new("a base URL may not have a query"));
-        }
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']');
-        if host.is_empty() {
-            return Err(Complaint::new("the URL has no host").suggesting(like));
-        }
-        let rest = authority
-            .as_str()
-            .rsplit_once(']')
-            .map_or(authority.as_str(), |(_, rest)| rest);
-        let port = match (rest.contains(':'), authority.port_u16()) {
-            (_, Some(0)) | (true, None) => {
-                return Err(Complaint::new("the URL's port must be between 1 and 65535"));
-            }
-            (_, Some(port)) => port,
-            (false, None) if https => 443,
-            (false, None) => 80,
-        };
-        Ok(Self {
-            https,
-            host: host.to_owned(),
-            port,
-            path: uri.path().trim_end_matches('/').to_owned(),
-            text: text.to_owned(),
-        })
-    }
+    vec![Dialect::Chat, Dialect::Completions, Dialect::Embeddings]
 }
 
 /// Reads the section `openrouter`.
@@ -173,7 +102,16 @@ pub(super) fn read(section: &Section<'_>) -> Upstream {
         units::show_duration(*time)
     });
     let header = |key, default| section.or(key, default, header_value, Clone::clone);
+    let spoken = provider::read::dialects(section, &OpenRouter, || dialects(&base_url));
+    let private = section.or(
+        "allow_private",
+        !base_url.is_of(&BaseUrl::open_router()),
+        units::flag,
+        ToString::to_string,
+    );
     Upstream {
+        dialects: spoken,
+        private,
         base_url,
         api_key,
         fallback_key: fallback.map(|key| Secret::new(key.to_owned())),
@@ -184,7 +122,11 @@ pub(super) fn read(section: &Section<'_>) -> Upstream {
     }
 }
 
-fn patience(text: &str) -> Result<Duration, Complaint> {
+/// How long a silence may be.
+///
+/// # Errors
+/// When it is no duration between 10 ms and a day.
+pub(super) fn patience(text: &str) -> Result<Duration, Complaint> {
     let time = units::duration(text)?;
     if time < Duration::from_millis(10) || time > Duration::from_secs(86_400) {
         return Err(Complaint::new("must be between 10ms and 24h"));
@@ -203,7 +145,11 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Complaint> {
     Ok(PathBuf::from(text))
 }
 
-fn header_value(text: &str) -> Result<String, Complaint> {
+/// What can be sent as the value of a header.
+///
+/// # Errors
+/// When it is anything but printable ASCII.
+pub(super) fn header_value(text: &str) -> Result<String, Complaint> {
     if !text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         return Err(Complaint::new(
             "is sent as a header and may hold printable ASCII only",
@@ -237,59 +183,5 @@ pub(super) fn read_console(section: &Section<'_>) {
         section.secret("api_key");
     } else {
         section.get("api_key");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn an_address_is_taken_apart() {
-        let url = BaseUrl::parse("https://openrouter.ai/api/v1/").unwrap();
-        assert_eq!(url, BaseUrl::open_router());
-        let url = BaseUrl::parse("http://localhost:9000/v1").unwrap();
-        assert_eq!(
-            (url.https, url.host.as_str(), url.port, url.path.as_str()),
-            (false, "localhost", 9000, "/v1")
-        );
-        let url = BaseUrl::parse("http://[::1]:9000").unwrap();
-        assert_eq!(
-            (url.host.as_str(), url.port, url.path.as_str()),
-            ("::1", 9000, "")
-        );
-        assert_eq!(BaseUrl::parse("HTTP://[::1]").unwrap().port, 80);
-    }
-
-    #[test]
-    fn an_address_that_is_no_base_is_refused_without_being_quoted() {
-        for bad in [
-            "",
-            "openrouter.ai",
-            "ftp://x/y",
-            "file:///etc/passwd",
-            "https://",
-            "https://:443/x",
-            "https://sesame:open@host/v1",
-            "https://sesame@host",
-            "https://h/v1?key=sesame",
-            "https://h/v1#sesame",
-            "https://h:0/",
-            "https://h:99999/",
-            "https://h:/",
-            "https://h h/",
-            "https://ho\u{0}st",
-        ] {
-            let complaint = BaseUrl::parse(bad).expect_err(bad);
-            assert!(!format!("{complaint:?}").contains("sesame"));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_it_panic(text in "(https?://)?[\\PC]{0,30}|https?://[a-z@:\\[\\]/?#.0-9%]{0,30}") {
-            let _ = BaseUrl::parse(&text);
-        }
     }
 }

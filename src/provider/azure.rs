@@ -6,8 +6,8 @@
 use super::body::{one_model, segment};
 use super::openai::output_limit;
 use super::{Call, Environment, Provider, Rewrite};
-use crate::dialect::Dialect;
 use crate::surface::Request;
+use crate::wire::Dialect;
 use http::HeaderName;
 use std::borrow::Cow;
 

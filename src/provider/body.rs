@@ -5,9 +5,9 @@
 //! written is each provider's own.
 
 use super::Rewrite;
-use crate::dialect::Dialect;
 use crate::json::{Cursor, Field};
 use crate::surface::Request;
+use crate::wire::Dialect;
 use http::{HeaderName, header};
 
 /// The key as most providers take it.

@@ -5,8 +5,8 @@
 
 use super::body::{bearer, limit_field, one_model};
 use super::{Call, Environment, Provider, Rewrite};
-use crate::dialect::Dialect;
 use crate::surface::Request;
+use crate::wire::Dialect;
 use http::HeaderName;
 use std::borrow::Cow;
 

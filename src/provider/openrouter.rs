@@ -5,8 +5,8 @@
 
 use super::body::{self, Writer, bearer};
 use super::{Call, Environment, Provider, Rewrite};
-use crate::dialect::Dialect;
 use crate::surface::Request;
+use crate::wire::Dialect;
 use http::HeaderName;
 use std::borrow::Cow;
 

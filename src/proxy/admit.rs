@@ -11,6 +11,7 @@ use super::relay::Relay;
 use super::reply;
 use super::session::{self, Drain, Link};
 use super::settle::Exchange;
+use super::upstream;
 use crate::answer::Answer;
 use crate::auth::{self, Identity};
 use crate::budget::tier;
@@ -196,10 +197,10 @@ async fn proxied(
     model: Option<String>,
 ) -> Result<Option<Answer>, Stop> {
     let live = gateway.live();
-    let identity = identify(&live, session, ctx).map_err(last)?;
+    let mut identity = identify(&live, session, ctx).map_err(last)?;
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
-    let body = read_body(gateway, session, limits.body_bytes).await?;
+    let body = read_body(gateway, session, largest(&identity, limits.body_bytes)).await?;
     let depth = Limits {
         depth: limits.json_depth,
     };
@@ -207,6 +208,7 @@ async fn proxied(
     if let Some(model) = &model {
         request.model = Some(model.into());
     }
+    identity.choose_user(&live.policy, request.user.as_deref())?;
     let route = route_of(&live, &identity, &request)?;
     let original_model = request.model.as_deref().map(str::to_owned);
     let mut journey = Journey::new(
@@ -220,13 +222,23 @@ async fn proxied(
         model.clone(),
         ctx.arrived,
     );
+    journey.claim(gateway, &request, ctx.unix_millis)?;
     let prepared = if surface == Surface::CountTokens {
         match count_tokens(gateway, &mut journey, &request) {
             Counting::Here(answer) => return Ok(Some(answer)),
-            Counting::There(prepared) => prepared,
+            Counting::There(prepared) => *prepared,
         }
     } else {
-        journey.begin(gateway, &request, ctx.unix_millis).await?
+        match journey.begin(gateway, &request, ctx.unix_millis).await {
+            Ok(prepared) => prepared,
+            Err(refusal) => {
+                // A refused request does not count.
+                if let Some(permit) = journey.permit.take() {
+                    permit.cancel();
+                }
+                return Err(refusal.into());
+            }
+        }
     };
     let link = Link::new(prepared.body, drain(gateway), Arc::clone(&gateway.stopping));
     ctx.state = State::Admitted(Box::new(Admission {
@@ -235,6 +247,7 @@ async fn proxied(
         remaining: prepared.remaining,
         link: Arc::clone(&link),
         passthrough: passthrough(&journey.identity, &session.req_header().headers),
+        forwarded: upstream::forwarded(&session.req_header().headers, &live),
         stream: request.stream,
         include_usage: request.include_usage,
         http1: session.req_header().version == Version::HTTP_11,
@@ -252,6 +265,13 @@ async fn proxied(
     session.set_write_timeout(Some(gateway.settings.timeouts.write));
     session::install(&mut session.downstream_session, &link);
     Ok(None)
+}
+
+/// The largest body that is taken: the process's limit, or a smaller one of key, agent or user.
+fn largest(identity: &Identity, limit: usize) -> usize {
+    let limits = [identity.limits, identity.agent.limits, identity.user_limits];
+    let own = limits.iter().filter_map(|limits| limits.request_bytes);
+    own.fold(limit, usize::min)
 }
 
 /// The route of the agent; for one without tiers, and for embeddings, which no tier is about, to
@@ -278,7 +298,12 @@ fn route_of(
     // The client's own fallbacks may answer, too.
     let models = std::iter::once(model).chain(request.fallbacks.iter().map(AsRef::as_ref));
     if let Some(allowed) = &agent.allowed {
-        let foreign = |name: &&str| !allowed.iter().any(|known| known == name);
+        let aliases = &live.policy.aliases;
+        let known = |name: &str| aliases.get(name).map_or(name, String::as_str).to_owned();
+        let foreign = |name: &&str| {
+            let mut allowed = allowed.iter();
+            !allowed.any(|other| other == name || known(other) == known(name))
+        };
         if let Some(model) = models.clone().find(foreign) {
             return Err(Refusal::ModelNotAllowed {
                 model: auth::shown(model),
@@ -297,7 +322,7 @@ enum Counting {
     /// By our own count.
     Here(Answer),
     /// By the provider, for nothing.
-    There(super::attempt::Prepared),
+    There(Box<super::attempt::Prepared>),
 }
 
 /// Tokens are counted by a provider that does so for its own dialect, else here.
@@ -333,14 +358,14 @@ fn count_tokens(gateway: &Arc<Gateway>, journey: &mut Journey, request: &Request
         ServiceTier::Default,
         &body,
     );
-    Counting::There(super::attempt::Prepared {
+    Counting::There(Box::new(super::attempt::Prepared {
         exchange,
         body,
         candidate,
         asked_in: request.dialect,
         fitted: None,
         remaining: balance.remaining().max(Nanos::ZERO),
-    })
+    }))
 }
 
 fn drain(gateway: &Gateway) -> Drain {
@@ -368,6 +393,7 @@ fn identify(live: &Live, session: &Session, ctx: &Context) -> Result<Identity, R
         &live.policy,
         presented,
         text(headers, "x-agent-id"),
+        text(headers, "x-user-id"),
         peer_ip(session).is_some_and(|ip| ip.to_canonical().is_loopback()),
         i64::try_from(ctx.unix_millis / 1000).unwrap_or(i64::MAX),
     )

@@ -8,18 +8,20 @@ use super::context::Admission;
 use super::settle::Exchange;
 use crate::auth::Identity;
 use crate::budget::{AccountSpec, Balance};
+use crate::dialect;
 use crate::dialect::form::{Inexpressible, Writing};
-use crate::dialect::{self, Dialect};
 use crate::gateway::{Gateway, Live};
-use crate::identity::{AttemptId, RequestId};
+use crate::identity::{AttemptId, KeyId, RequestId, UserId};
 use crate::json::Limits;
 use crate::ledger::{Ask, Denied, Grant, Reservation};
+use crate::limit::{Claim, Exceeded, Kind, Permit};
 use crate::policy::BoundMode;
-use crate::provider::Rewrite;
+use crate::provider::{Call, Rewrite};
 use crate::refusal::{Exhausted, Refusal};
 use crate::route::{Candidate, Route};
 use crate::surface::{Request, Surface};
 use crate::usage::ServiceTier;
+use crate::wire::Dialect;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,13 +37,16 @@ pub(crate) struct Journey {
     pub id: RequestId,
     pub live: Arc<Live>,
     pub identity: Identity,
-    pub accounts: Vec<Arc<AccountSpec>>,
+    /// The accounts that it is charged to, where they are not just the agent's.
+    accounts: Option<Vec<Arc<AccountSpec>>>,
     pub surface: Surface,
     pub route: Arc<Route>,
     /// The tier that the first attempt was granted.
     pub tier: usize,
-    /// The candidates left, the current one first.
-    candidates: std::collections::VecDeque<Arc<Candidate>>,
+    /// The number of the current candidate of that tier.
+    at: usize,
+    /// A candidate that is no part of the tier, and the only one left.
+    other: Option<Arc<Candidate>>,
     /// The client's body, as it came.
     body: Bytes,
     /// The model in the path, for surfaces that have it there.
@@ -61,6 +66,8 @@ pub(crate) struct Journey {
     pub next: Next,
     /// Whether another model took over in a special case; it happens once.
     pub detoured: bool,
+    /// The place among the limits of key, agent and user.
+    pub permit: Option<Permit>,
 }
 
 /// What the next attempt begins with.
@@ -109,8 +116,11 @@ impl Journey {
         model: Option<String>,
         arrived: Instant,
     ) -> Self {
-        let mut accounts = identity.agent.accounts.clone();
-        accounts.extend(identity.user_account.clone());
+        let accounts = identity.user_account.clone().map(|account| {
+            let mut accounts = identity.agent.accounts.clone();
+            accounts.push(account);
+            accounts
+        });
         Self {
             id,
             deadline: arrived + live.policy.deadline,
@@ -121,7 +131,8 @@ impl Journey {
             surface,
             route,
             tier: 0,
-            candidates: std::collections::VecDeque::new(),
+            at: 0,
+            other: None,
             body,
             model,
             tried: Vec::new(),
@@ -130,7 +141,26 @@ impl Journey {
             wait: None,
             next: Next::Prepared,
             detoured: false,
+            permit: None,
         }
+    }
+
+    /// Every account that the request falls under.
+    fn accounts(&self) -> &[Arc<AccountSpec>] {
+        let agent = &self.identity.agent;
+        self.accounts.as_deref().unwrap_or(&agent.accounts)
+    }
+
+    /// The candidates of the tier.
+    fn of_tier(&self) -> &[Arc<Candidate>] {
+        let tiers = &self.route.tiers;
+        let tier = tiers.get(self.tier).or(tiers.last());
+        tier.map_or(&[], |tier| &tier.candidates)
+    }
+
+    /// The candidate that is tried now.
+    fn current(&self) -> Option<&Arc<Candidate>> {
+        self.other.as_ref().or_else(|| self.of_tier().get(self.at))
     }
 
     /// The client's body.
@@ -141,9 +171,43 @@ impl Journey {
     /// Takes a tier that was picked without a hold, and gives its first candidate.
     pub(crate) fn at_tier(&mut self, number: usize) -> Option<Arc<Candidate>> {
         self.tier = number;
-        let tier = self.route.tiers.get(number).or(self.route.tiers.last())?;
-        self.candidates = tier.candidates.iter().cloned().collect();
-        self.candidates.front().cloned()
+        self.current().cloned()
+    }
+
+    /// Takes a place among the limits of the key, the agent and the user.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(crate) fn claim(
+        &mut self,
+        gateway: &Gateway,
+        request: &Request<'_>,
+        now_millis: u64,
+    ) -> Result<(), Refusal> {
+        let identity = &self.identity;
+        let claims = [
+            Claim {
+                kind: Kind::Key,
+                id: identity.key.as_ref().map_or("", KeyId::as_str),
+                limits: identity.limits,
+            },
+            Claim {
+                kind: Kind::Agent,
+                id: identity.agent.id.as_str(),
+                limits: identity.agent.limits,
+            },
+            Claim {
+                kind: Kind::User,
+                id: identity.user.as_ref().map_or("", UserId::as_str),
+                limits: identity.user_limits,
+            },
+        ];
+        let tokens = expected(request, self.body.len());
+        self.permit = gateway
+            .limiter
+            .admit(&claims, tokens, now_millis / 1000)
+            .map_err(limited)?;
+        Ok(())
     }
 
     /// Picks the tier, holds the worst case, and prepares the first attempt.
@@ -162,24 +226,20 @@ impl Journey {
             .hold(gateway, &offers, &route.models, None, now_millis)
             .await?;
         self.tier = reservation.grant().tier;
-        let tier = route.tiers.get(self.tier).or(route.tiers.last());
-        self.candidates = tier
-            .map(|tier| tier.candidates.iter().cloned().collect())
-            .unwrap_or_default();
         let able = |candidate: &Arc<Candidate>| candidate.asked_in(request.dialect).is_some();
-        let first = self.candidates.iter().position(able);
+        let first = self.of_tier().iter().position(able);
         let Some(first) = first else {
             reservation.void("never dispatched");
             return Err(self.unable());
         };
-        self.candidates.drain(..first);
+        self.at = first;
         match self.prepare(gateway, request, reservation) {
-            Err(refusal @ Refusal::Untranslatable { .. }) => {
-                // Another model of the tier may be with a provider that can say it.
+            Err(refusal) if elsewhere(&refusal) => {
+                // Another model of the tier may be with a provider that can say it, or be free.
                 while self.advance() {
                     match self.hold_and_prepare(gateway, request, now_millis).await {
                         Ok(prepared) => return Ok(prepared),
-                        Err(Refusal::Untranslatable { .. }) => {}
+                        Err(other) if elsewhere(&other) => {}
                         Err(other) => return Err(other),
                     }
                 }
@@ -214,7 +274,7 @@ impl Journey {
         request: &Request<'_>,
         now_millis: u64,
     ) -> Result<Prepared, Refusal> {
-        let candidate = self.candidates.front().cloned().ok_or(Refusal::Internal)?;
+        let candidate = self.current().cloned().ok_or(Refusal::Internal)?;
         let offers = [candidate.offer(&self.live.policy, request, &self.body)];
         let names = [candidate
             .targets
@@ -247,7 +307,7 @@ impl Journey {
             agent: &agent.id,
             key: self.identity.key.as_ref(),
             user: self.identity.user.as_ref(),
-            accounts: &self.accounts,
+            accounts: self.accounts(),
             thresholds: &agent.thresholds,
             tier,
             offers,
@@ -265,11 +325,19 @@ impl Journey {
         request: &Request<'_>,
         reservation: Reservation,
     ) -> Result<Prepared, Refusal> {
-        let candidate = self.candidates.front().cloned().ok_or(Refusal::Internal)?;
+        let candidate = self.current().cloned().ok_or(Refusal::Internal)?;
         let grant = reservation.grant();
         let fitted = grant.fitted.then_some(grant.tokens);
         let remaining = grant.balances.first().map(Balance::remaining);
         let asked_in = candidate.asked_in(request.dialect);
+        let place = self.place(gateway, &candidate, request);
+        let place = match place {
+            Ok(place) => place,
+            Err(refusal) => {
+                reservation.void("never dispatched");
+                return Err(refusal);
+            }
+        };
         let limit = self.bounded_output(request, grant);
         let body = match asked_in {
             None => Err(self.unable()),
@@ -292,7 +360,8 @@ impl Journey {
             Arc::clone(&candidate),
             request.service_tier.unwrap_or(ServiceTier::Default),
             &body,
-        );
+        )
+        .among(place);
         Ok(Prepared {
             exchange,
             body,
@@ -303,6 +372,27 @@ impl Journey {
         })
     }
 
+    /// A place among the limits of the candidate's model.
+    fn place(
+        &self,
+        gateway: &Gateway,
+        candidate: &Candidate,
+        request: &Request<'_>,
+    ) -> Result<Option<Permit>, Refusal> {
+        let Some(model) = candidate.model() else {
+            return Ok(None);
+        };
+        let claim = Claim {
+            kind: Kind::Model,
+            id: candidate.name(),
+            limits: model.limits,
+        };
+        let tokens = expected(request, self.body.len());
+        let now = super::upstream::now_millis() / 1000;
+        let place = gateway.limiter.admit(&[claim], tokens, now);
+        place.map_err(limited)
+    }
+
     fn write(
         &self,
         candidate: &Candidate,
@@ -310,8 +400,21 @@ impl Journey {
         request: &Request<'_>,
         limit: Option<u64>,
     ) -> Result<Vec<u8>, Refusal> {
-        let engine = candidate.engines.first().map_or("", String::as_str);
         let kind = candidate.block.kind;
+        let engine = candidate.engines.first().map_or("", String::as_str);
+        let stated = candidate
+            .model()
+            .and_then(|model| model.deployment.as_deref());
+        let first = candidate.block.endpoints.first();
+        let call = Call {
+            dialect,
+            engine,
+            stream: request.stream,
+            count_tokens: false,
+            deployment: stated.or(first.and_then(|endpoint| endpoint.deployment.as_deref())),
+            api_version: None,
+        };
+        let written = kind.model(&call);
         let tiered = !self.identity.agent.tiers.is_empty();
         let together = kind.falls_back() && candidate.model().is_none();
         let fallbacks: &[String] = if together && (tiered || candidate.engines.len() > 1) {
@@ -322,10 +425,15 @@ impl Journey {
         if dialect == request.dialect {
             let asked = request.max_tokens.map(|_| request.max_tokens_field);
             let field = kind.output_limit(dialect, engine, asked);
+            // Some models know their limit by another name only.
+            let renamed = request
+                .max_tokens
+                .filter(|tokens| *tokens > 0 && field != request.max_tokens_field);
+            let limit = limit.or(renamed);
             return Ok(kind.body(
                 request,
                 &Rewrite {
-                    model: (!candidate.as_asked).then_some(engine),
+                    model: (!candidate.as_asked).then_some(written),
                     fallbacks: if candidate.as_asked { &[] } else { fallbacks },
                     max_tokens: limit.map(|tokens| (field, tokens)),
                 },
@@ -337,7 +445,7 @@ impl Journey {
             .and_then(|target| target.price.as_ref());
         let default = price.and_then(|price| price.max_output);
         let writing = Writing {
-            model: engine,
+            model: written,
             fallbacks,
             max_tokens: limit,
             default_max_tokens: default.unwrap_or(self.live.policy.default_max_output),
@@ -350,7 +458,7 @@ impl Journey {
     /// The output tokens to write into the body: a fitted number, and under a strict hard cap the
     /// number that money is held for, because a table's limit binds nobody.
     fn bounded_output(&self, request: &Request<'_>, grant: &Grant) -> Option<u64> {
-        let hard = self.accounts.iter().any(|account| account.hard);
+        let hard = self.accounts().iter().any(|account| account.hard);
         let strict = self.live.policy.bound == BoundMode::Strict;
         let promised = hard && strict && request.max_tokens.is_none();
         (request.max_tokens != Some(0) && (grant.fitted || promised)).then_some(grant.tokens)
@@ -369,9 +477,9 @@ impl Journey {
 
     /// On to the next candidate, if there is one.
     fn advance(&mut self) -> bool {
-        let more = self.candidates.len() > 1;
+        let more = self.other.is_none() && self.at + 1 < self.of_tier().len();
         if more {
-            self.candidates.pop_front();
+            self.at += 1;
             self.tried.clear();
             self.retries = 0;
         }
@@ -381,8 +489,7 @@ impl Journey {
     /// Puts another model in front, for a prompt that this one cannot take.
     pub(crate) fn detour(&mut self, candidate: Arc<Candidate>) {
         self.detoured = true;
-        self.candidates.clear();
-        self.candidates.push_back(candidate);
+        self.other = Some(candidate);
         self.tried.clear();
         self.retries = 0;
         self.next = Next::Again;
@@ -428,7 +535,7 @@ impl Journey {
     fn refusal(&self, denied: Denied) -> Refusal {
         let agent = &self.identity.agent;
         let state = |account: usize, tier: usize, balance: Balance| {
-            let spec = self.accounts.get(account).unwrap_or(&agent.account);
+            let spec = self.accounts().get(account).unwrap_or(&agent.account);
             Box::new(Exhausted {
                 account: spec.id.clone(),
                 agent: agent.id.clone(),
@@ -454,6 +561,29 @@ impl Journey {
             Denied::Unpriced { model, .. } => Refusal::Unpriced { model },
             Denied::Unavailable => Refusal::LedgerUnavailable,
         }
+    }
+}
+
+/// Whether another model may serve what this one refuses.
+const fn elsewhere(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Untranslatable { .. } | Refusal::RateLimited { .. }
+    )
+}
+
+/// The tokens that a request is expected to use: a quarter of its bytes, and the output it asks for.
+fn expected(request: &Request<'_>, bytes: usize) -> u64 {
+    let input = u64::try_from(bytes / 4).unwrap_or(u64::MAX);
+    let output = request.max_tokens.unwrap_or(0);
+    input.saturating_add(output.saturating_mul(request.choices))
+}
+
+fn limited(exceeded: Exceeded) -> Refusal {
+    Refusal::RateLimited {
+        what: exceeded.what,
+        scope: format!("this {} (limit {})", exceeded.kind.name(), exceeded.limit),
+        retry_after_seconds: exceeded.retry_after,
     }
 }
 

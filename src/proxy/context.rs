@@ -4,11 +4,12 @@ use super::attempt::Journey;
 use super::session::Link;
 use super::settle::Exchange;
 use crate::balance::Visit;
-use crate::dialect::Dialect;
 use crate::identity::RequestId;
 use crate::refusal::Refusal;
 use crate::route::Candidate;
 use crate::surface::{ErrorShape, Surface};
+use crate::wire::Dialect;
+use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -55,7 +56,9 @@ pub(crate) struct Admission {
     /// The wrapper's other half.
     pub link: Arc<Link>,
     /// The client's `Authorization`, to go upstream when no upstream key is configured.
-    pub passthrough: Option<http::HeaderValue>,
+    pub passthrough: Option<HeaderValue>,
+    /// The client's headers that may go upstream.
+    pub forwarded: Vec<(HeaderName, HeaderValue)>,
     /// Whether the client asked for a stream.
     pub stream: bool,
     /// Whether the client asked for the usage chunk.

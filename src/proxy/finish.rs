@@ -136,6 +136,11 @@ pub(crate) fn finished(
     let agent = journey.identity.agent.id.clone();
     let (tier, attempts) = (journey.tier, admission.attempts);
     let outcome = admission.exchange.close();
+    let used = outcome.bill.as_ref().map(|bill| bill.usage.total());
+    if let Some(permit) = &mut admission.journey.permit {
+        permit.correct(used.unwrap_or(0));
+    }
+    let outcome = admission.exchange.close();
     if refused.is_none() {
         gateway.metrics.answered(route, status);
     }

@@ -15,13 +15,15 @@ use super::upstream;
 use super::verdict::{Collected, judge};
 use crate::answer::Answer;
 use crate::balance::Outcome;
+use crate::dialect::Translator;
 use crate::dialect::form::Answering;
-use crate::dialect::{Dialect, Translator};
 use crate::gateway::Gateway;
+use crate::limit::Standing;
 use crate::secret::Secret;
 use crate::stream::{AnswerKind, Finish, Meter, MeterOptions, Place};
 use crate::surface::Surface;
 use crate::tokens::{self, Encoding};
+use crate::wire::Dialect;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::ResponseHeader;
@@ -171,11 +173,7 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
     let Some(admission) = ctx.admission() else {
         return Ok(());
     };
-    for name in &DROPPED {
-        response.remove_header(name);
-    }
-    // The provider's own words could hold anything, our key included.
-    response.set_reason_phrase(None)?;
+    *response = fresh(response)?;
     response.insert_header(reply::REQUEST_ID, &id)?;
     describe(response, admission)?;
     let surface = admission.journey.surface;
@@ -287,20 +285,58 @@ fn unknown_length(response: &mut ResponseHeader, admission: &Admission) -> Resul
     Ok(())
 }
 
+/// The upstream's header without what is not for the client. It is a new one: one that was read from
+/// a connection remembers how every name was spelt, and has to do so for all that are added.
+fn fresh(response: &ResponseHeader) -> Result<ResponseHeader> {
+    let size = response.headers.len() + 12;
+    // No reason phrase: the provider's own words could hold anything, our key included.
+    let mut fresh = ResponseHeader::build_no_case(response.status, Some(size))?;
+    fresh.set_version(response.version);
+    for (name, value) in &response.headers {
+        if !DROPPED.contains(name) {
+            fresh.append_header(name.clone(), value.clone())?;
+        }
+    }
+    Ok(fresh)
+}
+
 /// What is known by now about the request, as headers.
 fn describe(response: &mut ResponseHeader, admission: &Admission) -> Result<()> {
     let journey = &admission.journey;
     response.insert_header(AGENT, journey.identity.agent.id.as_str())?;
     response.insert_header(TIER, HeaderValue::from(journey.tier))?;
     let tier = journey.route.tiers.get(journey.tier);
-    let models = tier.map(|tier| tier.models.join(","));
-    response.insert_header(MODELS, models.unwrap_or_default())?;
-    response.insert_header(MODEL, admission.candidate.name())?;
-    response.insert_header(PROVIDER, admission.candidate.block.name.as_str())?;
+    let models = tier.and_then(|tier| tier.header.clone());
+    let [model, provider] = admission.candidate.headers.clone();
+    for (name, value) in [(MODELS, models), (MODEL, model), (PROVIDER, provider)] {
+        if let Some(value) = value {
+            response.insert_header(name, value)?;
+        }
+    }
     response.insert_header(ATTEMPTS, HeaderValue::from(admission.attempts))?;
     response.insert_header(REMAINING, admission.remaining.to_string())?;
+    if let Some(permit) = &journey.permit {
+        rate_limits(response, &permit.standing(upstream::now_millis() / 1000))?;
+    }
     if let Some(tokens) = admission.fitted {
         response.insert_header(MAX_TOKENS, HeaderValue::from(tokens))?;
+    }
+    Ok(())
+}
+
+/// What is left of our own limits, in OpenAI's words. It replaces what the provider said: its limits
+/// are shared by all clients.
+fn rate_limits(response: &mut ResponseHeader, standing: &Standing) -> Result<()> {
+    let all = [("requests", standing.requests), ("tokens", standing.tokens)];
+    for (what, left) in all {
+        let Some(left) = left else { continue };
+        let mut set = |kind: &str, value: HeaderValue| {
+            response.insert_header(format!("x-ratelimit-{kind}-{what}"), value)
+        };
+        set("limit", HeaderValue::from(left.limit))?;
+        set("remaining", HeaderValue::from(left.remaining))?;
+        let reset = HeaderValue::try_from(format!("{}s", left.reset));
+        set("reset", reset.unwrap_or(HeaderValue::from_static("60s")))?;
     }
     Ok(())
 }

@@ -151,6 +151,7 @@ fn discarded() -> Box<Error> {
 pub(crate) fn install(session: &mut Box<ServerSession>, link: &Arc<Link>) {
     let mut inner = std::mem::replace(session, placeholder());
     let was_empty = inner.is_body_empty();
+    let lean = lean(inner.req_header());
     // A client that half-closes still wants its answer; a real close is found on writing.
     inner.set_abort_on_close(false);
     **session = ServerSession::Custom(Box::new(Relayed {
@@ -158,7 +159,18 @@ pub(crate) fn install(session: &mut Box<ServerSession>, link: &Arc<Link>) {
         was_empty,
         link: Arc::clone(link),
         kept: Vec::new(),
+        lean,
     }));
+}
+
+fn lean(header: &RequestHeader) -> RequestHeader {
+    let built = RequestHeader::build_no_case(header.method.clone(), header.raw_path(), Some(0));
+    // The path was a request's already.
+    let Ok(mut lean) = built else {
+        return header.clone();
+    };
+    lean.set_version(header.version);
+    lean
 }
 
 /// Puts the real session back, so that Pingora can keep the connection alive. Does nothing when it
@@ -185,6 +197,9 @@ struct Relayed {
     link: Arc<Link>,
     /// What is kept back of an answer.
     kept: Vec<HttpTask>,
+    /// The request's header without its fields: Pingora copies it for every attempt, and none of
+    /// them goes upstream that way.
+    lean: RequestHeader,
 }
 
 impl Drop for Relayed {
@@ -261,11 +276,11 @@ impl Batch {
 #[async_trait]
 impl CustomSession for Relayed {
     fn req_header(&self) -> &RequestHeader {
-        self.inner().req_header()
+        &self.lean
     }
 
     fn req_header_mut(&mut self) -> &mut RequestHeader {
-        self.inner_mut().req_header_mut()
+        &mut self.lean
     }
 
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {

@@ -8,6 +8,7 @@ use crate::bill::{self, Terms};
 use crate::gateway::{Gateway, Live};
 use crate::identity::AgentId;
 use crate::ledger::{Reservation, Settled};
+use crate::limit::Permit;
 use crate::money::Nanos;
 use crate::route::Candidate;
 use crate::stream::Meter;
@@ -56,6 +57,8 @@ pub(crate) struct Exchange {
     /// Whether any attempt was ever sent: one that was lost may have been worked on.
     sent: bool,
     meter: Option<Meter>,
+    /// The place among the limits of the model.
+    place: Option<Permit>,
     outcome: Option<Outcome>,
 }
 
@@ -95,8 +98,15 @@ impl Exchange {
             phase: Phase::Held,
             sent: false,
             meter: None,
+            place: None,
             outcome: None,
         }
+    }
+
+    /// The same, with a place among the limits of its model.
+    pub(crate) fn among(mut self, place: Option<Permit>) -> Self {
+        self.place = place;
+        self
     }
 
     /// Notes how far the attempt came.
@@ -161,6 +171,9 @@ impl Exchange {
                 }
             }
         };
+        if let Some(place) = &mut self.place {
+            place.correct(bill.usage.total());
+        }
         let settled = reservation.settle(bill.clone());
         if settled.over_bound {
             tracing::warn!(

@@ -7,13 +7,12 @@ use super::attempt::{Failed, Next};
 use super::context::{Admission, Context};
 use super::settle::Phase;
 use crate::balance::{self, Outcome, Visit};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Live};
 use crate::policy::upstream::BaseUrl;
 use crate::provider::Call;
-use crate::route;
 use crate::settings::Http2;
 use crate::surface::Surface;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora_core::protocols::ALPN;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -25,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Client headers that go upstream as they are. Everything else a client sends stays here.
-const ALLOWED: [HeaderName; 7] = [
+static ALLOWED: [HeaderName; 7] = [
     header::ACCEPT,
     header::USER_AGENT,
     HeaderName::from_static("openai-beta"),
@@ -34,6 +33,17 @@ const ALLOWED: [HeaderName; 7] = [
     HeaderName::from_static("x-session-id"),
     HeaderName::from_static("idempotency-key"),
 ];
+
+/// The client's headers that may go upstream, those of particular providers included.
+pub(crate) fn forwarded(client: &HeaderMap, live: &Live) -> Vec<(HeaderName, HeaderValue)> {
+    let passes = live.passes();
+    let wanted = ALLOWED.iter().chain(passes);
+    let found = wanted.filter_map(|name| {
+        let value = client.get(name)?;
+        Some((name.clone(), value.clone()))
+    });
+    found.collect()
+}
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -149,9 +159,8 @@ pub(crate) async fn peer(
     admission.door = (at, outgoing.doors.len());
     admission.visit = Some((Visit::begin(health, now), Instant::now()));
     let url = &door.base_url;
-    let address = resolver
-        .address(url, block.private, admission.attempts)
-        .await?;
+    let private = block.private;
+    let address = resolver.address(url, private, admission.attempts).await?;
     admission.attempts += 1;
     if admission.attempts > 1 {
         gateway.metrics.retried();
@@ -180,7 +189,8 @@ pub(crate) async fn peer(
     Ok(Box::new(peer))
 }
 
-fn now_millis() -> u64 {
+/// Now, in Unix milliseconds.
+pub(crate) fn now_millis() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(0))
@@ -190,11 +200,7 @@ fn now_millis() -> u64 {
 ///
 /// # Errors
 /// When a configured value is no valid header.
-pub(crate) fn header(
-    ctx: &mut Context,
-    client: &RequestHeader,
-    request: &mut RequestHeader,
-) -> Result<()> {
+pub(crate) fn header(ctx: &mut Context, request: &mut RequestHeader) -> Result<()> {
     let id = ctx.id.to_string();
     let Some(admission) = ctx.admission() else {
         return Err(Error::explain(ErrorType::InternalError, "not admitted"));
@@ -226,8 +232,8 @@ pub(crate) fn header(
     for (name, value) in &door.headers {
         fresh.insert_header(name.clone(), value.clone())?;
     }
-    for name in ALLOWED.iter().chain(&outgoing.passes) {
-        if let Some(value) = client.headers.get(name) {
+    for (name, value) in &admission.forwarded {
+        if ALLOWED.contains(name) || outgoing.passes.contains(name) {
             fresh.insert_header(name.clone(), value.clone())?;
         }
     }
@@ -235,7 +241,8 @@ pub(crate) fn header(
     fresh.insert_header(header::CONTENT_LENGTH, length)?;
     let own = admission.passthrough.as_ref();
     // The client's own key is for the provider that clients know of.
-    let own = own.filter(|_| candidate.block.name == route::DEFAULT_BLOCK);
+    let own =
+        own.filter(|_| candidate.block.name == admission.journey.live.policy.default_provider);
     if let Some((name, value)) = door.authorization(call.dialect, own) {
         fresh.insert_header(name, value)?;
     }
@@ -358,23 +365,7 @@ fn allowed(url: &BaseUrl, ip: IpAddr, private: bool) -> bool {
         IpAddr::V4(ip) => ip.is_private() || ip.is_loopback(),
         IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback(),
     };
-    private || !inside || !is_public(url)
-}
-
-/// Whether the host of an address is a name of the public internet, reached with TLS: one with a
-/// dot that ends in no suffix for private use.
-fn is_public(url: &BaseUrl) -> bool {
-    let host = url.host.as_str();
-    let own = [
-        ".local",
-        ".internal",
-        ".lan",
-        ".home.arpa",
-        ".localhost",
-        ".test",
-    ];
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-    url.https && host.contains('.') && !address && !own.iter().any(|end| host.ends_with(end))
+    private || !inside || !url.is_public_name()
 }
 
 #[cfg(test)]

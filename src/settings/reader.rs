@@ -154,6 +154,11 @@ pub struct Value<'r> {
 }
 
 impl<'r> Value<'r> {
+    /// The reader of the file.
+    pub fn reader(&self) -> &'r Reader<'r> {
+        self.reader
+    }
+
     /// The path inside the file.
     pub fn path(&self) -> &str {
         &self.path

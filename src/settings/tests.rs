@@ -234,17 +234,21 @@ fn a_file_that_was_asked_for_must_be_there() {
         (files.policy.path.as_path(), files.policy.may_be_missing()),
         (Path::new("etc/p.yaml"), false)
     );
-    let problems = load(&files.config, &environment).err().unwrap();
+    let problems = load(&files, &environment).err().unwrap();
     assert!(
         problems
             .to_string()
             .starts_with("no/such.yaml: error: cannot be read")
     );
-    let left_out = Chosen {
+    let left_out = file::Chosen {
         path: PathBuf::from("no/such.yaml"),
         origin: origin::Origin::Default,
     };
-    assert!(load(&left_out, &environment).is_ok());
+    let files = Files {
+        config: left_out,
+        ..files
+    };
+    assert!(load(&files, &environment).is_ok());
 }
 
 proptest! {

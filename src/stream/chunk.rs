@@ -1,8 +1,8 @@
 //! One JSON document of an answer: a chunk of a stream, or a whole answer.
 //!
-//! Decides which of its strings are text that was generated, in every dialect that OpenRouter and
-//! its kin speak. Unknown fields and wrong types are skipped: an answer is billed for what can be
-//! read in it.
+//! Decides which of its strings are text that was generated, in OpenAI's dialects as everybody
+//! speaks them. Unknown fields and wrong types are skipped: an answer is billed for what can be read
+//! in it.
 
 use super::meter::Reading;
 use super::tally::{Channel, Tally};
@@ -108,12 +108,13 @@ pub(super) fn read<'a>(
     Some(seen)
 }
 
-fn not_null(raw: &str) -> Option<&str> {
+/// A raw value, unless it is null.
+pub(super) fn not_null(raw: &str) -> Option<&str> {
     (raw != "null").then_some(raw)
 }
 
 /// Keeps the first name that is not empty.
-fn name(value: &mut Cursor<'_>, kept: &mut Option<String>) -> Option<()> {
+pub(super) fn name(value: &mut Cursor<'_>, kept: &mut Option<String>) -> Option<()> {
     if kept.is_some() {
         return value.skip().map(drop);
     }
@@ -135,7 +136,7 @@ fn number(value: &mut Cursor<'_>, kept: &mut Option<u64>) -> Option<()> {
 }
 
 /// Notes an error, unless it is null.
-fn error(value: &mut Cursor<'_>, reading: &mut Reading) -> Option<()> {
+pub(super) fn error(value: &mut Cursor<'_>, reading: &mut Reading) -> Option<()> {
     let raw = value.skip()?;
     if raw == "null" {
         return Some(());

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::meter::{Book, Fate, Finish, Place};
+use super::book::{Book, Fate};
+use super::meter::{Finish, Place};
 use super::sse::{self, EVENT_LIMIT, Ended, Reader};
 
 /// The most that is kept of what follows a held `[DONE]`.

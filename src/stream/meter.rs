@@ -11,15 +11,13 @@
 
 use bytes::Bytes;
 
-use super::chunk;
+use super::book::{Book, Tongue};
 use super::events::Events;
-use super::sse::Ended;
-use super::tally::Tally;
-use super::usage;
 use super::whole::Whole;
-use crate::dialect::Dialect;
+
 use crate::money::Nanos;
 use crate::usage::Usage;
+use crate::wire::Dialect;
 
 /// How an answer is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +33,8 @@ pub enum AnswerKind {
 pub struct MeterOptions {
     /// What the answer is written in.
     pub dialect: Dialect,
-    /// Take the usage-only chunk out of a stream: the client did not ask for it.
+    /// Take the usage-only chunk out of a stream: the client did not ask for it. Only OpenAI's
+    /// dialects have one; the others always pass as they are, whatever is set here and below.
     pub strip_usage_chunk: bool,
     /// Hold back the end of the answer, so that something can be put before it: an event before
     /// `data: [DONE]`, or a member before the closing brace.
@@ -67,6 +66,9 @@ pub struct Reading {
     pub created: Option<u64>,
     /// The token counts of the last usage that could be believed.
     pub usage: Option<Usage>,
+    /// Whether the output in that usage is not to be counted on: it was only begun when the answer
+    /// broke off. The other counts hold.
+    pub output_open: bool,
     /// The provider's own total in that usage.
     pub total_tokens: Option<u64>,
     /// What OpenRouter charges, by that usage; `None` when it says nothing believable. Zero is a
@@ -176,122 +178,6 @@ impl Finish {
     }
 }
 
-/// What is to be done with an event that was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// Passed on.
-    #[default]
-    Pass,
-    /// Passed on, though it cannot be read.
-    Broken,
-    /// Taken out.
-    Remove,
-    /// The end of the stream.
-    Done,
-}
-
-/// What is known of an answer, and how it is read on.
-pub(super) struct Book {
-    pub(super) reading: Reading,
-    tally: Tally,
-    strip: bool,
-    /// `[DONE]` was read: whatever follows is no part of the answer.
-    over: bool,
-}
-
-impl Book {
-    /// Reads what the stream's reader found.
-    pub(super) fn event(&mut self, ended: Ended<'_>) -> Fate {
-        let data = match ended {
-            _ if self.over => return Fate::Pass,
-            Ended::Nothing | Ended::LineFeed => return Fate::Pass,
-            Ended::Oversize(bytes) => {
-                self.tally.add_bytes(bytes);
-                return Fate::Pass;
-            }
-            Ended::Data(data) => data.trim_ascii(),
-        };
-        if data.is_empty() {
-            return Fate::Pass;
-        }
-        if data == b"[DONE]" {
-            self.over = true;
-            self.reading.done = true;
-            return Fate::Done;
-        }
-        match self.document(data) {
-            None => Fate::Broken,
-            Some(Document {
-                usage_only: true, ..
-            }) if self.strip => Fate::Remove,
-            Some(_) => Fate::Pass,
-        }
-    }
-
-    /// Reads a whole answer.
-    pub(super) fn answer(&mut self, body: &[u8]) -> Option<Document> {
-        let document = self.document(body)?;
-        self.reading.done = true;
-        Some(document)
-    }
-
-    /// Whether `[DONE]` was read.
-    pub(super) const fn is_over(&self) -> bool {
-        self.over
-    }
-
-    /// Counts bytes that nobody reads.
-    pub(super) fn unread(&mut self, bytes: u64) {
-        self.tally.add_bytes(bytes);
-    }
-
-    fn document(&mut self, data: &[u8]) -> Option<Document> {
-        let text = std::str::from_utf8(data).ok();
-        let seen = text.and_then(|text| chunk::read(text, &mut self.reading, &mut self.tally));
-        let Some(seen) = seen else {
-            self.tally
-                .add_bytes(u64::try_from(data.len()).unwrap_or(u64::MAX));
-            return None;
-        };
-        if let Some(raw) = seen.usage {
-            self.usage(raw);
-        }
-        self.reading.done |= seen.terminal;
-        Some(Document {
-            empty: seen.fields == 0,
-            usage_only: seen.choices == Some(0) && seen.usage.is_some() && !seen.extra,
-        })
-    }
-
-    fn usage(&mut self, raw: &str) {
-        match usage::read(raw) {
-            Ok(None) => {}
-            Ok(Some(stated)) => {
-                self.reading.usage = stated.usage;
-                self.reading.total_tokens = stated.total;
-                self.reading.cost = stated.cost;
-                self.reading.upstream_cost = stated.upstream_cost;
-                self.reading.is_byok = stated.byok;
-            }
-            Err(()) => self.reading.usage_invalid = true,
-        }
-    }
-
-    fn update(&mut self) {
-        self.reading.own_output = self.tally.tokens();
-        self.reading.saw_content = self.tally.any();
-    }
-}
-
-/// What a document is, once read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Document {
-    /// An object without members.
-    pub(super) empty: bool,
-    /// A chunk that carries usage and nothing else.
-    pub(super) usage_only: bool,
-}
-
 enum Framing {
     Events(Box<Events>),
     Whole(Box<Whole>),
@@ -308,21 +194,22 @@ impl Meter {
     /// A meter for an answer that has not begun.
     pub fn new(kind: AnswerKind, options: MeterOptions) -> Self {
         let MeterOptions {
-            strip_usage_chunk: strip,
-            insert_before_done: insert,
+            strip_usage_chunk,
+            insert_before_done,
             count,
-            dialect: _,
+            dialect,
         } = options;
+        let tongue = Tongue::of(dialect);
+        let change = tongue.is_openai();
+        let (strip, insert) = (change && strip_usage_chunk, change && insert_before_done);
         let framing = match kind {
             AnswerKind::EventStream => Framing::Events(Box::new(Events::new(strip, insert))),
-            AnswerKind::Json => Framing::Whole(Box::new(Whole::new(insert))),
+            AnswerKind::Json => {
+                let sparse = tongue.is_mute();
+                Framing::Whole(Box::new(Whole::new(insert, sparse)))
+            }
         };
-        let book = Book {
-            reading: Reading::default(),
-            tally: Tally::new(count),
-            strip,
-            over: false,
-        };
+        let book = Book::new(tongue, strip, count);
         Self {
             framing,
             book,
@@ -374,8 +261,7 @@ impl Meter {
             Framing::Events(events) => events.finish(&mut self.book),
             Framing::Whole(whole) => whole.finish(&mut self.book),
         };
-        self.book.tally.flush();
-        self.book.update();
+        self.book.finish();
         finish
     }
 }

@@ -50,6 +50,27 @@ impl Tally {
         json::pieces(inner, |piece| self.push(piece));
     }
 
+    /// Takes in a whole JSON value: all of it but the white space between its parts. Null and empty
+    /// containers are no text.
+    pub(super) fn add_value(&mut self, choice: u64, channel: Channel, raw: &str) {
+        let idle = |byte: u8| byte.is_ascii_whitespace() || b"{}[]".contains(&byte);
+        if raw == "null" || raw.bytes().all(idle) {
+            return;
+        }
+        let mut rest = raw.trim_ascii_start();
+        while let Some(first) = rest.bytes().next() {
+            let length = if first == b'"' {
+                json::Cursor::new(rest).skip().map_or(rest.len(), str::len)
+            } else {
+                let ends = |byte: u8| byte == b'"' || byte.is_ascii_whitespace();
+                rest.bytes().position(ends).unwrap_or(rest.len())
+            };
+            let (run, behind) = rest.split_at(length);
+            self.add(choice, channel, run);
+            rest = behind.trim_ascii_start();
+        }
+    }
+
     /// Counts bytes that could not be read, at four to a token.
     pub(super) fn add_bytes(&mut self, bytes: u64) {
         self.tokens = self.tokens.saturating_add(bytes.div_ceil(4));
@@ -126,6 +147,27 @@ mod tests {
         tally.add(0, Channel::Content, &"ü€\\n".repeat(10_000));
         tally.flush();
         assert_eq!(tally.tokens(), 30_000);
+    }
+
+    #[test]
+    fn a_value_counts_without_the_space_between_its_parts() {
+        let size = |raw: &str| {
+            let mut tally = Tally::new(|text| text.len() as u64);
+            tally.add_value(0, Channel::Arguments, raw);
+            tally.flush();
+            (tally.tokens(), tally.any())
+        };
+        let tight = r#"{"a b":[1,true,"c\"d e"],"f":{}}"#;
+        let wide = "{ \"a b\" :\r\n [ 1 ,\ttrue, \"c\\\"d e\" ], \"f\": { }\n}";
+        let expected = tight.len() as u64 - 1;
+        assert_eq!(
+            (size(tight), size(wide)),
+            ((expected, true), (expected, true))
+        );
+        for none in ["{}", "{ }", "[]", "null", "[\n{ }]", ""] {
+            assert_eq!(size(none), (0, false), "{none}");
+        }
+        assert_eq!(size("\"cut"), (4, true));
     }
 
     #[test]

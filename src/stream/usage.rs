@@ -1,7 +1,10 @@
-//! The `usage` object of an answer, in the dialects of chat completions and responses.
+//! The `usage` object of an answer; here as OpenAI's dialects write it.
 //!
 //! Decides which of its numbers can be believed. A usage is taken whole or not at all: one number
 //! that no honest provider would send makes the others worthless too.
+
+pub(super) mod gemini;
+pub(super) mod messages;
 
 use crate::json::Cursor;
 use crate::money::Nanos;
@@ -15,17 +18,17 @@ const MAX_COST: Nanos = Nanos::usd(10_000);
 
 /// What a believable usage says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stated {
+pub(crate) struct Stated {
     /// Token counts; `None` when the object has none.
-    pub(super) usage: Option<Usage>,
+    pub(crate) usage: Option<Usage>,
     /// The provider's own total.
-    pub(super) total: Option<u64>,
+    pub(crate) total: Option<u64>,
     /// The price that OpenRouter charges, when it is a believable number.
-    pub(super) cost: Option<Nanos>,
+    pub(crate) cost: Option<Nanos>,
     /// What the upstream provider charges, when it is a believable number.
-    pub(super) upstream_cost: Option<Nanos>,
+    pub(crate) upstream_cost: Option<Nanos>,
     /// Whether the upstream provider bills the client's own account.
-    pub(super) byok: bool,
+    pub(crate) byok: bool,
 }
 
 /// Token counts as they are found; the names of both dialects fall together.
@@ -44,7 +47,7 @@ struct Counts {
 }
 
 /// Reads a `usage` value. `Ok(None)` for null, `Err` when it is not to be believed.
-pub(super) fn read(raw: &str) -> Result<Option<Stated>, ()> {
+pub(crate) fn read(raw: &str) -> Result<Option<Stated>, ()> {
     if raw == "null" {
         return Ok(None);
     }
@@ -114,15 +117,21 @@ impl Counts {
         if beside || reasoning > output {
             output += reasoning;
         }
+        // Google, as far as it speaks this dialect, names thoughts in the total only.
+        let unnamed = match (self.total, self.input, self.output, self.reasoning) {
+            (Some(total), Some(_), Some(_), None) => total.saturating_sub(input + output),
+            _ => 0,
+        };
         Some(Usage {
             input,
             cache_read,
             cache_write,
             cache_write_1h: 0,
             audio_input: self.audio_input.unwrap_or(0),
-            output,
-            reasoning,
+            output: output + unnamed,
+            reasoning: reasoning + unnamed,
             audio_output: self.audio_output.unwrap_or(0),
+            searches: 0,
         })
     }
 }
@@ -157,126 +166,4 @@ fn price(raw: &str) -> Option<Nanos> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_dialects_are_read() {
-        let chat = read(
-            r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,
-                "prompt_tokens_details":{"cached_tokens":10,"cache_write_tokens":20,"audio_tokens":3},
-                "completion_tokens_details":{"reasoning_tokens":7,"audio_tokens":2},
-                "cost":0.00123,"is_byok":true,"cost_details":{"upstream_inference_cost":1e-2}}"#,
-        );
-        let usage = Usage {
-            input: 100,
-            cache_read: 10,
-            cache_write: 20,
-            cache_write_1h: 0,
-            audio_input: 3,
-            output: 50,
-            reasoning: 7,
-            audio_output: 2,
-        };
-        assert_eq!(
-            chat,
-            Ok(Some(Stated {
-                usage: Some(usage),
-                total: Some(150),
-                cost: Some(Nanos(1_230_000)),
-                upstream_cost: Some(Nanos(10_000_000)),
-                byok: true,
-            }))
-        );
-        let responses = read(
-            r#"{"input_tokens":5,"input_tokens_details":{"cached_tokens":1},"output_tokens":6,
-                "output_tokens_details":{"reasoning_tokens":4},"total_tokens":11}"#,
-        );
-        let usage = Usage {
-            input: 5,
-            cache_read: 1,
-            output: 6,
-            reasoning: 4,
-            ..Usage::default()
-        };
-        assert_eq!(responses.unwrap().unwrap().usage, Some(usage));
-    }
-
-    #[test]
-    fn one_absurd_number_spoils_the_usage() {
-        for bad in [
-            "-1",
-            "1.5",
-            "1e3",
-            "100000001",
-            "\"7\"",
-            "true",
-            "[]",
-            "18446744073709551616",
-            "+1",
-            "1.0",
-        ] {
-            for raw in [
-                format!(r#"{{"prompt_tokens":{bad},"completion_tokens":1}}"#),
-                format!(r#"{{"prompt_tokens":1,"output_tokens":{bad},"cost":1}}"#),
-                format!(
-                    r#"{{"prompt_tokens":1,"prompt_tokens_details":{{"cached_tokens":{bad}}}}}"#
-                ),
-                format!(r#"{{"prompt_tokens":1,"total_tokens":{bad}}}"#),
-                format!(r#"{{"prompt_tokens":1,"completion_tokens_details":{bad}}}"#),
-            ] {
-                assert_eq!(read(&raw), Err(()), "{raw}");
-            }
-        }
-        for raw in ["[]", "7", "\"x\"", "true", "{\"prompt_tokens\":1"] {
-            assert_eq!(read(raw), Err(()), "{raw}");
-        }
-    }
-
-    #[test]
-    fn null_is_missing_and_zero_is_not() {
-        assert_eq!(read("null"), Ok(None));
-        assert_eq!(read("{}"), Ok(Some(Stated::default())));
-        let zero = read(
-            r#"{"prompt_tokens":0,"completion_tokens":null,"prompt_tokens_details":null,"cost":0}"#,
-        );
-        let zero = zero.unwrap().unwrap();
-        assert_eq!(
-            (zero.usage, zero.cost),
-            (Some(Usage::default()), Some(Nanos::ZERO))
-        );
-    }
-
-    #[test]
-    fn a_price_that_is_no_price_is_ignored_alone() {
-        for bad in ["-0.1", "\"0.1\"", "NaN", "1e400", "10001", "null", "{}"] {
-            let stated = read(&format!(r#"{{"prompt_tokens":3,"cost":{bad}}}"#))
-                .unwrap()
-                .unwrap();
-            assert_eq!(
-                (stated.cost, stated.usage.map(|usage| usage.input)),
-                (None, Some(3)),
-                "{bad}"
-            );
-        }
-    }
-
-    #[test]
-    fn parts_beside_their_whole_are_added_to_it() {
-        let of = |raw| read(raw).unwrap().unwrap().usage.unwrap();
-        let grok = of(
-            r#"{"prompt_tokens":10,"completion_tokens":20,"total_tokens":330,
-                "completion_tokens_details":{"reasoning_tokens":300}}"#,
-        );
-        assert_eq!((grok.output, grok.reasoning), (320, 300));
-        let inside = of(
-            r#"{"prompt_tokens":10,"completion_tokens":20,"total_tokens":30,
-                "completion_tokens_details":{"reasoning_tokens":15}}"#,
-        );
-        assert_eq!(inside.output, 20);
-        let cached = of(r#"{"prompt_tokens":10,"prompt_tokens_details":{"cached_tokens":90}}"#);
-        assert_eq!((cached.input, cached.cache_read), (100, 90));
-        let elsewhere = of(r#"{"prompt_tokens":64,"num_cached_tokens":32}"#);
-        assert_eq!((elsewhere.input, elsewhere.cache_read), (64, 32));
-    }
-}
+mod tests;

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::meter::{Book, Finish, Place};
+use super::book::Book;
+use super::meter::{Finish, Place};
+use super::sparse::Sparse;
 
 /// The largest answer that is kept to be read at its end.
 const KEEP_LIMIT: usize = 16 << 20;
@@ -26,13 +28,20 @@ enum Kept {
     One(Bytes),
     Copy(Vec<u8>),
     TooMuch,
+    /// Of an answer that is mostly arrays of numbers: the rest.
+    Sparse(Sparse),
 }
 
 impl Whole {
-    pub(super) const fn new(insert: bool) -> Self {
+    /// `sparse` when nothing in an array of the answer has to be read.
+    pub(super) fn new(insert: bool, sparse: bool) -> Self {
         Self {
             insert,
-            kept: Kept::Nothing,
+            kept: if sparse {
+                Kept::Sparse(Sparse::default())
+            } else {
+                Kept::Nothing
+            },
             bytes: 0,
             held: Bytes::new(),
         }
@@ -66,6 +75,10 @@ impl Whole {
         if piece.is_empty() {
             return;
         }
+        if let Kept::Sparse(sparse) = &mut self.kept {
+            sparse.push(piece);
+            return;
+        }
         let kept = std::mem::replace(&mut self.kept, Kept::TooMuch);
         self.kept = match kept {
             _ if self.bytes > KEEP_LIMIT as u64 => Kept::TooMuch,
@@ -75,17 +88,20 @@ impl Whole {
                 copy.extend_from_slice(piece);
                 Kept::Copy(copy)
             }
-            Kept::TooMuch => Kept::TooMuch,
+            Kept::TooMuch | Kept::Sparse(_) => Kept::TooMuch,
         };
     }
 
     pub(super) fn finish(&mut self, book: &mut Book) -> Finish {
-        let kept = std::mem::replace(&mut self.kept, Kept::Nothing);
+        let kept = match std::mem::replace(&mut self.kept, Kept::Nothing) {
+            Kept::Sparse(sparse) => Kept::Copy(sparse.finish()),
+            kept => kept,
+        };
         let body: &[u8] = match &kept {
             Kept::Nothing => b"",
             Kept::One(piece) => piece,
             Kept::Copy(copy) => copy,
-            Kept::TooMuch => {
+            Kept::TooMuch | Kept::Sparse(_) => {
                 book.unread(self.bytes);
                 b""
             }

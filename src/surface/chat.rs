@@ -6,9 +6,9 @@
 
 use super::Request;
 use super::fields::{self, invalid, tokens};
-use crate::dialect::Dialect;
-use crate::json::Limits;
+use crate::json::{Cursor, Limits, Object};
 use crate::refusal::Refusal;
+use crate::wire::Dialect;
 
 /// Reads a request.
 ///
@@ -26,6 +26,8 @@ pub fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
         tokens(&object, "max_completion_tokens")?,
     );
     let tools = object.other_tools() > 0;
+    // Few requests have such parts, so the others are read once only.
+    let elsewhere = object.media_parts() > 0 && names_elsewhere(&object);
     let request = fields::common(Dialect::Chat, object)?;
     Ok(Request {
         max_tokens: old.max(new),
@@ -36,8 +38,58 @@ pub fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
         },
         include_usage: fields::include_usage(&request.object)?,
         server_tools: request.server_tools || tools,
+        unseen_input: elsewhere,
         ..request
     })
+}
+
+/// Whether a file or a film of the messages is not in the request but named: its length cannot be
+/// seen. An image has at most as many tokens as its pixels give, wherever it lies.
+fn names_elsewhere(object: &Object<'_>) -> bool {
+    let mut found = false;
+    let messages = object.get("messages").unwrap_or("null");
+    let walked = Cursor::new(messages).array(|message| {
+        message.object(|key, value| match key {
+            "content" => value.array(|part| {
+                part.object(|key, value| match key {
+                    "file" | "video_url" | "input_video" => {
+                        found |= is_elsewhere(value)?;
+                        Some(())
+                    }
+                    _ => value.skip().map(drop),
+                })
+            }),
+            _ => value.skip().map(drop),
+        })
+    });
+    // Nested deeper than is walked: nothing is known about it.
+    found || walked.is_none()
+}
+
+/// Whether a file or film is not the bytes themselves.
+fn is_elsewhere(value: &mut Cursor<'_>) -> Option<bool> {
+    let mut elsewhere = false;
+    if value.peek()? != b'{' {
+        return Some(fields::text(value)?.is_some_and(|text| is_address(&text)));
+    }
+    value.object(|key, value| {
+        match key {
+            "file_id" => elsewhere |= value.skip()? != "null",
+            "file_data" | "url" => {
+                elsewhere |= fields::text(value)?.is_some_and(|text| is_address(&text));
+            }
+            _ => {
+                value.skip()?;
+            }
+        }
+        Some(())
+    })?;
+    Some(elsewhere)
+}
+
+/// Whether a text is an address to fetch from, and not the bytes themselves.
+fn is_address(text: &str) -> bool {
+    !text.starts_with("data:") && text.contains("://")
 }
 
 #[cfg(test)]
@@ -208,6 +260,34 @@ mod tests {
                 tier
             );
         }
+    }
+
+    #[test]
+    fn files_that_are_elsewhere_have_a_length_that_nobody_can_see() {
+        let read = |part: &str| {
+            let body = format!(r#"{{"messages":[{{"role":"user","content":[{part}]}}]}}"#);
+            let request = parse(body.leak().as_bytes(), Limits::default()).unwrap();
+            (request.media_parts, request.unseen_input)
+        };
+        for part in [
+            r#"{"type":"file","file":{"file_id":"file-1"}}"#,
+            r#"{"type":"file","file":{"filename":"x","file_data":"https://example.com/x.pdf"}}"#,
+            r#"{"f\u0069le":{"file_dat\u0061":"\u0048TTP://example.com"},"type":"file"}"#,
+            r#"{"type":"video_url","video_url":{"url":"https://example.com/x.mp4"}}"#,
+            r#"{"type":"input_video","input_video":"gs://bucket/x.mp4"}"#,
+        ] {
+            assert_eq!(read(part), (1, true), "{part}");
+        }
+        for part in [
+            r#"{"type":"file","file":{"file_data":"data:application/pdf;base64,AAAA","file_id":null}}"#,
+            r#"{"type":"image_url","image_url":{"url":"https://example.com/x.png"}}"#,
+            r#"{"type":"video_url","video_url":{"url":"data:video/mp4;base64,AAAA"}}"#,
+            r#"{"type":"input_audio","input_audio":{"data":"http"}}"#,
+        ] {
+            assert_eq!(read(part), (1, false), "{part}");
+        }
+        let text = r#"{"type":"text","text":"https://example.com","file":{"file_id":"x"}}"#;
+        assert_eq!(read(text), (0, false));
     }
 
     proptest! {

@@ -4,9 +4,9 @@
 
 use super::Request;
 use super::fields::{self, invalid, tokens};
-use crate::dialect::Dialect;
 use crate::json::{Cursor, Limits};
 use crate::refusal::Refusal;
+use crate::wire::Dialect;
 
 /// Reads a request.
 ///

@@ -5,9 +5,9 @@
 use super::Request;
 use super::completions::texts;
 use super::fields::{self, invalid};
-use crate::dialect::Dialect;
 use crate::json::{Cursor, Limits};
 use crate::refusal::Refusal;
+use crate::wire::Dialect;
 
 /// Reads a request.
 ///

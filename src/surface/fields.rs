@@ -4,10 +4,10 @@
 //! provider.
 
 use super::Request;
-use crate::dialect::Dialect;
 use crate::json::{self, Cursor, Limits, Object};
 use crate::refusal::Refusal;
 use crate::usage::ServiceTier;
+use crate::wire::Dialect;
 use std::borrow::Cow;
 
 /// The most choices (`n`) a request may ask for.
@@ -33,6 +33,7 @@ pub(super) fn common(dialect: Dialect, object: Object<'_>) -> Result<Request<'_>
         || fallbacks.iter().any(online);
     let (audio, images) = modalities(&object)?;
     Ok(Request {
+        user: user(&object),
         dialect,
         stream: boolean(&object, "stream")?,
         include_usage: true,
@@ -207,4 +208,9 @@ pub(super) fn other_kinds(raw: &str, ordinary: impl Fn(Option<&str>) -> bool) ->
     });
     // Nested deeper than is walked: nothing is known about it.
     walked.map_or(usize::MAX, |()| others)
+}
+
+/// The field `user`, where it is a text.
+pub(super) fn user<'a>(object: &Object<'a>) -> Option<Cow<'a, str>> {
+    object.get("user").and_then(json::string)
 }

@@ -6,9 +6,10 @@
 
 use super::Request;
 use super::fields::{self, empty_array, invalid, present, tokens};
-use crate::dialect::Dialect;
-use crate::json::{Cursor, Limits, Object};
+use crate::json::{self, Cursor, Limits, Object};
 use crate::refusal::Refusal;
+use crate::wire::Dialect;
+use std::borrow::Cow;
 
 /// Fields that choose rates above those of any price table, and the only value that does not.
 const DEARER: [(&str, &str, &str); 2] = [
@@ -60,11 +61,11 @@ fn read(object: Object<'_>, max_tokens: u64) -> Result<Request<'_>, Refusal> {
     }
     let request = fields::common(Dialect::Messages, object)?;
     let object = &request.object;
-    let own = |kind: Option<&str>| matches!(kind, None | Some("custom"));
-    let tools = present(object, "tools").is_some_and(|raw| fields::other_kinds(raw, own) > 0);
+    let tools = present(object, "tools").is_some_and(|raw| fields::other_kinds(raw, own_tool) > 0);
     let servers = present(object, "mcp_servers").is_some_and(|raw| !empty_array(raw));
     let found = Found::of(object);
     Ok(Request {
+        user: user_of(object),
         max_tokens: Some(max_tokens),
         choices: 1,
         server_tools: request.server_tools || tools || servers,
@@ -72,6 +73,12 @@ fn read(object: Object<'_>, max_tokens: u64) -> Result<Request<'_>, Refusal> {
         unseen_input: found.unseen || present(object, "container").is_some(),
         ..request
     })
+}
+
+/// Whether a tool of this type is run by the client, for no fee.
+fn own_tool(kind: Option<&str>) -> bool {
+    let typed = ["bash_", "text_editor_", "computer_", "memory_"];
+    kind.is_none_or(|kind| kind == "custom" || typed.iter().any(|known| kind.starts_with(known)))
 }
 
 /// What the input holds besides text.
@@ -165,6 +172,19 @@ impl Found {
         }
         Some(())
     }
+}
+
+/// The `user_id` of the metadata.
+fn user_of<'a>(object: &Object<'a>) -> Option<Cow<'a, str>> {
+    let mut found = None;
+    Cursor::new(object.get("metadata")?).object(|key, value| {
+        let raw = value.skip()?;
+        if key == "user_id" {
+            found = json::string(raw);
+        }
+        Some(())
+    });
+    found
 }
 
 #[cfg(test)]
@@ -304,7 +324,7 @@ mod tests {
             assert!(read(fields).server_tools, "{fields}");
         }
         for fields in [
-            r#""tools":[{"name":"x","input_schema":{"type":"object"}},{"type":"custom"}]"#,
+            r#""tools":[{"name":"x","input_schema":{"type":"object"}},{"type":"custom"},{"type":"bash_20250124"}]"#,
             r#""tools":[],"mcp_servers":[]"#,
             r#""tools":null"#,
         ] {

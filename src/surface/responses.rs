@@ -6,9 +6,9 @@
 
 use super::Request;
 use super::fields::{self, invalid, present, tokens};
-use crate::dialect::Dialect;
 use crate::json::{Cursor, Limits, Object};
 use crate::refusal::Refusal;
+use crate::wire::Dialect;
 use std::borrow::Cow;
 
 /// Fields that name input which the provider keeps.
@@ -23,8 +23,10 @@ const KEPT: [&str; 3] = ["previous_response_id", "conversation", "prompt"];
 pub fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
     let object = fields::object(body, limits)?;
     let input = present(&object, "input");
-    let filled = |raw: &str| raw.starts_with('[') && !fields::empty_array(raw);
-    if !input.is_some_and(|raw| raw.starts_with('"') || filled(raw)) {
+    let filled =
+        |raw: &str| raw.starts_with('"') || (raw.starts_with('[') && !fields::empty_array(raw));
+    let kept = KEPT.iter().any(|field| present(&object, field).is_some());
+    if !input.map_or(kept, filled) {
         return Err(invalid("input", "a text or a non-empty array"));
     }
     if fields::boolean(&object, "background")? {
@@ -39,9 +41,8 @@ pub fn parse(body: &[u8], limits: Limits) -> Result<Request<'_>, Refusal> {
     let tools = |ordinary: fn(Option<&str>) -> bool| {
         present(object, "tools").is_some_and(|raw| fields::other_kinds(raw, ordinary) > 0)
     };
-    let server_tools = tools(|kind| matches!(kind, Some("function" | "custom")));
+    let server_tools = tools(|kind| matches!(kind, Some("function" | "custom" | "local_shell")));
     let draws = tools(|kind| kind != Some("image_generation"));
-    let kept = KEPT.iter().any(|field| present(object, field).is_some());
     let found = Found::of(object);
     Ok(Request {
         max_tokens,
@@ -206,6 +207,7 @@ mod tests {
             (r#""input":null"#, "input"),
             (r#""input":[ ]"#, "input"),
             (r#""input":{}"#, "input"),
+            (r#""input":[],"prompt":{"id":"x"}"#, "input"),
             (r#""input":"x","background":true"#, "background"),
             (r#""input":"x","background":1"#, "background"),
             (r#""input":"x","max_output_tokens":0"#, "max_output_tokens"),
@@ -285,6 +287,7 @@ mod tests {
             assert!(read(fields).unseen_input, "{fields}");
         }
         assert!(!read(r#""previous_response_id":null"#).unseen_input);
+        assert!(whole(r#""prompt":{"id":"x"}"#).unwrap().unseen_input);
         for fields in [
             r#""tools":[{"type":"function"},{"type":"web_search"}]"#,
             r#""tools":[{"type":"mcp"}]"#,

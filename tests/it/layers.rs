@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     (
         "vocabulary",
-        &["money", "usage", "identity", "secret", "refusal"],
+        &["money", "usage", "identity", "secret", "refusal", "wire"],
     ),
     (
         "pure decisions",
@@ -25,9 +25,9 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Modules that know nothing of tasks and sockets.
 const PURE: &[&str] = &[
-    "money", "usage", "identity", "secret", "refusal", "json", "tokens", "catalog", "budget",
-    "balance", "limit", "settings", "policy", "auth", "surface", "stream", "dialect", "provider",
-    "route", "bill", "answer",
+    "money", "usage", "identity", "secret", "refusal", "wire", "json", "tokens", "catalog",
+    "budget", "balance", "limit", "settings", "policy", "auth", "surface", "stream", "dialect",
+    "provider", "route", "bill", "answer",
 ];
 
 /// Heavy crates and the only modules that may name them.
@@ -110,6 +110,7 @@ fn is_test(path: &str) -> bool {
         let name = part.trim_end_matches(".rs");
         name == "tests"
             || name.ends_with("_tests")
+            || name.starts_with("tests_of_")
             || name == "contract"
             || name == "scratch"
             || name == "recorded"

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod faults;
 pub(crate) mod gateway;
 pub(crate) mod provider;
+pub(crate) mod speaker;
 
 pub(crate) use client::{Raw, Reply};
 pub(crate) use faults::{Peer, Scripted};

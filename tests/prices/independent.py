@@ -3,7 +3,8 @@
 
     python3 tests/prices/independent.py SOURCE.json > tests/data/prices/expected.jsonl
 
-SOURCE is litellm's model_prices_and_context_window.json as published. 200 models are drawn with a
+SOURCE is litellm's model_prices_and_context_window.json as published, or conf/prices/table.json,
+which must give the same. 200 models are drawn with a
 fixed seed, at least three of every kind of price there is; each is priced for four usages. Standard
 library only; all arithmetic is decimal. The rules for prices that the source does not state are
 those of conf/prices/README.md, written down here a second time, but for one: what OpenRouter's
@@ -105,6 +106,12 @@ def rates(entry, model, tier, tokens):
     return chosen[max(above for above in chosen if above == 0 or tokens > above)]
 
 
+def search_fee(entry):
+    """The dearest: usage does not say how wide a search was."""
+    fees = entry.get("search_context_cost_per_query") or {}
+    return max((ceil_to(fee, NANO) for fee in fees.values()), default=Decimal(0))
+
+
 def cost(entry, model, tier, usage):
     rate = rates(entry, model, tier, usage["input"])
     inside = ("cache_read", "cache_write", "cache_write_1h", "audio_input")
@@ -114,6 +121,7 @@ def cost(entry, model, tier, usage):
     total += (usage["output"] - sum(usage[part] for part in inside)) * rate["output"]
     total += sum(usage[part] * rate[part] for part in inside)
     total += ceil_to(entry.get("input_cost_per_request", Decimal(0)), NANO)
+    total += usage.get("searches", 0) * search_fee(entry)
     return int(ceil_to(total, NANO) / NANO)
 
 
@@ -197,9 +205,11 @@ def choose(draw, table):
 def main(source):
     with open(source, encoding="utf-8") as file:
         table = json.load(file, parse_float=Decimal, parse_int=Decimal)
-    draw = random.Random(SEED)
+    table = table.get("models", table)
+    draw, searches = random.Random(SEED), random.Random(SEED)
     for model in choose(draw, table):
         for tier, usage in usages(draw, model, table[model]):
+            usage["searches"] = searches.choice((0, 0, 1, 7))
             nanos = cost(table[model], model, tier, usage)
             print(json.dumps({"model": model, "tier": tier, "nanos": nanos, "usage": usage}))
 

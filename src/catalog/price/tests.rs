@@ -94,6 +94,23 @@ fn zero_usage_costs_the_fee_per_request() {
 }
 
 #[test]
+fn searches_cost_their_fee_and_are_rounded_with_the_rest() {
+    let table = bundled();
+    let price = table.get("claude-sonnet-4-20250514").unwrap();
+    let cost = |searches| {
+        let usage = Usage {
+            input: 1,
+            searches,
+            ..Usage::default()
+        };
+        price.cost(&usage, ServiceTier::Default)
+    };
+    assert_eq!(cost(0), Nanos(3_000));
+    assert_eq!(cost(3), Nanos(30_003_000));
+    assert_eq!(cost(u64::MAX), crate::money::MAX_AMOUNT);
+}
+
+#[test]
 fn absurd_usage_neither_overflows_nor_comes_cheap() {
     let table = bundled();
     let price = table.get("gpt-4o").unwrap();
@@ -151,6 +168,7 @@ prop_compose! {
             output,
             reasoning: part(&mut o, out[0]),
             audio_output: part(&mut o, out[1]),
+            searches: 0,
         }
     }
 }

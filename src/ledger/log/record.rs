@@ -250,6 +250,7 @@ fn usage(out: &mut Vec<u8>, usage: &Usage) {
         ("output", usage.output),
         ("reasoning", usage.reasoning),
         ("audio_output", usage.audio_output),
+        ("searches", usage.searches),
     ];
     let mut first = true;
     for (name, count) in parts.into_iter().filter(|(_, count)| *count > 0) {

@@ -17,11 +17,11 @@ use std::time::Duration;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Reads every section.
-pub(in crate::settings) fn read(root: &Section<'_>) -> Settings {
+/// Reads every section; `default` is where the gateway listens when nothing else is said.
+pub(in crate::settings) fn read(root: &Section<'_>, default: &Listen) -> Settings {
     let reader = root.reader();
     Settings {
-        listen: listen(&root.section("listen")),
+        listen: listen(&root.section("listen"), default),
         threads: root.or(
             "threads",
             reader.environment.cores(),
@@ -158,8 +158,7 @@ fn host(text: &str) -> Result<IpAddr, Complaint> {
         })
 }
 
-fn listen(section: &Section<'_>) -> Listen {
-    let default = Listen::default();
+fn listen(section: &Section<'_>, default: &Listen) -> Listen {
     let reader = section.reader();
     let written = section.resolve("http", address);
     let (mut http, mut origin) = written.unwrap_or((default.http, Origin::Default));

@@ -1,6 +1,7 @@
 use super::*;
 
 mod bounds;
+mod dialects;
 
 const NOTE: &[u8] = b"data: {\"note\":1}\n\n";
 
@@ -10,7 +11,7 @@ fn words(text: &str) -> u64 {
 
 fn options(strip_usage_chunk: bool, insert_before_done: bool) -> MeterOptions {
     MeterOptions {
-        dialect: crate::dialect::Dialect::Chat,
+        dialect: crate::wire::Dialect::Chat,
         strip_usage_chunk,
         insert_before_done,
         count: words,
@@ -80,16 +81,6 @@ fn untouched_pieces_are_not_copied() {
         (passed.as_ptr(), passed.len()),
         (piece.as_ptr(), piece.len() - "data: [DONE]\n\n".len())
     );
-}
-
-#[test]
-fn without_options_nothing_is_ever_held() {
-    let mut meter = Meter::new(AnswerKind::EventStream, options(false, false));
-    for piece in ["da", "ta: {", "x\n", "\ndata: [DON", "E]\n\n"] {
-        assert_eq!(meter.push(Bytes::from(piece)), piece);
-    }
-    assert!(!meter.at_done() && meter.reading().done);
-    assert_eq!(meter.finish(), Finish::nothing());
 }
 
 #[test]

@@ -20,6 +20,7 @@ const SMALL: usize = 6000;
 
 #[derive(Deserialize)]
 struct Expected {
+    dialect: String,
     model: Option<String>,
     error: Option<String>,
     text_bytes: u64,
@@ -48,13 +49,15 @@ struct Recording {
     expected: Expected,
 }
 
-/// The answers, errors left out: those are no bills.
+/// The answers that a client of chat completions can get as they are, errors left out: those are no
+/// bills.
 fn recordings(folder: &std::path::Path) -> Vec<Recording> {
     let expected = std::fs::read(folder.join("expected.json")).expect("readable");
     let expected: BTreeMap<String, Expected> = serde_json::from_slice(&expected).expect("JSON");
     let kept = expected
         .into_iter()
-        .filter(|(name, _)| !name.ends_with(".err.json"));
+        .filter(|(name, _)| !name.ends_with(".err.json"))
+        .filter(|(_, expected)| matches!(expected.dialect.as_str(), "chat" | "responses"));
     kept.map(|(name, expected)| Recording {
         body: std::fs::read(folder.join(&name)).expect("readable"),
         events: name.ends_with(".sse"),

@@ -67,6 +67,8 @@ pub(crate) struct Peer {
 /// A request as a [`Peer`] read it.
 #[derive(Debug)]
 pub(crate) struct Request {
+    /// Its first line and headers.
+    pub(crate) head: String,
     /// Its body.
     pub(crate) body: Vec<u8>,
 }
@@ -102,7 +104,7 @@ impl Peer {
             }
         }
         let body = self.buffer.drain(..length).collect();
-        Some(Request { body })
+        Some(Request { head, body })
     }
 
     async fn more(&mut self) -> bool {

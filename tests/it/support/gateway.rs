@@ -103,10 +103,12 @@ pub(crate) struct Setup {
     agents: Vec<Agent>,
     keys: Vec<String>,
     settings: String,
+    models: String,
     env: Vec<(String, String)>,
     wrapper: Option<String>,
     policy: Option<String>,
     upgrade: bool,
+    bare: bool,
 }
 
 impl Setup {
@@ -118,10 +120,12 @@ impl Setup {
             agents: Vec::new(),
             keys: Vec::new(),
             settings: String::new(),
+            models: String::new(),
             env: Vec::new(),
             wrapper: None,
             policy: None,
             upgrade: false,
+            bare: false,
         }
     }
 
@@ -167,6 +171,13 @@ impl Setup {
         self
     }
 
+    /// The text of `models.yaml`.
+    pub(crate) fn models(mut self, yaml: &str) -> Self {
+        self.models += yaml;
+        self.models += "\n";
+        self
+    }
+
     /// A variable of its environment, which is otherwise empty.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -177,6 +188,14 @@ impl Setup {
     pub(crate) fn through(mut self, shell: &str) -> Self {
         self.wrapper = Some(shell.to_owned());
         self
+    }
+
+    /// No policy file and no flags: nothing but the environment.
+    pub(crate) fn bare() -> Self {
+        Self {
+            bare: true,
+            ..Self::new("")
+        }
     }
 
     /// This policy instead of one made of the other parts.
@@ -197,6 +216,14 @@ impl Setup {
         );
         for line in &self.upstream {
             let _ = writeln!(text, "    {line}");
+        }
+        if !self
+            .routing
+            .iter()
+            .any(|lines| lines.starts_with("retries"))
+        {
+            // What a story is not about must not make it slow.
+            text += "  retries: 0\n";
         }
         for lines in &self.routing {
             for line in lines.lines() {
@@ -272,8 +299,22 @@ impl Setup {
         let write = |name: &str, text: &str| {
             std::fs::write(directory.join(name), text).expect("a writable directory");
         };
+        if self.bare {
+            return;
+        }
         write("policy.yaml", &self.policy_text(directory));
         write("weir.yaml", &self.settings);
+        if !self.models.is_empty() {
+            write("models.yaml", &self.models);
+        }
+    }
+
+    fn files(&self) -> &'static [&'static str] {
+        if self.bare {
+            &[]
+        } else {
+            &["--policy", "policy.yaml", "--config", "weir.yaml"]
+        }
     }
 
     fn spawn(&self, directory: &Path, port: u16) -> (Child, PathBuf) {
@@ -291,7 +332,9 @@ impl Setup {
             }
         };
         command
-            .args(["serve", "--policy", "policy.yaml", "--config", "weir.yaml"])
+            .arg("serve")
+            .args(self.files())
+            .args((!self.models.is_empty()).then_some("--models=models.yaml"))
             .args(self.upgrade.then_some("--upgrade"))
             .current_dir(directory)
             .env_clear()

@@ -2,7 +2,7 @@
 
 use super::eventually;
 use serde_json::Value;
-use weir::mock::{Mock, MockHandle, Options, Record};
+use weir::mock::{Behaviour, Mock, MockHandle, Options, Record};
 
 /// A running mock provider; it ends when this is dropped.
 pub(crate) struct Provider {
@@ -15,6 +15,14 @@ impl Provider {
     #[expect(clippy::unused_async, reason = "says that a runtime is needed")]
     pub(crate) async fn start() -> Self {
         Self::with(Options::default())
+    }
+
+    /// A provider that does this to every request, such as `status=503`.
+    pub(crate) fn that(behaviour: &str) -> Self {
+        Self::with(Options {
+            behaviour: Behaviour::parse(behaviour).expect("a known behaviour"),
+            ..Options::default()
+        })
     }
 
     /// A provider started in another way.

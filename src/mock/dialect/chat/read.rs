@@ -32,7 +32,15 @@ pub(in crate::mock) fn read<'a>(
         return Refused::bad(problem);
     }
     if dialect == Dialect::OpenAi || place.azure {
+        // Asked as OpenRouter is, it answers as OpenAI does.
+        let auto = fields
+            .fields
+            .iter()
+            .any(|(name, value)| name == "model" && value.get() == r#""openrouter/auto""#);
         let known = |name: &str| {
+            if auto && matches!(name, "models" | "route") {
+                return true;
+            }
             let azure = AZURE_FIELDS
                 .split_ascii_whitespace()
                 .filter(|_| place.azure);

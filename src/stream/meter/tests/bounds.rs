@@ -33,6 +33,16 @@ fn an_oversize_event_passes_unread_and_is_counted_by_its_size() {
 }
 
 #[test]
+fn without_options_nothing_is_ever_held() {
+    let mut meter = Meter::new(AnswerKind::EventStream, options(false, false));
+    for piece in ["da", "ta: {", "x\n", "\ndata: [DON", "E]\n\n"] {
+        assert_eq!(meter.push(Bytes::from(piece)), piece);
+    }
+    assert!(!meter.at_done() && meter.reading().done);
+    assert_eq!(meter.finish(), Finish::nothing());
+}
+
+#[test]
 fn endless_lines_and_events_do_not_grow_memory() {
     for unit in ["x", "data: x\n", ": x\n", "\u{FEFF}", "data: {\"a\":["] {
         let piece = Bytes::from(unit.repeat((64 << 10) / unit.len()));

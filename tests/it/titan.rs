@@ -1,0 +1,141 @@
+//! The Model Gateway's routes as its clients use them.
+
+use crate::support::gateway::Setup;
+use crate::support::{Provider, Reply, Seen};
+use serde_json::{Value, json};
+
+const TOKEN: &str = "admin-0123456789abcdef0123456789abcdef";
+
+/// The Model Gateway's own file, with its variables.
+fn titan(provider: &Provider) -> Setup {
+    Setup::new("http://127.0.0.1:9/v1")
+        .policy(
+            "cost_routing:\n  spend_log: spend.jsonl\n  agents:\n    default:\n      budget_total: 100\n      \
+             hard_cap: true\n      period: daily\n",
+        )
+        .models(
+            "models:\n  gpt-4o:\n    provider: openai\n    engine: gpt-4o\n    input_cost: 0.0000025\n    \
+             output_cost: 0.00001\n    max_tokens: 8192\n  o3-pro:\n    provider: openai\n    engine: o3-pro\n    \
+             input_cost: 0.00002\n    output_cost: 0.00008\n    max_tokens: 100000\n    timeout: 300\ndefaults:\n  \
+             self_reflection: o3-pro\n  vitals: gpt-4o\n  experiment: o3-pro\nbudget:\n  daily_limit_usd: 20\n  \
+             hard_stop: true\n  warning_threshold: 0.8\n",
+        )
+        .env("OPENAI_API_KEY", "sk-openai-0123456789")
+        .env("OPENAI_BASE_URL", &provider.base_url())
+        .env("ADMIN_TOKEN", TOKEN)
+        .env("HMAC_SECRET", "0123456789abcdef0123456789abcdef")
+}
+
+async fn proxy(gateway: &crate::support::Gateway, model: &str, body: &Value) -> Reply {
+    gateway
+        .post(&format!("/proxy/{model}"), &body.to_string())
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_gateways_curl_lines_work() {
+    let provider = Provider::that("dialect=openai tokens_in=100 tokens_out=50");
+    let gateway = titan(&provider).start().await;
+    let models = gateway.get("/models").await.json();
+    let names: Vec<&str> = models["models"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["gpt-4o", "o3-pro"]);
+    assert_eq!(models["budget"]["daily_limit_usd"], 20.0);
+    assert_eq!(models["defaults"]["vitals"], "gpt-4o");
+
+    let asked = json!({"messages": [{"role": "user", "content": "Hello"}], "temperature": 0.7, "stream": false});
+    for model in ["gpt-4o", "vitals", "task:vitals"] {
+        let reply = proxy(&gateway, model, &asked).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let body = reply.json();
+        assert_eq!(body["object"], "chat.completion");
+        assert!(body["choices"][0]["message"]["content"].is_string());
+        assert_eq!(body["usage"]["total_tokens"], 150);
+        let cost = &body["cost"];
+        assert_eq!(cost["input_cost"], 0.00025);
+        assert_eq!(cost["output_cost"], 0.0005);
+        assert_eq!(cost["total_cost"], 0.00075);
+        assert_eq!(cost["daily_limit"], 20.0);
+        assert!(body.get("_execwall").is_none());
+    }
+    let sent = provider.records().pop().unwrap();
+    assert_eq!(sent.body()["model"], "gpt-4o");
+    assert_eq!(sent.body()["temperature"], 0.7);
+    assert_eq!(
+        sent.header("authorization").as_deref(),
+        Some("Bearer sk-openai-0123456789")
+    );
+
+    let asked =
+        json!({"messages": [{"role": "user", "content": "Tell me a story"}], "stream": true});
+    let reply = proxy(&gateway, "gpt-4o", &asked).await;
+    let events = reply.events();
+    let (last, chunks) = events.split_last().unwrap();
+    assert!(
+        chunks
+            .iter()
+            .all(|chunk| chunk["object"] == "chat.completion.chunk")
+    );
+    assert_eq!(last["done"], true);
+    assert_eq!(last["usage"]["total_tokens"], 150);
+    assert_eq!(last["cost"]["total_cost"], 0.00075);
+    assert_eq!(last["cost"]["daily_total"], 0.003);
+    assert!(last["trace_id"].is_string() && last["latency_ms"].is_number());
+    assert!(reply.done(), "[DONE] comes last: {}", reply.text());
+
+    let stats = gateway.admin(TOKEN, "/budget/stats", None).await.json();
+    assert_eq!(stats["daily_spent_usd"], 0.003);
+    assert_eq!(stats["remaining_usd"], 19.997);
+    let reset = gateway.admin(TOKEN, "/budget/reset", Some("{}")).await;
+    assert_eq!(reset.json()["message"], "Budget reset successfully");
+    let stats = gateway.admin(TOKEN, "/budget/stats", None).await.json();
+    assert_eq!(stats["daily_spent_usd"], 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_model_gateway_refused_is_refused_in_its_words() {
+    let provider = Provider::start().await;
+    let gateway = titan(&provider).start().await;
+    let asked =
+        json!({"messages": [{"role": "user", "content": "[[cost=19.999999]]"}], "max_tokens": 10});
+    let unknown = proxy(&gateway, "gpt-9", &asked).await;
+    assert_eq!(
+        (unknown.status, unknown.json()["detail"].clone()),
+        (404, json!("Unknown model: gpt-9"))
+    );
+    assert_eq!(proxy(&gateway, "gpt-4o", &asked).await.status, 200);
+    gateway.quiet().await;
+    let over = proxy(&gateway, "gpt-4o", &asked).await;
+    assert_eq!(
+        (over.status, over.json()["detail"].clone()),
+        (429, json!("Daily budget exceeded"))
+    );
+    let chat = gateway.chat("x").field("model", "gpt-4o").send().await;
+    assert_eq!((chat.status, chat.code()), (402, "budget_exhausted".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_only_responses_serves_answers_in_chat_all_the_same() {
+    let speaker = crate::support::speaker::Speaker::start().await;
+    let provider = Provider::start().await;
+    let gateway = titan(&provider)
+        .env("OPENAI_BASE_URL", &format!("{}/v1", speaker.origin()))
+        .start()
+        .await;
+    let asked = json!({"messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Hello"}]});
+    let reply = proxy(&gateway, "self_reflection", &asked).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(
+        reply.json()["choices"][0]["message"]["content"],
+        crate::support::speaker::TEXT
+    );
+    let (path, body) = speaker.last();
+    assert_eq!(
+        (path.as_str(), body["model"].clone()),
+        ("/v1/responses", json!("o3-pro"))
+    );
+}
