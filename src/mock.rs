@@ -1,10 +1,22 @@
-//! A stand-in for OpenRouter, and the scripted provider of the tests.
+//! A stand-in for a model provider, and the scripted provider of the tests.
 //!
-//! Answers `POST {any prefix}/chat/completions` as OpenRouter or OpenAI would, streamed or not, does
-//! on request everything a provider may do wrong, and keeps an exact record of what it produced, so
-//! that a bill can be compared with it. It refuses with 400 what no gateway may send: both
-//! `Content-Length` and `Transfer-Encoding`, headers of the hop before, duplicate fields and the like.
-//! It shares no price and no parser with the gateway's own way of reading answers.
+//! Answers as the real one does, streamed or not, does on request everything a provider may do
+//! wrong, and keeps an exact record of what it produced, so that a bill can be compared with it. It
+//! refuses with 400 what no gateway may send: both `Content-Length` and `Transfer-Encoding`, headers
+//! of the hop before, duplicate fields and the like; and whatever the real provider would refuse of
+//! a request, so that a wrong translation shows. It shares no price and no parser with the gateway's
+//! own way of reading answers.
+//!
+//! The end of the path says which interface is spoken, after any prefix:
+//!
+//! | `POST` | spoken | besides |
+//! |---|---|---|
+//! | `/chat/completions` | OpenRouter, or OpenAI with `dialect=openai` | |
+//! | `/openai/deployments/{deployment}/chat/completions` | Azure | wants `api-version` and the header `api-key` |
+//! | `/completions`, `/embeddings` | the same two, also below a deployment | |
+//! | `/responses` | OpenAI's Responses, also OpenRouter's | |
+//! | `/messages`, `/messages/count_tokens` | Anthropic | wants `anthropic-version`, `model` and `max_tokens`, except at `/api/messages` |
+//! | `/models/{model}:generateContent`, `:streamGenerateContent?alt=sse`, `:countTokens` | Gemini | wants the header `x-goog-api-key`, and no key in the query |
 //!
 //! Also: `GET /health`, `GET {any prefix}/models`, `GET /stats` (totals), `GET /requests` (the
 //! records), `DELETE /requests` (forgets records and attempts).
@@ -14,41 +26,51 @@
 //! `key=value` pairs come from, each over the one before: the process's own defaults; the query
 //! string; the header `x-mock: key=value key=value`; and `[[key=value key=value]]` in the first 8 KiB
 //! of the body, for example in the prompt, which survives every gateway. An unknown key is answered
-//! with 400.
+//! with 400. What an interface has no place for is passed over.
 //!
 //! | key | meaning |
 //! |---|---|
-//! | `chunks=64` | content chunks per choice; `max_tokens` limits them, with finish reason `length` |
+//! | `chunks=64` | content chunks per choice; the limit of the request limits them, with its reason to stop |
 //! | `delay_ms`, `lat_ms` | milliseconds before each content chunk, before the head |
 //! | `coalesce=1` | one write for everything due at the same time; else one write per event |
 //! | `split=N` | write the body in pieces of N bytes (the rest before a delay, fault or end is shorter) |
-//! | `crlf=1`, `comment=1`, `done=off`, `gzip=1` | CR LF line ends; `: OPENROUTER PROCESSING`; no `[DONE]`; compressed unasked |
+//! | `crlf=1`, `comment=1`, `gzip=1` | CR LF line ends; `: OPENROUTER PROCESSING`; compressed unasked |
+//! | `done=on`, `off` | `[DONE]` or none, whatever the interface usually does |
 //! | `pad=N`, `headers=N` | N bytes per chunk; N extra headers of a hundred bytes |
-//! | `dialect=openrouter`, `openai` | OpenAI: no cost; in a stream, usage only when asked for |
+//! | `dialect=openrouter`, `openai` | OpenAI: no cost; in a stream of a chat, usage only when asked for; only its documented fields |
 //! | `model=`, `fallback=1` | who says it answered; the second of `models` |
-//! | `tokens_in`, `tokens_out`, `cached`, `reasoning` | announced token counts |
+//! | `tokens_in`, `tokens_out`, `cached`, `reasoning` | announced token counts, each as its field says it: see below |
+//! | `cache_write`, `cache_write_1h`, `tool_use` | the same: tokens written to the cache, for an hour, and of tool results |
 //! | `cost=0.0015`, `off`, `wrong:TEXT` | announced cost; TEXT is sent as it is when it is JSON, else as a string; `wrong:raw:TEXT` always as it is; `wrong:negative` is -0.5 |
 //! | `usage=on`, `off`, `null`, `negative`, `huge`, `zero`, `twice`, `early`, `string` | how usage is announced |
 //! | `status=429`, `retry_after=`, `limit_source=` | an error answer and what it carries |
-//! | `html=1`, `redirect=URL`, `echo=auth` | an HTML error page; a redirect; an error that repeats `Authorization` |
+//! | `code=NAME` | its code, and the words that go with it: `context_length_exceeded`, `content_policy_violation`, `content_filter`, `insufficient_quota`; also of the error in a stream |
+//! | `html=1`, `redirect=URL`, `echo=auth` | an HTML error page; a redirect; an error that repeats the key |
 //! | `error_at=N`, `error_cost=` | an error event after N content chunks (0: the only event), the cost in it |
 //! | `cut_at=N`, `cut=rst`, `fin`, `accept` | break the connection after N content chunks (0: after the head); `accept`: right after the request was read |
 //! | `hang_at=N`, `hang=headers` | silence after N content chunks; no answer at all |
 //! | `replay=NAME` | a file of the recorded folder, byte for byte; its events count as chunks |
 //! | `key=NAME`, `fail_first=N` | only the first N attempts with this key fail, by the other keys or with 503 |
 //! | `tag=TEXT` | copied into the record |
-//! | `body_sha=1`, `messages` | the answer is the SHA-256 and length of the body, of the `messages` value |
-//! | `tool=1` | a call of the first tool |
+//! | `body_sha=1`, `messages` | the answer is the SHA-256 and length of the body, of the value of `messages`, `input`, `prompt` or `contents` |
+//! | `tool=1`, `2` | a call of the first tool, or of the first two, their pieces interleaved where the interface allows it |
 //!
 //! For a JSON answer `cut_at` and `hang_at` count bytes of the body.
 //!
 //! # What it counts
 //!
-//! `completion_tokens` is the number of content chunks of all choices, `prompt_tokens` a quarter of
-//! the UTF-8 bytes of all message texts, rounded up, at least one. The cost is announced tokens times
-//! a small table (`GET /v1/models` shows it; other models cost 1 and 2 dollars per million), rounded up
-//! to a nano-dollar.
+//! Output tokens are the number of content chunks of all choices, input tokens a quarter of the UTF-8
+//! bytes of all texts (messages, system prompts and results of tools; not their declarations),
+//! rounded up, at least one. The cost is announced tokens times a small table (`GET /v1/models` shows
+//! it; other models cost 1 and 2 dollars per million), rounded up to a nano-dollar; it is announced
+//! where OpenRouter is imitated: not by Azure, Anthropic (unless at `/api/v1/messages`) and Gemini.
+//!
+//! Anthropic's `input_tokens` leaves out what the cache read and wrote; elsewhere both are inside the
+//! input. Gemini's thoughts and tool results come on top; elsewhere reasoning is inside the output.
+//! [`Record::parts`] divides what was announced so that each token is in one part. An answer shows
+//! thoughts when `reasoning` is not zero or the request asks for them; they are no content chunks.
 
+mod announced;
 mod answer;
 mod api;
 mod behaviour;
@@ -78,8 +100,9 @@ use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use announced::{Announced, Parts};
 pub use behaviour::{Behaviour, Cost, Cut, Dialect, Digested, KeyError, UsageForm};
-pub use record::{Announced, Parts, Received, Record};
+pub use record::{Received, Record};
 
 /// How a mock is started.
 #[derive(Clone)]

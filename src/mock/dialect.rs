@@ -1,6 +1,7 @@
 //! The interfaces: what each makes of a request, and how each says an answer.
 
 mod chat;
+mod embeddings;
 mod gemini;
 mod legacy;
 mod messages;
@@ -106,7 +107,7 @@ pub(super) fn contentless(
     let tokens = behaviour.tokens_in.unwrap_or(asked.prompt_tokens);
     match place.api {
         Api::Embeddings => {
-            let (body, says) = legacy::embeddings(asked, place, behaviour, &exchange.record.model);
+            let (body, says) = embeddings::answer(asked, place, behaviour, &exchange.record.model);
             exchange.record.announced = says;
             Some(body)
         }

@@ -1,9 +1,9 @@
 //! What every interface has to say of an answer, and what was decided about it before.
 
+use super::announced::Announced;
 use super::api::Place;
 use super::behaviour::Behaviour;
 use super::content::Content;
-use super::record::Announced;
 use super::usage::Usage;
 
 /// Everything that was decided about a content answer.

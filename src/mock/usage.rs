@@ -1,7 +1,7 @@
 //! Token counts and costs as they will be announced, before any interface gives them its field names.
 
+use super::announced::Announced;
 use super::behaviour::{Cost, UsageForm};
-use super::record::Announced;
 use crate::money::Nanos;
 
 /// Token counts before they are bent into a form. Each is what its field will say: whether cached

@@ -2,8 +2,8 @@
 
 mod read;
 
+use crate::mock::announced::Announced;
 use crate::mock::behaviour::{Dialect, UsageForm};
-use crate::mock::record::Announced;
 use crate::mock::shape::{self, Shape};
 use crate::mock::speak::{Plan, Speaker, Whole};
 use crate::mock::usage::{Usage, whole as saturating};

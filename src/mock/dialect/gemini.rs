@@ -2,9 +2,9 @@
 
 mod read;
 
+use crate::mock::announced::Announced;
 use crate::mock::api::{self, Failure};
 use crate::mock::behaviour::UsageForm;
-use crate::mock::record::Announced;
 use crate::mock::shape::quoted;
 use crate::mock::speak::{Plan, Speaker, THOUGHTS, Whole};
 use crate::mock::usage::{Numbers, Usage, whole as saturating};

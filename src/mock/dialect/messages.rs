@@ -6,9 +6,9 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
+use crate::mock::announced::Announced;
 use crate::mock::api::{self, Failure};
 use crate::mock::behaviour::UsageForm;
-use crate::mock::record::Announced;
 use crate::mock::shape::quoted;
 use crate::mock::speak::{Plan, Speaker, THOUGHTS, Whole};
 use crate::mock::usage::{Numbers, Usage};

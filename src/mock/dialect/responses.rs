@@ -4,8 +4,8 @@ mod read;
 
 use std::io::Write as _;
 
+use crate::mock::announced::Announced;
 use crate::mock::behaviour::{Dialect, UsageForm};
-use crate::mock::record::Announced;
 use crate::mock::shape::quoted;
 use crate::mock::speak::{Plan, Speaker, THOUGHTS, Whole};
 use crate::mock::usage::{Numbers, whole as saturating};

@@ -2,19 +2,49 @@
 
 use std::fmt;
 
-use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-
-/// A JSON value without repeated names.
-struct Strict(Value);
 
 /// Reads a body that has to be an object.
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, String> {
-    match serde_json::from_slice::<Strict>(body) {
-        Ok(Strict(Value::Object(object))) => Ok(object),
-        Ok(_) => Err("invalid body: not a JSON object".to_owned()),
-        Err(error) => Err(format!("invalid body: {error}")),
+    let invalid = |error| format!("invalid body: {error}");
+    let raw: &RawValue = serde_json::from_slice(body).map_err(invalid)?;
+    match value(raw, 0).map_err(invalid)? {
+        Value::Object(object) => Ok(object),
+        _ => Err("invalid body: not a JSON object".to_owned()),
+    }
+}
+
+/// How deep a body may be.
+const DEPTH: usize = 128;
+
+/// A value in which no name occurs twice.
+fn value(raw: &RawValue, depth: usize) -> Result<Value, serde_json::Error> {
+    let text = raw.get();
+    if depth > DEPTH {
+        return Err(serde_json::Error::custom("too deep"));
+    }
+    match text.as_bytes().first() {
+        Some(b'{') => {
+            let Fields(fields) = serde_json::from_str(text)?;
+            let mut object = Map::new();
+            for (name, raw) in fields {
+                if object.contains_key(&name) {
+                    let twice = format_args!("field `{name}` is there twice");
+                    return Err(serde_json::Error::custom(twice));
+                }
+                object.insert(name, value(raw, depth + 1)?);
+            }
+            Ok(Value::Object(object))
+        }
+        Some(b'[') => {
+            let values: Vec<&RawValue> = serde_json::from_str(text)?;
+            let inner = values.into_iter().map(|raw| value(raw, depth + 1));
+            inner.collect()
+        }
+        _ => serde_json::from_str(text),
     }
 }
 
@@ -55,52 +85,26 @@ pub(super) fn list(value: Option<&Value>) -> &[Value] {
     value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-impl<'de> Deserialize<'de> for Strict {
+/// The fields of an object, in their order, also those that are there twice.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Strict;
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Fields<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
+                f.write_str("a JSON object")
             }
-            fn visit_unit<E>(self) -> Result<Strict, E> {
-                Ok(Strict(Value::Null))
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-            fn visit_str<E>(self, value: &str) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Strict, A::Error> {
-                let mut values = Vec::new();
-                while let Some(Strict(value)) = seq.next_element()? {
-                    values.push(value);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
                 }
-                Ok(Strict(Value::Array(values)))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Strict, A::Error> {
-                let mut object = Map::new();
-                while let Some((name, Strict(value))) = map.next_entry::<String, Strict>()? {
-                    if object.contains_key(&name) {
-                        let twice = format_args!("field `{name}` is there twice");
-                        return Err(A::Error::custom(twice));
-                    }
-                    object.insert(name, value);
-                }
-                Ok(Strict(Value::Object(object)))
+                Ok(Fields(fields))
             }
         }
-        deserializer.deserialize_any(Read)
+        deserializer.deserialize_map(Collect)
     }
 }
 
@@ -114,6 +118,8 @@ mod tests {
         for body in [r#"{"a":1,"a":2}"#, r#"{"a":[{"b":1,"\u0062":2}]}"#] {
             assert!(object(body.as_bytes()).unwrap_err().contains("twice"));
         }
+        let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(90_000), "]".repeat(90_000));
+        assert!(object(deep.as_bytes()).unwrap_err().contains("deep"));
         assert!(object(b"[]").unwrap_err().contains("object"));
     }
 

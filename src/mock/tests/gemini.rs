@@ -280,6 +280,11 @@ async fn requests_that_google_refuses_are_refused() {
         assert!(text.contains(why), "{body}: {text}");
         assert!(text.contains("INVALID_ARGUMENT"));
     }
-    let (status, text) = put(&mock, WHOLE, KEY, &turns(json!([hello, call, result("f")]))).await;
-    assert_eq!(status, 200, "{text}");
+    let snake =
+        json!({"role": "model", "parts": [{"function_call": {"name": "f", "args": {"a_b": 1}}}]});
+    for call in [call, snake] {
+        let body = turns(json!([hello, call, result("f")]));
+        let (status, text) = put(&mock, WHOLE, KEY, &body).await;
+        assert_eq!(status, 200, "{text}");
+    }
 }

@@ -7,14 +7,14 @@ use crate::mock::dialect::strict::{self, list, optional, text};
 use crate::mock::request::{Asked, Refused, tokens};
 
 /// What Google documents of a request.
-const FIELDS: &str = "contents systemInstruction system_instruction tools toolConfig tool_config safetySettings \
-    safety_settings generationConfig generation_config cachedContent cached_content labels serviceTier store";
+const FIELDS: &str = "contents systemInstruction tools toolConfig safetySettings generationConfig \
+    cachedContent labels model serviceTier store";
 
 /// What Google documents of `generationConfig`.
 const CONFIG: &str = "candidateCount enableEnhancedCivicAnswers frequencyPenalty imageConfig logprobs \
     maxOutputTokens mediaResolution presencePenalty responseFormat responseJsonSchema responseLogprobs \
     responseMimeType responseModalities responseSchema seed speechConfig stopSequences temperature \
-    thinkingConfig topK topP _responseJsonSchema";
+    thinkingConfig topK topP ResponseJsonSchema";
 
 /// What may be in a schema of `parameters` or `responseSchema`; JSON Schema has fields of its own.
 const SCHEMA: &str = "type format title description nullable enum maxItems minItems properties required \
@@ -22,11 +22,43 @@ const SCHEMA: &str = "type format title description nullable enum maxItems minIt
     minimum maximum";
 
 /// What a part may hold, one of them.
-const DATA: &str = "text inlineData inline_data functionCall functionResponse fileData file_data executableCode \
-    codeExecutionResult toolCall toolResponse";
+const DATA: &str = "text inlineData functionCall functionResponse fileData executableCode codeExecutionResult \
+    toolCall toolResponse";
 
 /// What a part may hold besides.
 const BESIDES: &str = "thought thoughtSignature videoMetadata partMetadata mediaResolution";
+
+/// Fields whose values have names of the user's own.
+const OPAQUE: &str =
+    "args response parameters parametersJsonSchema responseSchema responseJsonSchema labels";
+
+/// The same with every name of Google's in camel case: it takes `snake_case` as well.
+fn camel(value: Value) -> Result<Value, String> {
+    match value {
+        Value::Array(values) => values.into_iter().map(camel).collect(),
+        Value::Object(object) => {
+            let mut same = Map::new();
+            for (name, value) in object {
+                let mut words = name.split('_');
+                let mut camel_name = words.next().unwrap_or_default().to_owned();
+                for word in words {
+                    let mut letters = word.chars();
+                    camel_name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+                    camel_name.push_str(letters.as_str());
+                }
+                let opaque = OPAQUE
+                    .split_ascii_whitespace()
+                    .any(|name| name == camel_name);
+                let value = if opaque { value } else { camel(value)? };
+                if same.insert(camel_name, value).is_some() {
+                    return Err(format!("field `{name}` is there twice"));
+                }
+            }
+            Ok(Value::Object(same))
+        }
+        other => Ok(other),
+    }
+}
 
 /// Reads and checks the body.
 pub(in crate::mock) fn read<'a>(body: &'a [u8], place: &Place) -> Result<Asked<'a>, Refused> {
@@ -38,13 +70,14 @@ fn unheard(name: &str, at: &str) -> String {
 }
 
 fn parse<'a>(body: &'a [u8], place: &Place) -> Result<Asked<'a>, String> {
-    let fields = strict::object(body)?;
+    let Value::Object(fields) = camel(Value::Object(strict::object(body)?))? else {
+        return Err("invalid body: not a JSON object".to_owned());
+    };
     if let Some(name) = strict::unknown(&fields, &[FIELDS]) {
         return Err(unheard(name, ""));
     }
-    let either = |camel: &str, snake: &str| fields.get(camel).or_else(|| fields.get(snake));
     let none = Map::new();
-    let config = match either("generationConfig", "generation_config") {
+    let config = match fields.get("generationConfig") {
         None => &none,
         Some(config) => config
             .as_object()
@@ -64,7 +97,7 @@ fn parse<'a>(body: &'a [u8], place: &Place) -> Result<Asked<'a>, String> {
     if choices.is_some_and(|choices| choices != 1) {
         return Err("Multiple candidates is not enabled for this model".to_owned());
     }
-    let mut text_bytes = match either("systemInstruction", "system_instruction") {
+    let mut text_bytes = match fields.get("systemInstruction") {
         None | Some(Value::Null) => 0,
         Some(content) => list(content.get("parts"))
             .iter()
@@ -94,14 +127,12 @@ fn tools(fields: &Map<String, Value>) -> Result<Vec<String>, String> {
     let mut names = Vec::new();
     for tool in list(fields.get("tools")) {
         let object = tool.as_object().ok_or("Invalid value at 'tools'")?;
-        for name in ["type", "function", "name", "input_schema"] {
+        for name in ["type", "function", "name", "inputSchema"] {
             if object.contains_key(name) {
                 return Err(unheard(name, " at 'tools[0]'"));
             }
         }
-        let declared = tool
-            .get("functionDeclarations")
-            .or_else(|| tool.get("function_declarations"));
+        let declared = tool.get("functionDeclarations");
         for function in list(declared) {
             let name = text(function, "name");
             if name.is_empty() {
