@@ -266,6 +266,70 @@ async fn several_endpoints_of_a_model_share_the_work_and_a_broken_one_is_left_ou
     assert!(down < 40, "asked {down} times, though it never answers");
 }
 
+/// A request of each surface, for the tier's model.
+fn surfaces() -> [(&'static str, Value); 5] {
+    let user = json!([{"role": "user", "content": "hello"}]);
+    [
+        ("/v1/chat/completions", json!({"messages": user})),
+        ("/v1/completions", json!({"model": "x", "prompt": "hello", "max_tokens": 50})),
+        ("/v1/responses", json!({"input": "hello"})),
+        ("/v1/messages", json!({"messages": user, "max_tokens": 50})),
+        ("/proxy/first", json!({"messages": user})),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_day_is_the_same_on_every_surface() {
+    let good = Provider::that("dialect=openai");
+    let nobody = format!("http://127.0.0.1:{}/v1", free_port());
+    let faults = [
+        (Some("status=429 retry_after=60"), "void"),
+        (Some("status=503"), "void"),
+        (None, "void"),
+        (Some("hang=headers"), "estimated"),
+        (Some("cut=accept"), "estimated"),
+    ];
+    for (fault, first) in faults {
+        let bad = fault.map(Provider::that);
+        let address = bad.as_ref().map_or(nobody.clone(), Provider::base_url);
+        let gateway = two(&address, &good.base_url()).start().await;
+        let mut expected = Vec::new();
+        for (path, body) in surfaces() {
+            for stream in [false, true] {
+                let mut body = body.clone();
+                body["stream"] = json!(stream);
+                let reply = gateway.post(path, &body.to_string()).await;
+                by(&reply, "second", "two", "2");
+                gateway.quiet().await;
+                expected.extend([first, "usage"]);
+                assert_eq!(ends(&gateway), expected, "{path} after {fault:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_nobody_answers_every_surface_says_so_in_its_own_words() {
+    let down = Provider::that("status=503");
+    let gateway = two(&down.base_url(), &down.base_url()).start().await;
+    for (path, body) in surfaces() {
+        let reply = gateway.post(path, &body.to_string()).await;
+        assert_eq!(reply.status, 503, "{path}");
+        assert_eq!(reply.header("x-weir-attempts"), Some("2"));
+        let body = reply.json();
+        let message = match path {
+            "/v1/messages" => {
+                assert_eq!(body["type"], "error");
+                &body["error"]["message"]
+            }
+            _ => &body["error"]["message"],
+        };
+        assert!(message.is_string(), "{path}: {body}");
+    }
+    gateway.quiet().await;
+    assert!(ends(&gateway).iter().all(|end| end == "void"));
+}
+
 /// All of them at once.
 async fn futures<F>(calls: impl Iterator<Item = F>) -> Vec<Reply>
 where
