@@ -53,6 +53,7 @@
 //! | `key=NAME`, `fail_first=N` | only the first N attempts with this key fail, by the other keys or with 503 |
 //! | `tag=TEXT` | copied into the record |
 //! | `body_sha=1`, `messages` | the answer is the SHA-256 and length of the body, of the value of `messages`, `input`, `prompt` or `contents` |
+//! | `text=one\|~two` | the answer is this text; a bar divides its chunks, a tilde is a blank |
 //! | `tool=1`, `2` | a call of the first tool, or of the first two, their pieces interleaved where the interface allows it |
 //!
 //! For a JSON answer `cut_at` and `hang_at` count bytes of the body.
@@ -111,7 +112,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// What is done unless a request says otherwise.
     pub behaviour: Behaviour,
-    /// Answers 401 without this bearer key.
+    /// Answers 401 without this key in the header that the interface wants it in.
     pub require_key: Option<String>,
     /// Log of request bodies, appended to.
     pub log: Option<PathBuf>,

@@ -94,6 +94,8 @@ pub struct Behaviour {
     pub tag: Option<String>,
     /// Answer with a digest of what was received.
     pub body_sha: Digested,
+    /// Answer with these chunks.
+    pub text: Option<Vec<String>>,
     /// Answer with so many tool calls, two at most.
     pub tool: usize,
 }
@@ -142,6 +144,7 @@ impl Default for Behaviour {
             key: None,
             tag: None,
             body_sha: Digested::Nothing,
+            text: None,
             tool: 0,
         }
     }

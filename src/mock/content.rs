@@ -63,6 +63,15 @@ impl Content {
             let second = asked.tools.get(1).map_or(first, String::as_str);
             let names = [first, second].into_iter().map(quoted);
             Self::Tools(names.take(behaviour.tool).collect())
+        } else if let Some(text) = &behaviour.text {
+            // What a chunk holds is the inside of a JSON string.
+            let inside = |chunk: &String| {
+                let quoted = quoted(chunk);
+                quoted[1..quoted.len() - 1].to_owned()
+            };
+            let chunks: Vec<String> = text.iter().map(inside).collect();
+            let count = chunks.len() as u64;
+            return (Self::Fixed(chunks), count);
         } else if let Some(size) = behaviour.pad {
             Self::Padded(format!(" {}", "x".repeat(size - 1)))
         } else {

@@ -35,7 +35,7 @@ pub enum KeyError {
 const KEYS: &str = "chunks delay_ms lat_ms coalesce split crlf comment done gzip pad headers dialect model \
     fallback tokens_in tokens_out cached reasoning cache_write \
     cache_write_1h tool_use cost usage status code retry_after limit_source error_at \
-    error_cost cut_at cut hang_at hang echo html redirect replay fail_first key tag body_sha tool";
+    error_cost cut_at cut hang_at hang echo html redirect replay fail_first key tag body_sha text tool";
 
 const FLAG: &str = "0 or 1";
 const NUMBER: &str = "a whole number";
@@ -212,6 +212,10 @@ impl Behaviour {
                     "messages" => Digested::Messages,
                     _ => return Err(wrong("0, 1 or messages")),
                 }
+            }
+            "text" => {
+                let chunks = value.split('|').map(|chunk| chunk.replace('~', " "));
+                self.text = Some(chunks.collect());
             }
             "tool" => {
                 self.tool = match value {

@@ -250,3 +250,21 @@ async fn embeddings_are_the_same_for_the_same_text_in_either_coding() {
         assert_eq!(at(&mock, dialect, &body).await.0, 400, "{body}");
     }
 }
+
+#[tokio::test]
+async fn a_text_is_said_in_the_chunks_it_was_divided_into() {
+    let mock = start();
+    let events = events(&mock, r#"text=sk-|a"b|~end"#).await;
+    let pieces: Vec<&str> = events
+        .iter()
+        .filter_map(|event| event["choices"][0]["delta"]["content"].as_str())
+        .filter(|piece| !piece.is_empty())
+        .collect();
+    assert_eq!(pieces, ["sk-", "a\"b", " end"]);
+    let body = json!({"model": "m", "max_tokens": 9, "messages":
+        [{"role": "user", "content": "[[text=one|~two tag=a]]"}]});
+    let version = ["anthropic-version", "2023-06-01"];
+    let (_, text) = put(&mock, "/v1/messages", version, &body).await;
+    assert!(text.contains(r#""text":"one two""#), "{text}");
+    assert_eq!(ended(&mock, "a").await.produced, 2);
+}

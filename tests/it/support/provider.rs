@@ -34,13 +34,18 @@ impl Provider {
         }
     }
 
-    /// What a policy calls `base_url`.
+    /// What a policy calls `base_url`, of a provider that is asked below `/v1`.
     pub(crate) fn base_url(&self) -> String {
+        format!("{}/v1", self.origin())
+    }
+
+    /// The same without a path, for Azure, Gemini and the like.
+    pub(crate) fn origin(&self) -> String {
         if self.tls {
             // The name its certificate is for.
-            format!("https://localhost:{}/v1", self.mock.addr.port())
+            format!("https://localhost:{}", self.mock.addr.port())
         } else {
-            format!("http://{}/v1", self.mock.addr)
+            format!("http://{}", self.mock.addr)
         }
     }
 
