@@ -72,7 +72,7 @@ impl Answer {
         match refusal {
             // The Model Gateway's is a 429, which SDKs would send again.
             Refusal::BudgetExhausted(_) => answer.set(SHOULD_RETRY, "false"),
-            Refusal::BudgetInFlight(_) | Refusal::LedgerUnavailable | Refusal::NoProvider => {
+            Refusal::BudgetInFlight(_) | Refusal::LedgerUnavailable => {
                 answer.set(header::RETRY_AFTER, "1");
             }
             Refusal::RateLimited {
@@ -153,7 +153,7 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::UpstreamUnreachable | Refusal::UpstreamInvalid => StatusCode::BAD_GATEWAY,
         Refusal::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::LedgerUnavailable | Refusal::NoProvider => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::LedgerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -124,6 +124,40 @@ pub fn authenticate(
     })
 }
 
+/// Whoever has the admin token may use the Model Gateway's routes with it, as its clients did: for
+/// the agent that is named, else the `default` one, else the only one there is. `None` when the
+/// token is not the admin's, or there is no such agent.
+pub fn operator(
+    policy: &Policy,
+    token: Option<&Secret>,
+    presented: Option<&str>,
+    agent_header: Option<&str>,
+) -> Option<Identity> {
+    let token = token.filter(|token| !token.is_empty())?;
+    admin_allowed(Some(token), Some(presented?), false).ok()?;
+    let only = || {
+        policy
+            .agents
+            .values()
+            .next()
+            .filter(|_| policy.agents.len() == 1)
+    };
+    let agent = match filled(agent_header) {
+        Some(name) => policy.agents.get(name),
+        None => policy.agents.get(DEFAULT_AGENT).or_else(only),
+    };
+    Some(Identity {
+        key: None,
+        user: None,
+        user_account: None,
+        user_limits: Limits::default(),
+        agent: Arc::clone(agent?),
+        limits: Limits::default(),
+        passthrough: false,
+        choosing: None,
+    })
+}
+
 /// The user of that name, when the key may act for it.
 fn acting_for(key: &Key, name: &str) -> Result<UserId, Refusal> {
     let user = key.may_act_for_user(name).cloned();

@@ -146,9 +146,6 @@ pub enum Refusal {
     /// The body is compressed or is no JSON.
     #[error("{0}")]
     UnsupportedMedia(&'static str),
-    /// Every provider of the model is out of order right now.
-    #[error("No provider of this model is available right now; try again shortly")]
-    NoProvider,
     /// The upstream could not be reached or broke off before an answer.
     #[error("The upstream provider could not be reached")]
     UpstreamUnreachable,
@@ -218,7 +215,6 @@ impl Refusal {
             Self::RequestTimeout => "request_timeout",
             Self::TooLarge { .. } => "request_too_large",
             Self::UnsupportedMedia(_) => "unsupported_media_type",
-            Self::NoProvider => "no_provider_available",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamInvalid => "upstream_invalid",
             Self::UpstreamTimeout => "upstream_timeout",

@@ -86,7 +86,6 @@ fn anthropics_clients_read_a_type_for_every_status() {
         (Refusal::TooManyAttempts, 429, "rate_limit_error"),
         (Refusal::Internal, 500, "api_error"),
         (Refusal::UpstreamUnreachable, 502, "api_error"),
-        (Refusal::NoProvider, 503, "overloaded_error"),
         (Refusal::UpstreamTimeout, 504, "timeout_error"),
     ] {
         let answer = Answer::refusal_in(ErrorShape::Anthropic, &refusal, "req-7");

@@ -50,6 +50,10 @@ impl Provider for Anthropic {
         &["anthropic-version", "anthropic-beta"]
     }
 
+    fn counts_tokens(&self) -> bool {
+        true
+    }
+
     fn body(&self, request: &Request<'_>, rewrite: &Rewrite<'_>) -> Vec<u8> {
         one_model(request, rewrite)
     }

@@ -197,7 +197,7 @@ async fn proxied(
     model: Option<String>,
 ) -> Result<Option<Answer>, Stop> {
     let live = gateway.live();
-    let mut identity = identify(&live, session, ctx).map_err(last)?;
+    let mut identity = identify(gateway, &live, session, ctx).map_err(last)?;
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, largest(&identity, limits.body_bytes)).await?;
@@ -377,8 +377,23 @@ fn drain(gateway: &Gateway) -> Drain {
 }
 
 /// Who is asking, from the headers and the peer's address.
-fn identify(live: &Live, session: &Session, ctx: &Context) -> Result<Identity, Refusal> {
+fn identify(
+    gateway: &Gateway,
+    live: &Live,
+    session: &Session,
+    ctx: &Context,
+) -> Result<Identity, Refusal> {
     let headers = &session.req_header().headers;
+    if ctx.surface == Some(Surface::Titan)
+        && let Some(operator) = auth::operator(
+            &live.policy,
+            gateway.settings.admin.token.as_ref(),
+            auth::presented(text(headers, header::AUTHORIZATION.as_str()), None),
+            text(headers, "x-agent-id"),
+        )
+    {
+        return Ok(operator);
+    }
     if live.policy.keys.is_empty() && headers.contains_key(header::ORIGIN) {
         // Any page that a browser on this machine opens could spend the budget.
         return Err(Refusal::MissingKey(

@@ -249,11 +249,25 @@ impl Journey {
         }
     }
 
-    /// Holds for the current candidate and prepares an attempt at it.
+    /// Holds for the current candidate, or the next that can serve the request, and prepares an
+    /// attempt at it.
     ///
     /// # Errors
     /// The refusal to answer with; then nothing is held.
-    pub(crate) async fn again(
+    pub(crate) async fn further(
+        &mut self,
+        gateway: &Arc<Gateway>,
+        now_millis: u64,
+    ) -> Result<Prepared, Refusal> {
+        loop {
+            match self.again(gateway, now_millis).await {
+                Err(refusal) if elsewhere(&refusal) && self.advance() => {}
+                prepared => return prepared,
+            }
+        }
+    }
+
+    async fn again(
         &mut self,
         gateway: &Arc<Gateway>,
         now_millis: u64,

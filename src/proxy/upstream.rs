@@ -134,7 +134,7 @@ pub(crate) async fn peer(
     if admission.journey.next == Next::Again {
         // What was held for the attempt before is settled first, so that this one can be paid.
         admission.exchange.close();
-        match admission.journey.again(gateway, now_millis()).await {
+        match admission.journey.further(gateway, now_millis()).await {
             Ok(prepared) => admission.take(prepared),
             Err(refusal) => {
                 admission.refusal = Some(refusal);

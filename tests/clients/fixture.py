@@ -14,6 +14,8 @@ from decimal import Decimal
 
 ADMIN_TOKEN = "weir-test-admin-0123456789abcdef0123456789abcdef"
 PROVIDER_KEY = "sk-test-provider-0123456789"
+# The providers that need no configuration but variables, and what follows the address in their base URL.
+PROVIDERS = {"OPENAI": "/v1", "ANTHROPIC": "", "GEMINI": ""}
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TARGET = os.path.join(ROOT, os.environ.get("CARGO_TARGET_DIR", "target"))
 
@@ -93,7 +95,7 @@ class World:
     `agents` maps a name to its settings; each agent gets one key, see `World.key`.
     """
 
-    def __init__(self, agents, weir=None, tiers=("openai/gpt-4o-mini",), settings=None):
+    def __init__(self, agents, weir=None, tiers=("openai/gpt-4o-mini",), settings=None, models=None):
         self.weir = weir or os.environ.get("WEIR") or os.path.join(TARGET, "debug", "weir")
         if not os.access(self.weir, os.X_OK):
             raise RuntimeError(f"there is no {self.weir}: cargo build --bin weir")
@@ -116,12 +118,15 @@ class World:
                                "timeout_seconds": 20},
                 "agents": {
                     name: {"budget_source": "local", "period": "none", "hard_cap": True,
-                           "tiers": [{"threshold": 0.0, "models": list(tiers)}], **agent}
+                           **({} if "allowed_models" in agent else
+                              {"tiers": [{"threshold": 0.0, "models": list(tiers)}]}), **agent}
                     for name, agent in agents.items()
                 },
                 **(settings or {}),
             },
         })
+        if models:
+            self.write("conf/models.yaml", models)
         self.write("conf/weir.yaml", {"listen": {"http": f"127.0.0.1:{self.port}"}, "threads": 2})
 
     @staticmethod
@@ -135,12 +140,13 @@ class World:
     def start_mock(self):
         self.mock = Process(
             "mock", [self.weir, "mock", "--listen", f"127.0.0.1:{self.mock_port}", "--require-key", PROVIDER_KEY,
-                     "--no-log", "--record", "exchanges.jsonl"],
+                     "--no-log", "--record", "exchanges.jsonl", "--recorded", os.path.join(ROOT, "tests", "recorded")],
             self.directory, f"{self.mock_url}/health")
 
     def start_gateway(self):
         self.gateway = Process("gateway", [self.weir, "serve"], self.directory, f"{self.url}/api/health",
-                               {"ADMIN_TOKEN": ADMIN_TOKEN})
+                               {"ADMIN_TOKEN": ADMIN_TOKEN, **{f"{name}_API_KEY": PROVIDER_KEY for name in PROVIDERS},
+                                **{f"{name}_BASE_URL": self.mock_url + tail for name, tail in PROVIDERS.items()}})
 
     def __enter__(self):
         try:

@@ -271,7 +271,10 @@ fn surfaces() -> [(&'static str, Value); 5] {
     let user = json!([{"role": "user", "content": "hello"}]);
     [
         ("/v1/chat/completions", json!({"messages": user})),
-        ("/v1/completions", json!({"model": "x", "prompt": "hello", "max_tokens": 50})),
+        (
+            "/v1/completions",
+            json!({"model": "x", "prompt": "hello", "max_tokens": 50}),
+        ),
         ("/v1/responses", json!({"input": "hello"})),
         ("/v1/messages", json!({"messages": user, "max_tokens": 50})),
         ("/proxy/first", json!({"messages": user})),

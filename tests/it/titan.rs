@@ -139,3 +139,37 @@ async fn a_model_that_only_responses_serves_answers_in_chat_all_the_same() {
         ("/v1/responses", json!("o3-pro"))
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_admin_token_opens_these_routes_and_never_goes_to_a_provider() {
+    let provider = Provider::start().await;
+    let asked =
+        json!({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 10}).to_string();
+    // Nothing but the client's own header could go to a provider without a key.
+    let gateway = Setup::new(&provider.base_url())
+        .env("ADMIN_TOKEN", TOKEN)
+        .agent(crate::support::Agent::new("default", "10"))
+        .key("one", "a-client-key-of-some-length", "default", "")
+        .start()
+        .await;
+    let reply = gateway
+        .admin(TOKEN, "/proxy/openai/gpt-4o-mini", Some(&asked))
+        .await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(provider.only_record().await.header("authorization"), None);
+    let wrong = gateway
+        .admin(
+            "wrong-token-0123456789",
+            "/proxy/openai/gpt-4o-mini",
+            Some(&asked),
+        )
+        .await;
+    assert_eq!(
+        (wrong.status, wrong.json()["detail"].clone()),
+        (401, json!("Invalid token"))
+    );
+    let chat = gateway
+        .admin(TOKEN, "/v1/chat/completions", Some(&asked))
+        .await;
+    assert_eq!(chat.status, 401, "it is no client key");
+}
