@@ -4,12 +4,13 @@
 //! INTENT is in the log and its body is rewritten for the tier that the budget affords.
 
 use super::Local;
-use super::attempt::Journey;
 use super::context::{Admission, Context, State};
+use super::journey::Journey;
+use super::link::{Drain, Link};
 use super::receive::{Stop, content_type, last, read_body, text};
 use super::relay::Relay;
 use super::reply;
-use super::session::{self, Drain, Link};
+use super::session;
 use super::settle::Exchange;
 use super::upstream;
 use crate::answer::Answer;

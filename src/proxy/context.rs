@@ -1,7 +1,7 @@
 //! What is known about one request while it is on its way: a state, not twenty options.
 
-use super::attempt::Journey;
-use super::session::Link;
+use super::journey::Journey;
+use super::link::Link;
 use super::settle::Exchange;
 use crate::balance::Visit;
 use crate::identity::RequestId;

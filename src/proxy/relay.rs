@@ -5,9 +5,10 @@
 //! last bytes go out, so that a client that has its answer also has its bill). What an answer costs
 //! is decided elsewhere.
 
-use super::attempt::Failed;
 use super::context::{Admission, Context};
 use super::ending::Ending;
+use super::head::{announced_length, describe, fresh, unknown_length};
+use super::journey::Failed;
 use super::redact::Redactor;
 use super::reply;
 use super::settle::Phase;
@@ -18,35 +19,16 @@ use crate::balance::Outcome;
 use crate::dialect::Translator;
 use crate::dialect::form::Answering;
 use crate::gateway::Gateway;
-use crate::limit::Standing;
 use crate::secret::Secret;
 use crate::stream::{AnswerKind, Finish, Meter, MeterOptions, Place};
 use crate::surface::Surface;
 use crate::tokens::{self, Encoding};
 use crate::wire::Dialect;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderValue, header};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, ErrorType, Result};
 use std::time::{Duration, Instant};
-
-/// Headers of an upstream's answer that say nothing to Weir's client.
-const DROPPED: [HeaderName; 5] = [
-    header::CONNECTION,
-    header::SET_COOKIE,
-    header::ALT_SVC,
-    header::STRICT_TRANSPORT_SECURITY,
-    HeaderName::from_static("keep-alive"),
-];
-
-const AGENT: HeaderName = HeaderName::from_static("x-weir-agent");
-const TIER: HeaderName = HeaderName::from_static("x-weir-tier");
-const MODELS: HeaderName = HeaderName::from_static("x-weir-models");
-const MODEL: HeaderName = HeaderName::from_static("x-weir-model");
-const PROVIDER: HeaderName = HeaderName::from_static("x-weir-provider");
-const ATTEMPTS: HeaderName = HeaderName::from_static("x-weir-attempts");
-const REMAINING: HeaderName = HeaderName::from_static("x-weir-budget-remaining");
-const MAX_TOKENS: HeaderName = HeaderName::from_static("x-weir-max-tokens");
 
 /// How an answer is passed on.
 #[derive(Default)]
@@ -276,71 +258,6 @@ fn key(admission: &Admission) -> Option<&Secret> {
     outgoing.doors.get(admission.door.0)?.secrets().next()
 }
 
-/// The body will be of another length than the provider's.
-fn unknown_length(response: &mut ResponseHeader, admission: &Admission) -> Result<()> {
-    response.remove_header(&header::CONTENT_LENGTH);
-    if admission.http1 {
-        response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-    }
-    Ok(())
-}
-
-/// The upstream's header without what is not for the client. It is a new one: one that was read from
-/// a connection remembers how every name was spelt, and has to do so for all that are added.
-fn fresh(response: &ResponseHeader) -> Result<ResponseHeader> {
-    let size = response.headers.len() + 12;
-    // No reason phrase: the provider's own words could hold anything, our key included.
-    let mut fresh = ResponseHeader::build_no_case(response.status, Some(size))?;
-    fresh.set_version(response.version);
-    for (name, value) in &response.headers {
-        if !DROPPED.contains(name) {
-            fresh.append_header(name.clone(), value.clone())?;
-        }
-    }
-    Ok(fresh)
-}
-
-/// What is known by now about the request, as headers.
-fn describe(response: &mut ResponseHeader, admission: &Admission) -> Result<()> {
-    let journey = &admission.journey;
-    response.insert_header(AGENT, journey.identity.agent.id.as_str())?;
-    response.insert_header(TIER, HeaderValue::from(journey.tier))?;
-    let tier = journey.route.tiers.get(journey.tier);
-    let models = tier.and_then(|tier| tier.header.clone());
-    let [model, provider] = admission.candidate.headers.clone();
-    for (name, value) in [(MODELS, models), (MODEL, model), (PROVIDER, provider)] {
-        if let Some(value) = value {
-            response.insert_header(name, value)?;
-        }
-    }
-    response.insert_header(ATTEMPTS, HeaderValue::from(admission.attempts))?;
-    response.insert_header(REMAINING, admission.remaining.to_string())?;
-    if let Some(permit) = &journey.permit {
-        rate_limits(response, &permit.standing(upstream::now_millis() / 1000))?;
-    }
-    if let Some(tokens) = admission.fitted {
-        response.insert_header(MAX_TOKENS, HeaderValue::from(tokens))?;
-    }
-    Ok(())
-}
-
-/// What is left of our own limits, in OpenAI's words. It replaces what the provider said: its limits
-/// are shared by all clients.
-fn rate_limits(response: &mut ResponseHeader, standing: &Standing) -> Result<()> {
-    let all = [("requests", standing.requests), ("tokens", standing.tokens)];
-    for (what, left) in all {
-        let Some(left) = left else { continue };
-        let mut set = |kind: &str, value: HeaderValue| {
-            response.insert_header(format!("x-ratelimit-{kind}-{what}"), value)
-        };
-        set("limit", HeaderValue::from(left.limit))?;
-        set("remaining", HeaderValue::from(left.remaining))?;
-        let reset = HeaderValue::try_from(format!("{}s", left.reset));
-        set("reset", reset.unwrap_or(HeaderValue::from_static("60s")))?;
-    }
-    Ok(())
-}
-
 /// Passes a piece of the body on.
 pub(crate) fn body(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
     let arrived = ctx.arrived;
@@ -481,11 +398,6 @@ fn fill(held: Finish, last: Option<&[u8]>, room: Option<usize>) -> Bytes {
     let mut rest = Vec::from(rest);
     rest.resize(whole, b' ');
     Bytes::from(rest)
-}
-
-fn announced_length(response: &ResponseHeader) -> Option<usize> {
-    let length = response.headers.get(header::CONTENT_LENGTH)?;
-    length.to_str().ok()?.parse().ok()
 }
 
 fn counter(encoding: Encoding) -> fn(&str) -> u64 {

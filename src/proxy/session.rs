@@ -4,11 +4,12 @@
 //! leaves. Neither will do: prompts are larger, and an answer that nobody reads must still be
 //! metered. [`Relayed`] wraps the real session, answers Pingora's question for the body with the
 //! whole rewritten one, and swallows the client's disappearance so that the upstream is read to its
-//! terminal usage within the limits of [`Drain`].
+//! terminal usage within the limits of [`super::link::Drain`].
 //!
 //! It decides nothing about budgets or content. The trait it implements is hidden in Pingora's
 //! documentation, which is why Pingora's version is pinned.
 
+use super::link::{KEEP, Link, PASS, lock, over};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -21,127 +22,9 @@ use pingora_core::{Error, ErrorType, Result};
 
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::Digest;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// How long and how much to read on from upstream for a client that has left.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Drain {
-    /// From the moment the client was found gone.
-    pub time: Duration,
-    /// Body bytes read after that moment.
-    pub bytes: u64,
-}
-
-/// The answer goes on.
-const PASS: u8 = 0;
-/// The answer is kept back.
-const KEEP: u8 = 1;
-/// The answer is dropped: another attempt is made in its place.
-const DROP: u8 = 2;
-
-/// What the wrapper and the request's context know together.
-pub(crate) struct Link {
-    drain: Drain,
-    gone: AtomicBool,
-    gone_at: Mutex<Option<Instant>>,
-    drained: AtomicU64,
-    stopping: Arc<AtomicBool>,
-    body: Mutex<Bytes>,
-    /// Whether the answer is kept back until it is known what becomes of it.
-    judging: AtomicU8,
-    home: Mutex<Option<Box<ServerSession>>>,
-}
-
-impl Link {
-    /// A link for a request whose rewritten body is `body`. While `stopping` is set, answers carry
-    /// `Connection: close`.
-    pub(crate) fn new(body: Bytes, drain: Drain, stopping: Arc<AtomicBool>) -> Arc<Self> {
-        Arc::new(Self {
-            drain,
-            gone: AtomicBool::new(false),
-            gone_at: Mutex::new(None),
-            drained: AtomicU64::new(0),
-            stopping,
-            body: Mutex::new(body),
-            judging: AtomicU8::new(PASS),
-            home: Mutex::new(None),
-        })
-    }
-
-    /// Whether the client has left.
-    pub(crate) fn client_gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
-    }
-
-    /// The body to send upstream; empty once [`Link::forget_body`] was called.
-    pub(crate) fn body(&self) -> Bytes {
-        lock(&self.body).clone()
-    }
-
-    /// Replaces the body, for a further attempt.
-    pub(crate) fn set_body(&self, body: Bytes) {
-        *lock(&self.body) = body;
-    }
-
-    /// Frees the body: an answer has begun, so there will be no other attempt.
-    pub(crate) fn forget_body(&self) {
-        *lock(&self.body) = Bytes::new();
-    }
-
-    /// Keeps the answer back, its header included, until [`Link::release`] or [`Link::discard`].
-    pub(crate) fn keep_back(&self) {
-        self.judging.store(KEEP, Ordering::Release);
-    }
-
-    /// Lets an answer that was kept back go on.
-    pub(crate) fn release(&self) {
-        self.judging.store(PASS, Ordering::Release);
-    }
-
-    /// Drops an answer that was kept back: the exchange fails, and may be tried again.
-    pub(crate) fn discard(&self) {
-        self.judging.store(DROP, Ordering::Release);
-    }
-
-    fn leave(&self) {
-        if !self.gone.swap(true, Ordering::AcqRel) {
-            *lock(&self.gone_at) = Some(Instant::now());
-        }
-    }
-
-    /// Counts what arrived for nobody; an error once the limits are reached.
-    fn count(&self, bytes: usize) -> Result<()> {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let drained = self
-            .drained
-            .fetch_add(bytes, Ordering::AcqRel)
-            .saturating_add(bytes);
-        if drained > self.drain.bytes || self.time_left().is_zero() {
-            return Err(over());
-        }
-        Ok(())
-    }
-
-    fn time_left(&self) -> Duration {
-        lock(&self.gone_at).map_or(self.drain.time, |at| {
-            self.drain.time.saturating_sub(at.elapsed())
-        })
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn over() -> Box<Error> {
-    Error::explain(
-        ErrorType::ConnectionClosed,
-        "client left, drain limit reached",
-    )
-    .into_down()
-}
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 fn discarded() -> Box<Error> {
     Error::explain(ErrorType::Custom("Discarded"), "another model takes over").into_up()

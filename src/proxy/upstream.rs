@@ -3,8 +3,8 @@
 //! Headers are built fresh from an allow-list, so nothing that a client sends can strip, repeat or
 //! forge one of ours. Addresses come from the policy only.
 
-use super::attempt::{Failed, Next};
 use super::context::{Admission, Context};
+use super::journey::{Failed, Next};
 use super::settle::Phase;
 use crate::balance::{self, Outcome, Visit};
 use crate::gateway::{Gateway, Live};
