@@ -11,6 +11,8 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -47,13 +49,19 @@ impl Front {
 
 #[async_trait]
 impl HttpServerApp for Front {
-    async fn process_new_http(
-        self: &Arc<Self>,
+    /// As `async fn`, written out: a session is large, and is moved once this way, not twice.
+    fn process_new_http<'s, 'w, 'f>(
+        self: &'s Arc<Self>,
         session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
+        shutdown: &'w ShutdownWatch,
+    ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'f>>
+    where
+        's: 'f,
+        'w: 'f,
+        Self: 'f,
+    {
         if session.is_http2() {
-            return self.proxy.process_new_http(session, shutdown).await;
+            return self.proxy.process_new_http(session, shutdown);
         }
         let kept_alive = session.get_keepalive().is_some();
         let deadline = self.header
@@ -63,19 +71,19 @@ impl HttpServerApp for Front {
                 Duration::ZERO
             };
         let arrived = Arc::new(AtomicBool::new(false));
-        let work = ARRIVED.scope(
-            Arc::clone(&arrived),
-            self.proxy.process_new_http(session, shutdown),
-        );
-        let mut work = std::pin::pin!(work);
-        match tokio::time::timeout(deadline, work.as_mut()).await {
-            Ok(done) => done,
-            Err(_) if arrived.load(Ordering::Relaxed) => work.await,
-            Err(_) => {
-                tracing::debug!("a request's header did not arrive in time");
-                None
+        let work = self.proxy.process_new_http(session, shutdown);
+        let work = ARRIVED.scope(Arc::clone(&arrived), work);
+        Box::pin(async move {
+            let mut work = std::pin::pin!(work);
+            match tokio::time::timeout(deadline, work.as_mut()).await {
+                Ok(done) => done,
+                Err(_) if arrived.load(Ordering::Relaxed) => work.await,
+                Err(_) => {
+                    tracing::debug!("a request's header did not arrive in time");
+                    None
+                }
             }
-        }
+        })
     }
 
     fn h2_options(&self) -> Option<H2Options> {
