@@ -8,6 +8,7 @@
 use crate::catalog::{self, Catalog, ModelPrice};
 use crate::money::{MAX_AMOUNT, Nanos, PicosPerToken};
 use crate::provider::Provider;
+use crate::route::Target;
 use crate::stream::Reading;
 use crate::usage::ServiceTier;
 use crate::usage::{Bill, CostSource, Usage};
@@ -29,6 +30,8 @@ pub struct Terms<'a> {
     pub asked: &'a [String],
     /// The price that a file states for the one model asked; it holds for its dated versions, too.
     pub own: Option<&'a ModelPrice>,
+    /// The models asked with the prices that were found for them; may be empty.
+    pub known: &'a [Target],
     /// The service tier it asked for.
     pub service_tier: ServiceTier,
 }
@@ -149,7 +152,12 @@ fn price<'a>(reading: &Reading, terms: &Terms<'a>) -> Option<&'a ModelPrice> {
     let own = terms
         .own
         .filter(|_| reading.model.as_deref().is_none_or(as_asked));
-    own.or_else(|| {
+    let known = || {
+        let model = reading.model.as_deref()?;
+        let mut known = terms.known.iter();
+        known.find(|target| target.engine == model)?.price.as_ref()
+    };
+    own.or_else(known).or_else(|| {
         let mut models = reading.model.iter().chain(terms.asked);
         models.find_map(|model| terms.catalog.find_or_ceiling_at(terms.provider, model))
     })
@@ -192,6 +200,7 @@ mod tests {
             provider: &OpenRouter,
             asked: &asked,
             own: None,
+            known: &[],
             service_tier: ServiceTier::Default,
         };
         bill(reading, &terms, || 100).map(|bill| (bill.cost.0, bill.source))

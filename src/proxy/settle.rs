@@ -203,6 +203,7 @@ impl Exchange {
             provider: self.candidate.block.kind,
             asked: &self.candidate.engines,
             own: self.candidate.own_price(),
+            known: &self.candidate.targets,
             service_tier: self.service_tier,
         }
     }

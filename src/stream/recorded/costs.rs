@@ -31,6 +31,7 @@ fn billed(
         catalog,
         provider: provider::named(known.unwrap_or("openai-compatible")).unwrap(),
         asked: &asked,
+        known: &[],
         own: price.filter(|_| known.is_none()),
         service_tier: ServiceTier::Default,
     };
