@@ -11,9 +11,11 @@ pub mod form;
 mod chat;
 mod completions;
 mod gemini;
+mod json;
 mod messages;
 mod responses;
 mod translate;
+mod value;
 
 pub use messages::write_failure as write_messages_failure;
 pub use translate::{Translator, failure, request};

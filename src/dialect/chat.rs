@@ -10,13 +10,12 @@
 mod chunks;
 mod events;
 mod failure;
-mod json;
 mod message;
 mod question;
 mod reply;
 mod request;
 mod turns;
-mod value;
+mod usage;
 
 #[cfg(test)]
 mod tests;
@@ -24,8 +23,7 @@ mod tests;
 pub(super) use chunks::Chunks;
 pub(super) use events::Events;
 pub(super) use failure::{read_failure, write_failure};
-pub(super) use json::{Members, usage};
 pub(super) use question::write_request;
 pub(super) use reply::{finish_reason, read_reply, write_reply};
 pub(super) use request::{common, read_request};
-pub(super) use value::{UNSUPPORTED, Value};
+pub(super) use usage::usage;

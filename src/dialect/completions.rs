@@ -9,8 +9,10 @@ mod chunks;
 #[cfg(test)]
 mod tests;
 
-use super::chat::{Members, UNSUPPORTED, Value, common, finish_reason, usage};
+use super::chat::{common, finish_reason, usage};
 use super::form::{Answering, Conversation, Inexpressible, Part, Reply, Role, Text, Turn};
+use super::json::Members;
+use super::value::{UNSUPPORTED, Value};
 use crate::json::Object;
 
 pub(super) use chunks::Chunks;

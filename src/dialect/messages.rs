@@ -14,14 +14,12 @@ mod blocks;
 mod content;
 mod events;
 mod failure;
-mod json;
 mod reply;
 mod request;
 mod stream;
 mod thinking;
 mod turns;
 mod usage;
-mod value;
 
 #[cfg(test)]
 mod recorded;

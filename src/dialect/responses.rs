@@ -11,13 +11,11 @@ mod events;
 mod failure;
 mod input;
 mod item;
-mod json;
 mod output;
 mod question;
 mod reply;
 mod request;
 mod stream;
-mod value;
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,10 @@
 //! comes: last, and only for a client that asked. Nothing is built for an event but its bytes.
 
 use super::failure::write_failure;
-use super::json::{Members, usage};
 use super::reply::{detail, extra_content, finish_reason};
+use super::usage::usage;
 use crate::dialect::form::{Answering, Event, EventWriter, Stop};
+use crate::dialect::json::Members;
 use crate::usage::Usage;
 
 /// The end of a stream.

@@ -3,8 +3,8 @@
 //! Decides what of an error a person may read and what kind it is. A body that is no error in JSON
 //! is not quoted: it may be a page of HTML.
 
-use super::json::Members;
 use crate::dialect::form::{Failure, FailureKind};
+use crate::dialect::json::Members;
 use crate::json::{Cursor, string};
 
 /// The most of a provider's message that is kept, in bytes.

@@ -4,12 +4,12 @@
 //! sent back, and neither are hints about caching, because providers refuse fields that they do not
 //! know. OpenRouter, known by its fallbacks, takes both.
 
-use super::json::{Members, string};
 use super::reply::details;
 use crate::dialect::form::{
     Conversation, Effort, Feature, Format, Inexpressible, Media, Part, Reasoning, Role, Text, Tool,
     ToolChoice, Turn, Writing,
 };
+use crate::dialect::json::{Members, string};
 
 type Written = Result<(), Inexpressible>;
 

@@ -3,9 +3,10 @@
 //! Decides which choice counts (the first: no more are asked for) and how an answer in parts is one
 //! message: texts are joined, thoughts beside them.
 
-use super::json::{Members, string, usage};
 use super::message::{Message, join};
+use super::usage::usage;
 use crate::dialect::form::{Answering, Part, Reply, Stop, Text};
+use crate::dialect::json::{Members, string};
 use crate::json::{self, Cursor};
 use crate::stream::usage::read as read_usage;
 use crate::usage::Usage;

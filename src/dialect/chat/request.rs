@@ -4,10 +4,10 @@
 //! left out, and which the client would miss: those are refused by name.
 
 use super::turns;
-use super::value::Value;
 use crate::dialect::form::{
     Conversation, Effort, Format, Inexpressible, Json, Reasoning, Tool, ToolChoice,
 };
+use crate::dialect::value::Value;
 use crate::json::Object;
 
 type Read<T = ()> = Result<T, Inexpressible>;

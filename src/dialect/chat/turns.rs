@@ -4,8 +4,8 @@
 //! user. The legacy calls of functions have no ids; they get some that hold within the request.
 
 use super::message;
-use super::value::Value;
 use crate::dialect::form::{Inexpressible, Media, Part, Role, Text, Turn};
+use crate::dialect::value::Value;
 
 type Read<T = ()> = Result<T, Inexpressible>;
 

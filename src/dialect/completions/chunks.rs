@@ -1,7 +1,8 @@
 //! Writing a stream of text completions.
 
-use super::super::chat::{Members, finish_reason, usage, write_failure};
+use super::super::chat::{finish_reason, usage, write_failure};
 use super::super::form::{Answering, Event, EventWriter, Stop};
+use super::super::json::Members;
 use crate::usage::Usage;
 
 /// Writes a stream.

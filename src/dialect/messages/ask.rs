@@ -4,12 +4,12 @@
 //! left out unless the answer is the same without it.
 
 use super::blocks;
-use super::json::{Members, string};
 use super::thinking::Thinking;
 use super::turns::Talk;
 use crate::dialect::form::{
     Conversation, Feature, Format, Inexpressible, Json, Role, Tool, ToolChoice, Writing,
 };
+use crate::dialect::json::{Members, string};
 use crate::json::{Cursor, Limits, object};
 
 /// The longest name of an end user that Anthropic takes, in characters.

@@ -3,8 +3,8 @@
 //! Decides how a part of the common form is said, and which cannot be said.
 
 use super::ask::input;
-use super::json::{Members, string};
 use crate::dialect::form::{Feature, Inexpressible, Media, Part, Role, Text};
+use crate::dialect::json::{Members, string};
 use std::borrow::Cow;
 
 type Write = Result<(), Inexpressible>;

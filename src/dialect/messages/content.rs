@@ -3,8 +3,8 @@
 //! Decides which blocks may stand where and what they are in the common form. Hints to the cache
 //! are kept on text; on other blocks they are left out, as they change no answer.
 
-use super::value::{UNSUPPORTED, Value};
 use crate::dialect::form::{Inexpressible, Media, Part, Role, Text, Turn};
+use crate::dialect::value::{UNSUPPORTED, Value};
 use std::borrow::Cow;
 
 type Read<T = ()> = Result<T, Inexpressible>;

@@ -1,9 +1,9 @@
 //! Whole answers.
 
 use super::ask::input;
-use super::json::Members;
 use super::usage::{self, Counts};
 use crate::dialect::form::{Answering, Part, Reply, Text};
+use crate::dialect::json::Members;
 use crate::json::{Cursor, unescape};
 use std::borrow::Cow;
 

@@ -4,10 +4,10 @@
 //! is the same without them, and which are refused.
 
 use super::content;
-use super::value::Value;
 use crate::dialect::form::{
     Conversation, Effort, Format, Inexpressible, Reasoning, Role, Tool, ToolChoice, Turn,
 };
+use crate::dialect::value::Value;
 use crate::json::Object;
 
 type Read<T = ()> = Result<T, Inexpressible>;
@@ -91,7 +91,7 @@ fn tool<'a>(value: &Value<'a, '_>) -> Read<Tool<'a>> {
         .optional_tag("type")?
         .is_some_and(|kind| kind != "custom")
     {
-        return Err(value.lacks("type", super::value::UNSUPPORTED));
+        return Err(value.lacks("type", crate::dialect::value::UNSUPPORTED));
     }
     let mut tool = Tool {
         name: value.tag("name")?,
@@ -236,7 +236,7 @@ fn context_management(value: &Value<'_, '_>) -> Read {
             if edit.tag("type")?.starts_with("clear_thinking_") {
                 Ok(())
             } else {
-                Err(edit.lacks("type", super::value::UNSUPPORTED))
+                Err(edit.lacks("type", crate::dialect::value::UNSUPPORTED))
             }
         })
     })

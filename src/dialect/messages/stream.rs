@@ -5,9 +5,9 @@
 //! a whole object; then, and at the end, what waited behind it is shown.
 
 use super::failure::write_failure;
-use super::json::{Members, string};
 use super::usage;
 use crate::dialect::form::{Answering, Event, EventWriter, Failure, Stop};
+use crate::dialect::json::{Members, string};
 use crate::usage::Usage;
 use std::collections::VecDeque;
 

@@ -5,11 +5,11 @@
 //! both. Models from 5 on think unless they are told not to. The number stays below `max_tokens`,
 //! for that is what money is held for.
 
-use super::json::Members;
 use super::turns::Talk;
 use crate::dialect::form::{
     Conversation, Effort, Feature, Inexpressible, Json, Reasoning, ToolChoice,
 };
+use crate::dialect::json::Members;
 
 /// The smallest number of tokens that Anthropic takes.
 const LEAST: u64 = 1024;

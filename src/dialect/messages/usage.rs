@@ -3,8 +3,8 @@
 //! Anthropic's `input_tokens` leaves out what was read from the cache or written to it; Weir counts
 //! that as input, too.
 
-use super::json::Members;
 use crate::dialect::form::Stop;
+use crate::dialect::json::Members;
 use crate::json::{Cursor, unescape};
 use crate::usage::Usage;
 

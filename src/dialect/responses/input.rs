@@ -4,8 +4,8 @@
 //! turn, so that calls stand in turns of the assistant and their results in turns of the user.
 
 use super::sent_back;
-use super::value::Value;
 use crate::dialect::form::{Inexpressible, Media, Part, Role, Text, Turn};
+use crate::dialect::value::Value;
 
 type Read<T = ()> = Result<T, Inexpressible>;
 

@@ -4,8 +4,8 @@
 //! was thought goes back only with the provider's own proof of it: anything else would be refused.
 
 use super::OURS;
-use super::json::Members;
 use crate::dialect::form::{Feature, Inexpressible, Media, Part, Role, Text, Turn};
+use crate::dialect::json::Members;
 
 type Written = Result<(), Inexpressible>;
 

@@ -6,8 +6,8 @@
 
 use super::REDACTED;
 use super::failure;
-use super::json::Members;
 use crate::dialect::form::{Failure, Stop};
+use crate::dialect::json::Members;
 use crate::usage::Usage;
 
 /// What a response says besides its items.

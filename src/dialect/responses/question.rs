@@ -6,11 +6,11 @@
 //! fallbacks; Azure refuses ids of what it does not keep.
 
 use super::item::Items;
-use super::json::{Members, string};
 use crate::dialect::form::{
     Conversation, Effort, Feature, Format, Inexpressible, Json, Part, Reasoning, Role, Tool,
     ToolChoice, Turn, Writing,
 };
+use crate::dialect::json::{Members, string};
 
 /// The schema of a function without arguments, fit to be enforced.
 const NO_ARGUMENTS: &str =

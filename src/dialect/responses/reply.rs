@@ -3,10 +3,10 @@
 //! Decides what of a response is an answer: one that failed without having said anything is none.
 
 use super::answer::{Kind, Response, Said};
-use super::json::escape;
 use super::output::{self, Called, Head, Names, Status};
 use super::signature_of;
 use crate::dialect::form::{Answering, Media, Part, Reply};
+use crate::dialect::json::escape;
 use crate::json::Cursor;
 
 /// Reads a whole answer.

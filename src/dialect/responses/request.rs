@@ -4,11 +4,11 @@
 //! left out, and which the client would miss: those are refused by name.
 
 use super::input;
-use super::value::Value;
 use crate::dialect::form::{
     Conversation, Effort, Format, Inexpressible, Json, Part, Reasoning, Role, Tool, ToolChoice,
     Turn,
 };
+use crate::dialect::value::Value;
 use crate::json::Object;
 
 type Read<T = ()> = Result<T, Inexpressible>;

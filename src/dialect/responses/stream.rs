@@ -8,9 +8,9 @@
 
 mod part;
 
-use super::json::{Members, escape};
 use super::output::{self, Called, Head, Names, Status};
 use crate::dialect::form::{Answering, Event, EventWriter, Failure, Stop};
+use crate::dialect::json::{Members, escape};
 use crate::usage::Usage;
 
 /// The most of an answer that is kept, in bytes.

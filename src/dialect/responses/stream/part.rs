@@ -2,10 +2,10 @@
 //!
 //! Decides where one part ends and the next begins, and what of them is kept.
 
-use super::super::json::{Members, escape};
 use super::super::output::{self, Status};
 use super::{Open, Stream, Waiting, event};
 use crate::dialect::form::Text;
+use crate::dialect::json::{Members, escape};
 
 impl Stream {
     /// An event about a part of the open item.
