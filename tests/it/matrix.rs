@@ -1,6 +1,6 @@
 //! Every surface against every provider: what works, what it costs, and what is a documented 400.
 //!
-//! The table that this prints is the one in `docs/providers.md`.
+//! It prints the whole table; `docs/providers.md` says the same in short.
 
 use crate::support::client;
 use crate::support::speaker::{ARGUMENTS, Speaker, TEXT};
