@@ -4,3 +4,7 @@
 //! what is in Redis can be made again from there.
 
 pub mod connect;
+
+#[cfg(test)]
+#[path = "../tests/it/support/redis.rs"]
+mod server;
