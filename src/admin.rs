@@ -189,8 +189,8 @@ impl Shared {
         })
     }
 
-    fn account(&self, agent: &Agent) -> Value {
-        let balance = self.gateway.book.balance(&agent.account);
+    async fn account(&self, agent: &Agent) -> Value {
+        let balance = self.gateway.book.balance(&agent.account).await;
         let source = if balance.pushed {
             "console"
         } else {
@@ -246,12 +246,10 @@ async fn all_spend(
 ) -> Reply {
     shared.allow(&headers, peer)?;
     let live = shared.gateway.live();
-    let all: Map<String, Value> = live
-        .policy
-        .agents
-        .iter()
-        .map(|(id, agent)| (id.to_string(), shared.account(agent)))
-        .collect();
+    let mut all = Map::new();
+    for (id, agent) in &live.policy.agents {
+        all.insert(id.to_string(), shared.account(agent).await);
+    }
     Ok(reply(&Value::Object(all)))
 }
 
@@ -262,7 +260,7 @@ async fn spend(
     Path(agent): Path<String>,
 ) -> Reply {
     shared.allow(&headers, peer)?;
-    Ok(reply(&shared.account(&*shared.agent(&agent)?)))
+    Ok(reply(&shared.account(&*shared.agent(&agent)?).await))
 }
 
 /// A pushed budget; amounts are read as exact decimals.
@@ -297,6 +295,7 @@ async fn set_budget(
         .gateway
         .book
         .push(&agent.account, total, spent, &by)
+        .await
         .map_err(|error| unavailable(&error))?;
     tracing::info!(agent.id = %agent.id, admin.peer = by, "budget changed");
     Ok(reply(&json!({
@@ -335,6 +334,7 @@ async fn reset(
         .gateway
         .book
         .reset(&agent.account, &by)
+        .await
         .map_err(|error| unavailable(&error))?;
     tracing::info!(agent.id = %agent.id, admin.peer = by, "spend reset");
     Ok(reply(
