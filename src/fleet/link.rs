@@ -241,6 +241,13 @@ impl Link {
         self.wake.notify_one();
     }
 
+    /// Ends the thread without a word, as a process does that is killed.
+    #[cfg(test)]
+    pub(super) fn cut(&self) {
+        self.close();
+        self.up.store(None);
+    }
+
     /// Connects, and again whenever the connection has broken, until told to end.
     pub(super) async fn run(self: Arc<Self>, witness: Weak<dyn Witness>) {
         let mut wait = FIRST_WAIT;
