@@ -7,13 +7,14 @@
 //!
 //! A minute is the sixty seconds up to now, in steps of a second.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// The length of a minute, in seconds.
 const MINUTE: u64 = 60;
 
-/// The limits of one key, agent, user or model; `None` for none.
+/// The limits of one key, agent, user, model or team; `None` for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Requests in any minute.
@@ -47,6 +48,8 @@ pub enum Kind {
     User,
     /// A model.
     Model,
+    /// A team.
+    Team,
 }
 
 impl Kind {
@@ -57,6 +60,7 @@ impl Kind {
             Self::Agent => "agent",
             Self::User => "user",
             Self::Model => "model",
+            Self::Team => "team",
         }
     }
 }
@@ -92,6 +96,36 @@ pub struct Standing {
     pub requests: Option<Left>,
     /// Of tokens; `None` without such a limit.
     pub tokens: Option<Left>,
+    /// Of requests at a time; `None` without such a limit.
+    pub concurrent: Option<Left>,
+}
+
+impl Standing {
+    /// Takes over what is left of the limits of `state` where it is less.
+    fn tighten(&mut self, state: &State, limits: &Limits, now: u64) {
+        let tighter = |kept: &mut Option<Left>, new: Option<Left>| {
+            if let Some(new) = new
+                && kept.is_none_or(|old| new.remaining < old.remaining)
+            {
+                *kept = Some(new);
+            }
+        };
+        let left = |limit: Option<u64>, used| Some(state.left(limit?, used, now));
+        tighter(
+            &mut self.requests,
+            left(limits.requests_per_minute, state.requests),
+        );
+        tighter(
+            &mut self.tokens,
+            left(limits.tokens_per_minute, state.tokens),
+        );
+        let concurrent = limits.concurrent_requests.map(|limit| Left {
+            limit,
+            remaining: limit.saturating_sub(state.open),
+            reset: 0,
+        });
+        tighter(&mut self.concurrent, concurrent);
+    }
 }
 
 /// What is left of one limit.
@@ -105,7 +139,7 @@ pub struct Left {
     pub reset: u64,
 }
 
-/// The last minute of one key, agent, user or model.
+/// The last minute of one key, agent, user, model or team.
 #[derive(Debug, Default)]
 struct State {
     seconds: VecDeque<Second>,
@@ -249,19 +283,20 @@ fn lock(state: &Shared) -> MutexGuard<'_, State> {
 }
 
 impl Limiter {
-    /// Lets a request in that is expected to use `tokens`, if every limit of `claims` allows it.
-    /// `None` when none of them has a limit. `now` is in Unix seconds.
+    /// Lets a request in that is expected to use `tokens`, if every limit of `claims`, of which no two
+    /// are the same, allows it. `None` when none of them has a limit. `now` is in Unix seconds.
     ///
     /// # Errors
     /// The first limit that is met; then nothing is counted.
-    pub fn admit(
+    pub fn admit<'a>(
         &self,
-        claims: &[Claim<'_>],
+        claims: impl IntoIterator<Item = impl Borrow<Claim<'a>>>,
         tokens: u64,
         now: u64,
     ) -> Result<Option<Permit>, Exceeded> {
-        let mut limited: Vec<&Claim<'_>> = claims
-            .iter()
+        let mut limited: Vec<Claim<'a>> = claims
+            .into_iter()
+            .map(|claim| *claim.borrow())
             .filter(|claim| !claim.limits.is_none())
             .collect();
         if limited.is_empty() {
@@ -292,6 +327,33 @@ impl Limiter {
             at: now,
             tokens,
         }))
+    }
+
+    /// How much of the tightest limits of `claims` is left at `now`, in Unix seconds. Nothing is
+    /// counted.
+    pub fn standing<'a>(
+        &self,
+        claims: impl IntoIterator<Item = impl Borrow<Claim<'a>>>,
+        now: u64,
+    ) -> Standing {
+        let mut standing = Standing::default();
+        let unused = State::default();
+        for claim in claims {
+            let claim = claim.borrow();
+            let key = (claim.kind, claim.id.to_owned());
+            let states = self.states.read().unwrap_or_else(PoisonError::into_inner);
+            let known = states.get(&key).map(Arc::clone);
+            drop(states);
+            match known {
+                None => standing.tighten(&unused, &claim.limits, now),
+                Some(state) => {
+                    let mut state = lock(&state);
+                    state.roll(now);
+                    standing.tighten(&state, &claim.limits, now);
+                }
+            }
+        }
+        standing
     }
 
     fn state(&self, kind: Kind, id: &str) -> Shared {
@@ -331,23 +393,10 @@ impl Permit {
     /// How much of the tightest limits is left at `now`, in Unix seconds.
     pub fn standing(&self, now: u64) -> Standing {
         let mut standing = Standing::default();
-        let tighter = |kept: &mut Option<Left>, new: Left| {
-            if kept.is_none_or(|old| new.remaining < old.remaining) {
-                *kept = Some(new);
-            }
-        };
         for (state, limits) in &self.claims {
             let mut state = lock(state);
             state.roll(now);
-            if let Some(limit) = limits.requests_per_minute {
-                tighter(
-                    &mut standing.requests,
-                    state.left(limit, state.requests, now),
-                );
-            }
-            if let Some(limit) = limits.tokens_per_minute {
-                tighter(&mut standing.tokens, state.left(limit, state.tokens, now));
-            }
+            standing.tighten(&state, limits, now);
         }
         standing
     }
