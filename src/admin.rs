@@ -72,10 +72,7 @@ impl Admin {
             .route("/api/spend", get(budgets::all_spend))
             .route("/api/spend/{agent}", get(budgets::spend))
             .route("/api/budget", get(budgets::all))
-            .route(
-                "/api/budget/{name}",
-                get(budgets::one).post(budgets::push),
-            )
+            .route("/api/budget/{name}", get(budgets::one).post(budgets::push))
             .route("/api/reset/{name}", post(budgets::reset))
             .route("/api/reload", post(reload))
             .route("/metrics", get(metrics))

@@ -24,6 +24,7 @@ mod replay_tests;
 mod reservation;
 #[cfg(test)]
 mod scratch;
+pub mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +61,14 @@ pub struct Ask<'a> {
     pub models: &'a [Vec<String>],
     /// Now, in Unix milliseconds.
     pub now_millis: u64,
+}
+
+impl Ask<'_> {
+    /// The output tokens per choice that the offer of a tier wants.
+    pub fn wanted(&self, tier: usize) -> u64 {
+        let offer = self.offers.get(tier).or(self.offers.last());
+        offer.map_or(0, |offer| offer.wanted)
+    }
 }
 
 /// A hold that was granted.
@@ -159,22 +168,22 @@ pub trait Ledger: Send + Sync {
 
     /// Turns a hold into a charge in the windows it was admitted in; a no-op when it has ended. The
     /// accounts' state afterwards, in the order of the hold.
-    fn settle(&self, hold: &Hold, actual: Nanos) -> Vec<Balance>;
+    async fn settle(&self, hold: &Hold, actual: Nanos) -> Vec<Balance>;
 
     /// Gives a hold back; a no-op when it has ended.
-    fn void(&self, hold: &Hold);
+    async fn void(&self, hold: &Hold);
 
     /// Sets the limit or the spend of an account.
-    fn push(&self, spec: &AccountSpec, change: Push, now_millis: u64) -> Balance;
+    async fn push(&self, spec: &AccountSpec, change: Push, now_millis: u64) -> Balance;
 
     /// Forgets the spend of the current window and says what it was.
-    fn reset(&self, spec: &AccountSpec, now_millis: u64) -> Nanos;
+    async fn reset(&self, spec: &AccountSpec, now_millis: u64) -> Nanos;
 
     /// The state of an account.
-    fn balance(&self, spec: &AccountSpec, now_millis: u64) -> Balance;
+    async fn balance(&self, spec: &AccountSpec, now_millis: u64) -> Balance;
 
     /// How many holds are open.
-    fn open_holds(&self) -> usize;
+    async fn open_holds(&self) -> usize;
 }
 
 /// What a reservation comes to, given the accounts' states: the rules every store shares.

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | vocabulary | [`money`] [`usage`] [`identity`] [`secret`] [`refusal`] [`wire`] |
 //! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] |
-//! | stores | [`ledger`] (memory, spend log) |
+//! | stores | [`ledger`] (memory, spend log) [`fleet`] (Redis) |
 //! | the running gateway | [`metrics`] [`gateway`] |
 //! | the outside | [`proxy`] [`admin`] [`telemetry`] [`mock`] |
 //! | composition | [`app`] [`cli`] |
@@ -24,6 +24,7 @@ pub mod budget;
 pub mod catalog;
 pub mod cli;
 pub mod dialect;
+pub mod fleet;
 pub mod gateway;
 pub mod identity;
 pub mod json;

@@ -13,6 +13,7 @@ pub mod origin;
 pub mod problem;
 pub mod reader;
 mod sections;
+mod stores;
 pub mod units;
 pub mod yaml;
 
@@ -20,6 +21,7 @@ pub use sections::{
     Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Shutdown, SpendLog, Timeouts,
     Tls, Upgrade, UpstreamLink,
 };
+pub use stores::{Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores, WhenAway};
 
 use environment::Environment;
 use file::Files;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub log: Log,
     /// The admin API.
     pub admin: Admin,
+    /// What is kept outside this process.
+    pub stores: Stores,
     /// What is sound, but probably not meant.
     pub warnings: Vec<Problem>,
     /// Every setting in force and where it came from.

@@ -5,6 +5,7 @@
 
 use super::party::Party;
 use super::{Peer, Reply, Shared, origin, reply, timestamp, unavailable};
+use crate::identity::AgentId;
 use crate::money::Nanos;
 use crate::policy::Agent;
 use crate::refusal::Refusal;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// `GET /api/spend`.
 pub(super) async fn all_spend(
@@ -26,7 +28,7 @@ pub(super) async fn all_spend(
     let live = shared.gateway.live();
     let mut all = Map::new();
     for (id, agent) in &live.policy.agents {
-        all.insert(id.to_string(), account(&shared, agent).await);
+        all.insert(id.to_string(), account(&shared, id, agent).await);
     }
     Ok(reply(&Value::Object(all)))
 }
@@ -40,22 +42,18 @@ pub(super) async fn spend(
 ) -> Reply {
     shared.allow(&headers, peer)?;
     let live = shared.gateway.live();
-    let agent = live.policy.agents.get(name.as_str());
-    let agent = agent.ok_or_else(|| Refusal::AgentNotFound {
+    let agent = live.policy.agents.get_key_value(name.as_str());
+    let (id, agent) = agent.ok_or_else(|| Refusal::AgentNotFound {
         agent: name.chars().filter(|c| !c.is_control()).take(128).collect(),
     })?;
-    Ok(reply(&account(&shared, agent).await))
+    Ok(reply(&account(&shared, id, agent).await))
 }
 
-async fn account(shared: &Shared, agent: &Agent) -> Value {
-    let balance = shared.gateway.book.balance(&agent.account);
-    let source = if balance.pushed {
-        "console"
-    } else {
-        agent.budget_source.name()
-    };
+async fn account(shared: &Shared, id: &AgentId, agent: &Arc<Agent>) -> Value {
+    let balance = shared.gateway.book.balance(&agent.account).await;
+    let source = Party::Agent(id, agent).source(&balance);
     json!({
-        "agent_id": agent.id,
+        "agent_id": id,
         "budget_total": balance.limit.as_usd_f64(),
         "budget_spent": balance.posted.as_usd_f64(),
         "budget_remaining": (balance.limit - balance.posted).as_usd_f64(),
@@ -95,7 +93,7 @@ pub(super) async fn all(
     };
     let mut accounts = Vec::with_capacity(parties.len());
     for party in parties {
-        let balance = shared.gateway.book.balance(party.spec());
+        let balance = shared.gateway.book.balance(party.spec()).await;
         accounts.push(party.shown(policy, &balance));
     }
     Ok(reply(&json!({ "accounts": accounts })))
@@ -111,7 +109,7 @@ pub(super) async fn one(
     shared.allow(&headers, peer)?;
     let live = shared.gateway.live();
     let party = Party::named(&live.policy, &name)?;
-    let balance = shared.gateway.book.balance(party.spec());
+    let balance = shared.gateway.book.balance(party.spec()).await;
     Ok(reply(&party.shown(&live.policy, &balance)))
 }
 
@@ -149,6 +147,7 @@ pub(super) async fn push(
         .gateway
         .book
         .push(party.spec(), total, spent, &by)
+        .await
         .map_err(|error| unavailable(&error))?;
     tracing::info!(account.id = %party.spec().id, admin.peer = by, "budget changed");
     Ok(answer(
@@ -191,6 +190,7 @@ pub(super) async fn reset(
         .gateway
         .book
         .reset(party.spec(), &by)
+        .await
         .map_err(|error| unavailable(&error))?;
     tracing::info!(account.id = %party.spec().id, admin.peer = by, "spend reset");
     Ok(answer(party, "reset", [("budget_spent", 0.0.into())]))

@@ -43,7 +43,7 @@ pub(super) async fn models(State(shared): State<Shared>) -> Response {
     reply(&json!({
         "models": models,
         "defaults": defaults(&live),
-        "budget": budget(&shared, &live, &shared.gateway.metrics.today()),
+        "budget": budget(&shared, &live, &shared.gateway.metrics.today()).await,
     }))
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn stats(
 ) -> Result<Response, Denied> {
     allow(&shared, &headers, peer)?;
     let day = shared.gateway.metrics.today();
-    let mut stats = budget(&shared, &shared.gateway.live(), &day);
+    let mut stats = budget(&shared, &shared.gateway.live(), &day).await;
     stats["tokens"] = json!({"prompt": day.input, "completion": day.output});
     Ok(reply(&stats))
 }
@@ -68,8 +68,9 @@ pub(super) async fn reset(
 ) -> Result<Response, Denied> {
     allow(&shared, &headers, peer)?;
     let by = origin(peer);
-    if let Some(account) = &shared.gateway.live().policy.gateway {
-        let reset = shared.gateway.book.reset(account, &by);
+    let live = shared.gateway.live();
+    if let Some(account) = &live.policy.gateway {
+        let reset = shared.gateway.book.reset(account, &by).await;
         reset.map_err(|error| Denied(unavailable(&error).0))?;
     }
     shared.gateway.metrics.clear_today();
@@ -127,14 +128,17 @@ fn per_token(price: PicosPerToken) -> Value {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-fn budget(shared: &Shared, live: &Live, day: &Day) -> Value {
+async fn budget(shared: &Shared, live: &Live, day: &Day) -> Value {
     let usage: Map<String, Value> = day
         .models
         .iter()
         .map(|(model, cost)| (model.clone(), cost.as_usd_f64().into()))
         .collect();
     let account = live.policy.gateway.as_ref();
-    let balance = account.map(|account| shared.gateway.book.balance(account));
+    let balance = match account {
+        Some(account) => Some(shared.gateway.book.balance(account).await),
+        None => None,
+    };
     let spent = match balance {
         Some(balance) => balance.posted,
         None => day.models.values().copied().sum::<Nanos>(),

@@ -29,7 +29,7 @@ pub(super) async fn budget(
     let identity = caller(&live.policy, &headers, peer)?;
     let mut accounts = Vec::new();
     for spec in identity.accounts(&live.policy).iter() {
-        let balance = shared.gateway.book.balance(spec);
+        let balance = shared.gateway.book.balance(spec).await;
         accounts.push((Arc::clone(spec), balance));
     }
     // The agent's own is the first.

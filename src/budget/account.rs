@@ -22,6 +22,12 @@ pub struct Account {
     window: Window,
     posted: Nanos,
     pending: Nanos,
+    /// The part of `posted` that this process's own records have charged; only grows in a window.
+    charged: Nanos,
+    /// The part of `posted` that other processes' records have charged.
+    elsewhere: Nanos,
+    /// What is posted besides charges, where a store that several gateways share has said so.
+    based: Option<Based>,
     /// Open holds of the current window.
     open: usize,
     pushed: Option<Pushed>,
@@ -44,8 +50,28 @@ pub struct Pushed {
 pub struct Earlier {
     /// What was posted in it, charges that arrived since included.
     pub posted: Nanos,
+    /// What this process's own records have charged in it.
+    pub charged: Nanos,
     /// How many holds are still open.
     pub open: usize,
+}
+
+/// What is posted in a window besides charges: opening spend, and what pushes and resets made of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Based {
+    /// Which of two statements is the later one; 0 when nobody has changed it.
+    pub version: u64,
+    /// The amount, below zero after a reset.
+    pub amount: Nanos,
+}
+
+/// A hold that has become a charge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charged {
+    /// The hold as it was.
+    pub held: Held,
+    /// Everything that this process's own records have charged in its window by now.
+    pub total: Nanos,
 }
 
 /// One open hold.
@@ -79,8 +105,14 @@ pub struct Kept {
     pub posted: Nanos,
     /// The push in force.
     pub pushed: Option<Pushed>,
-    /// Posted in earlier windows with open holds.
-    pub earlier: Vec<(i64, Nanos)>,
+    /// Charged by this process's own records, of what is posted.
+    pub charged: Nanos,
+    /// Charged by other processes' records.
+    pub elsewhere: Nanos,
+    /// What is posted besides charges, where a shared store has said so.
+    pub based: Option<Based>,
+    /// Posted in earlier windows with open holds, and charged there by own records.
+    pub earlier: Vec<(i64, Nanos, Nanos)>,
 }
 
 /// Brings an amount into `0..=MAX_AMOUNT`.
@@ -102,9 +134,22 @@ impl Account {
             tag: kept.tag,
             window: kept.window,
             posted: clamped(kept.posted),
+            charged: kept.charged,
+            elsewhere: kept.elsewhere,
+            based: kept.based,
             pushed: kept.pushed,
             earlier: earlier
-                .map(|(start, posted)| (start, Earlier { posted, open: 0 }))
+                .map(|(start, posted, charged)| {
+                    let open = 0;
+                    (
+                        start,
+                        Earlier {
+                            posted,
+                            charged,
+                            open,
+                        },
+                    )
+                })
                 .collect(),
             ..Self::default()
         }
@@ -117,11 +162,14 @@ impl Account {
             tag: self.tag.clone(),
             window: self.window,
             posted: self.posted,
+            charged: self.charged,
+            elsewhere: self.elsewhere,
+            based: self.based,
             pushed: self.pushed,
             earlier: self
                 .earlier
                 .iter()
-                .map(|(start, e)| (*start, e.posted))
+                .map(|(start, e)| (*start, e.posted, e.charged))
                 .collect(),
         }
     }
@@ -221,12 +269,16 @@ impl Account {
         if self.open > 0 {
             let over = Earlier {
                 posted: self.posted,
+                charged: self.charged,
                 open: self.open,
             };
             self.earlier.insert(self.window.start, over);
         }
         self.window = window;
         self.posted = Nanos::ZERO;
+        self.charged = Nanos::ZERO;
+        self.elsewhere = Nanos::ZERO;
+        self.based = None;
         self.pending = Nanos::ZERO;
         self.open = 0;
     }
@@ -259,30 +311,84 @@ impl Account {
 
     /// Turns a hold into a charge, in the window it was admitted in. `None`, and no charge, when
     /// there is no such hold (any more).
-    pub fn settle(&mut self, id: AttemptId, actual: Nanos) -> Option<Held> {
+    pub fn settle(&mut self, id: AttemptId, actual: Nanos) -> Option<Charged> {
+        self.end(id, actual, true)
+    }
+
+    /// The same, as the record of another process says.
+    pub fn settle_elsewhere(&mut self, id: AttemptId, actual: Nanos) -> Option<Charged> {
+        self.end(id, actual, false)
+    }
+
+    fn end(&mut self, id: AttemptId, actual: Nanos, own: bool) -> Option<Charged> {
         let held = self.holds.remove(&id)?;
+        let actual = clamped(actual);
+        let mine = if own { actual } else { Nanos::ZERO };
+        let mut total = mine;
         if held.window == self.window.start {
             self.pending -= held.amount;
             self.open = self.open.saturating_sub(1);
-            self.posted = clamped(self.posted + clamped(actual));
+            self.posted = clamped(self.posted + actual);
+            self.charged = clamped(self.charged + mine);
+            self.elsewhere = clamped(self.elsewhere + actual - mine);
+            total = self.charged;
         } else if let Some(over) = self.earlier.get_mut(&held.window) {
-            over.posted = clamped(over.posted + clamped(actual));
+            over.posted = clamped(over.posted + actual);
+            over.charged = clamped(over.charged + mine);
             over.open = over.open.saturating_sub(1);
+            total = over.charged;
             if over.open == 0 {
                 self.earlier.remove(&held.window);
             }
         }
-        Some(held)
+        Some(Charged { held, total })
     }
 
     /// Gives a hold back without a charge.
     pub fn void(&mut self, id: AttemptId) -> Option<Held> {
-        self.settle(id, Nanos::ZERO)
+        self.settle(id, Nanos::ZERO).map(|charged| charged.held)
     }
 
     /// Adds spend to the current window without a hold: rows of a log that knew none.
     pub fn post(&mut self, amount: Nanos) {
         self.posted = clamped(self.posted + clamped(amount));
+        self.charged = clamped(self.charged + clamped(amount));
+    }
+
+    /// Counts what own records have charged as charged elsewhere: they were another process's.
+    pub fn disown(&mut self) -> Nanos {
+        let charged = std::mem::take(&mut self.charged);
+        self.elsewhere = clamped(self.elsewhere + charged);
+        charged
+    }
+
+    /// Counts `amount` of what was charged elsewhere as charged by own records.
+    pub fn own(&mut self, amount: Nanos) {
+        self.charged = clamped(self.charged + amount);
+        self.elsewhere = clamped(self.elsewhere - amount);
+    }
+
+    /// What own records have charged in the current window.
+    pub fn charged(&self) -> Nanos {
+        self.charged
+    }
+
+    /// What is posted in the current window besides charges.
+    pub fn based(&self) -> Based {
+        self.based.unwrap_or(Based {
+            version: 0,
+            amount: self.posted - self.charged - self.elsewhere,
+        })
+    }
+
+    /// Takes over what a shared store says is posted besides charges.
+    pub fn rebase(&mut self, based: Based) {
+        self.based = Some(based);
+    }
+
+    /// The push in force.
+    pub fn pushed(&self) -> Option<Pushed> {
+        self.pushed
     }
 
     /// Sets the limit, the spend of the current window, or both; holds stay.

@@ -12,6 +12,7 @@ use super::log::writer::{Log, Poisoned};
 use super::log::{Durability, LogError, LogOptions, Recovery};
 use super::memory::pushed;
 use super::reservation::State;
+use super::shared::{Away, Changed, Shared, Witness};
 use super::{Ask, Denied, Grant, Hold, Push, Reservation, follow, recover};
 use crate::budget::account::Account;
 use crate::budget::{AccountSpec, Balance};
@@ -55,6 +56,19 @@ impl Book {
     pub fn open(
         options: LogOptions,
         specs: &[Arc<AccountSpec>],
+    ) -> Result<(Arc<Self>, Recovery), LogError> {
+        Self::open_sharing(options, specs, None)
+    }
+
+    /// Like [`Book::open`], with a store of balances that several gateways share: it decides, and
+    /// the log is this gateway's part of the record.
+    ///
+    /// # Errors
+    /// As [`Book::open`].
+    pub fn open_sharing(
+        options: LogOptions,
+        specs: &[Arc<AccountSpec>],
+        shared: Option<Arc<dyn Shared>>,
     ) -> Result<(Arc<Self>, Recovery), LogError> {
         let family = Family::of(&options.path);
         let now = options.clock.millis();
@@ -101,7 +115,7 @@ impl Book {
             .filter(|p| dead(p))
             .collect();
         let log = Log::new(&options, family, claim, last, first.unwrap_or(next), size);
-        let core = Keeper::new(log, recovered.projection, options.clock, others);
+        let core = Keeper::new(log, recovered.projection, options.clock, shared, others);
         if first.is_none() {
             core.checkpoint("header")?;
         } else if recovered.unfolded {
@@ -131,6 +145,10 @@ impl Book {
         };
         book.adopt(specs);
         book.flush()?;
+        if let Some(shared) = &book.core.shared {
+            let core: Arc<dyn Witness> = Arc::clone(&book.core) as _;
+            shared.begin(Arc::downgrade(&core));
+        }
         Ok((Arc::new(book), recovery))
     }
 
@@ -151,6 +169,9 @@ impl Book {
         }
         // A failure has poisoned the log, which every later step reports.
         let _ = core.log.write_all();
+        if let Some(shared) = &core.shared {
+            shared.adopt(specs, now);
+        }
     }
 
     /// Holds the worst case of a request on every account it falls under, and records it.
@@ -163,31 +184,46 @@ impl Book {
         if hard && core.log.poisoned() {
             return Err(Denied::Unavailable);
         }
+        let given = match &core.shared {
+            None => None,
+            Some(shared) => match shared.reserve(&ask).await {
+                Ok(grant) => Some(Given::new(self, &ask, grant)),
+                // What nobody is held to is decided here, and told when the store is back.
+                Err(Denied::Unavailable) if !hard => None,
+                Err(denied) => return Err(denied),
+            },
+        };
+        let granted = given.as_ref().map(|given| &given.grant);
         let mut noted = false;
         let note = |spec: &_, account: &_, changes| {
             noted = true;
             core.adopted(ask.now_millis, spec, account, changes);
         };
-        let held = core.projection.memory.reserve_with(&ask, note, |grant| {
-            let party = Arc::new(self.party(&ask, grant));
-            let models = ask
-                .models
-                .get(grant.tier)
-                .or(ask.models.last())
-                .map_or(&[][..], Vec::as_slice);
-            let seq = core.append(|out| record::intent(out, ask.now_millis, &party, models));
-            if hard && seq.is_err() {
-                return Err(Denied::Unavailable);
-            }
-            core.projection.opened(&party);
-            Ok((party, seq.ok()))
-        });
+        let held = core
+            .projection
+            .memory
+            .reserve_with(&ask, granted, note, |grant| {
+                let party = Arc::new(self.party(&ask, grant));
+                let models = ask
+                    .models
+                    .get(grant.tier)
+                    .or(ask.models.last())
+                    .map_or(&[][..], Vec::as_slice);
+                let seq = core.append(|out| record::intent(out, ask.now_millis, &party, models));
+                if hard && seq.is_err() {
+                    return Err(Denied::Unavailable);
+                }
+                core.projection.opened(&party);
+                Ok((party, seq.ok()))
+            });
         if noted && held.is_err() {
             // A failure has poisoned the log, which the next request sees.
             let _ = core.log.write_all();
         }
         let (grant, (party, seq)) = held?;
+        let shared = given.map(Given::keep).is_some();
         let mut reservation = Reservation {
+            shared,
             book: Arc::clone(self),
             hold: Hold::new(&ask, &grant),
             grant,
@@ -243,9 +279,11 @@ impl Book {
     ) -> Balance {
         let core = &*self.core;
         let now = core.clock.millis();
-        let (balances, seq) = core.projection.memory.end_with(hold, cost, |_| {
+        let (balances, seq) = core.projection.memory.end_with(hold, cost, |_, ended| {
             core.projection.ended(party.id);
-            core.append(|out| encode(now, out)).ok()
+            let seq = core.append(|out| encode(now, out)).ok();
+            core.ended(party, cost, ended);
+            seq
         });
         if let Some(seq) = seq.flatten()
             && core.log.write(seq).is_err()
@@ -255,12 +293,25 @@ impl Book {
         balances.first().copied().unwrap_or_default()
     }
 
-    /// The state of an account now.
-    pub fn balance(&self, spec: &AccountSpec) -> Balance {
-        self.core
-            .projection
-            .memory
-            .look(spec, self.core.clock.millis())
+    /// The state of an account now, for all gateways that share it. While their store is away, as
+    /// last heard of.
+    pub async fn balance(&self, spec: &AccountSpec) -> Balance {
+        let now = self.core.clock.millis();
+        match &self.core.shared {
+            None => self.core.projection.memory.look(spec, now),
+            Some(shared) => match shared.balance(spec, now).await {
+                Ok(balance) => balance,
+                Err(Away) => self.glance(spec),
+            },
+        }
+    }
+
+    /// The state of an account without waiting: where gateways share it, as last heard of.
+    pub fn glance(&self, spec: &AccountSpec) -> Balance {
+        let core = &*self.core;
+        let now = core.clock.millis();
+        let heard = core.shared.as_ref().and_then(|s| s.glance(spec, now));
+        heard.unwrap_or_else(|| core.projection.memory.look(spec, now))
     }
 
     /// Sets the limit of an account (until the policy's own number changes), the spend of its
@@ -269,7 +320,7 @@ impl Book {
     /// # Errors
     /// [`LogError`] when an amount is out of range or the record cannot be written; nothing has
     /// changed then.
-    pub fn push(
+    pub async fn push(
         &self,
         spec: &AccountSpec,
         total: Option<Nanos>,
@@ -280,19 +331,47 @@ impl Book {
         if ![total, spent].iter().flatten().all(sane) {
             return Err(LogError::AmountOutOfRange);
         }
-        self.change(spec, |core, now, account| {
+        let mut change = Push { total, spent };
+        let changed = self.change_shared(spec, &mut change).await?;
+        let local = self.change(spec, |core, now, account| {
             // A push that leaves the limit alone takes it over all the same: from now on the
             // budget is the console's.
-            let total = total.or_else(|| Some(account.standing(spec).limit));
+            let total = change.total.or_else(|| Some(account.standing(spec).limit));
             let change = Push { total, spent };
             let window = account.window().start;
+            let based = changed.map(|changed| changed.based);
             with_body(
-                |out| record::budget(out, now, spec, change, window, by),
+                |out| record::budget(out, now, spec, change, window, based, by),
                 |body| core.log.put(body),
             )?;
             account.push(pushed(change, spec.limit), spent);
+            if let Some(based) = based {
+                account.rebase(based);
+            }
             Ok(account.standing(spec))
-        })
+        })?;
+        Ok(changed.map_or(local, |changed| changed.balance))
+    }
+
+    /// Makes a change in the store that gateways share, if there is one.
+    async fn change_shared(
+        &self,
+        spec: &AccountSpec,
+        change: &mut Push,
+    ) -> Result<Option<Changed>, LogError> {
+        let Some(shared) = &self.core.shared else {
+            return Ok(None);
+        };
+        if self.core.log.poisoned() {
+            return Err(LogError::Poisoned);
+        }
+        let now = self.core.clock.millis();
+        if change.total.is_none() && change.spent.is_some() {
+            let limit = shared.balance(spec, now).await.map(|balance| balance.limit);
+            change.total = Some(limit.map_err(|Away| LogError::Away)?);
+        }
+        let changed = shared.push(spec, *change, now).await;
+        changed.map(Some).map_err(|Away| LogError::Away)
     }
 
     /// Forgets the spend of an account's current window and says what it was. Recorded before it
@@ -300,14 +379,32 @@ impl Book {
     ///
     /// # Errors
     /// [`LogError`] when the record cannot be written; nothing has changed then.
-    pub fn reset(&self, spec: &AccountSpec, by: &str) -> Result<Nanos, LogError> {
+    pub async fn reset(&self, spec: &AccountSpec, by: &str) -> Result<Nanos, LogError> {
+        let changed = match &self.core.shared {
+            None => None,
+            Some(_) if self.core.log.poisoned() => return Err(LogError::Poisoned),
+            Some(shared) => {
+                let nothing = Push {
+                    total: None,
+                    spent: Some(Nanos::ZERO),
+                };
+                let changed = shared.push(spec, nothing, self.core.clock.millis()).await;
+                Some(changed.map_err(|Away| LogError::Away)?)
+            }
+        };
         self.change(spec, |core, now, account| {
-            let (window, previous) = (account.window().start, account.standing(spec).posted);
+            let window = account.window().start;
+            let previous = changed.map_or(account.standing(spec).posted, |changed| changed.before);
+            let based = changed.map(|changed| changed.based);
             with_body(
-                |out| record::reset(out, now, &spec.id, previous, window, by),
+                |out| record::reset(out, now, &spec.id, previous, window, based, by),
                 |body| core.log.put(body),
             )?;
-            Ok(account.reset())
+            account.reset();
+            if let Some(based) = based {
+                account.rebase(based);
+            }
+            Ok(previous)
         })
     }
 
@@ -371,9 +468,42 @@ impl Book {
     /// Ends the log for this run: a footer, so that the next start has little to replay, and
     /// everything on the disk. Reservations that are still open can be settled afterwards.
     pub fn close(&self) {
+        if let Some(shared) = &self.core.shared {
+            shared.leave();
+        }
         // A failure has poisoned the log, which says so itself.
         let _ = self.core.checkpoint("footer");
         let _ = self.core.log.sync();
+    }
+}
+
+/// A grant of the shared store that this process has not recorded yet. Dropped, it is given back.
+struct Given {
+    core: Arc<Keeper>,
+    party: Option<Party>,
+    grant: Grant,
+}
+
+impl Given {
+    fn new(book: &Book, ask: &Ask<'_>, grant: Grant) -> Self {
+        Self {
+            core: Arc::clone(&book.core),
+            party: Some(book.party(ask, &grant)),
+            grant,
+        }
+    }
+
+    /// It is recorded now: whoever has the reservation ends it.
+    fn keep(mut self) {
+        self.party = None;
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        if let Some(party) = self.party.take() {
+            self.core.ended(&party, None, &[]);
+        }
     }
 }
 

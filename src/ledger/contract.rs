@@ -117,25 +117,28 @@ async fn a_hold_becomes_a_charge_once(ledger: impl Ledger) {
     let (hold, grant) = request.reserve(&ledger, NOON).await.unwrap();
     assert_eq!(grant.held, Nanos(30));
     assert_eq!(grant.balances[0].pending, Nanos(30));
-    assert_eq!(ledger.open_holds(), 1);
-    assert_eq!(ledger.settle(&hold, Nanos(10))[0].remaining(), Nanos(90));
+    assert_eq!(ledger.open_holds().await, 1);
     assert_eq!(
-        ledger.settle(&hold, Nanos(10))[0].remaining(),
+        ledger.settle(&hold, Nanos(10)).await[0].remaining(),
+        Nanos(90)
+    );
+    assert_eq!(
+        ledger.settle(&hold, Nanos(10)).await[0].remaining(),
         Nanos(90),
         "settling twice"
     );
-    ledger.void(&hold);
-    assert_eq!(ledger.balance(&spec, NOON).posted, Nanos(10));
-    assert_eq!(ledger.open_holds(), 0);
+    ledger.void(&hold).await;
+    assert_eq!(ledger.balance(&spec, NOON).await.posted, Nanos(10));
+    assert_eq!(ledger.open_holds().await, 0);
 }
 
 async fn a_void_gives_everything_back(ledger: impl Ledger) {
     let spec = Arc::new(account("agent:a", 100));
     let request = Request::new(&[&spec], fixed(30));
     let (hold, _) = request.reserve(&ledger, NOON).await.unwrap();
-    ledger.void(&hold);
-    ledger.settle(&hold, Nanos(10));
-    assert_eq!(ledger.balance(&spec, NOON).remaining(), Nanos(100));
+    ledger.void(&hold).await;
+    ledger.settle(&hold, Nanos(10)).await;
+    assert_eq!(ledger.balance(&spec, NOON).await.remaining(), Nanos(100));
 }
 
 async fn a_hard_account_is_never_held_beyond_its_limit(ledger: impl Ledger) {
@@ -147,7 +150,7 @@ async fn a_hard_account_is_never_held_beyond_its_limit(ledger: impl Ledger) {
         matches!(denied, Denied::InFlight { account: 0, .. }),
         "{denied:?}"
     );
-    ledger.settle(&hold, Nanos(60));
+    ledger.settle(&hold, Nanos(60)).await;
     let denied = request.reserve(&ledger, NOON).await.unwrap_err();
     assert!(
         matches!(denied, Denied::Exhausted { account: 0, .. }),
@@ -169,7 +172,7 @@ async fn every_account_is_held_or_none(ledger: impl Ledger) {
         matches!(denied, Denied::InFlight { account: 1, .. }),
         "the tightest: {denied:?}"
     );
-    assert_eq!(ledger.balance(&agent, NOON).pending, Nanos(30));
+    assert_eq!(ledger.balance(&agent, NOON).await.pending, Nanos(30));
 }
 
 async fn what_does_not_fit_is_fitted_down_to_the_minimum(ledger: impl Ledger) {
@@ -250,7 +253,7 @@ async fn an_exhausted_hard_account_refuses_free_requests_too(ledger: impl Ledger
         .await
         .unwrap();
     free.reserve(&ledger, NOON).await.unwrap();
-    ledger.settle(&hold, Nanos(100));
+    ledger.settle(&hold, Nanos(100)).await;
     let denied = free.reserve(&ledger, NOON).await.unwrap_err();
     assert!(matches!(denied, Denied::Exhausted { .. }), "{denied:?}");
 }
@@ -266,9 +269,9 @@ async fn a_charge_belongs_to_the_period_it_was_admitted_in(ledger: impl Ledger) 
     let (_, next) = request.reserve(&ledger, NOON + DAY).await.unwrap();
     assert_eq!(next.balances[0].pending, Nanos(60), "a new month");
     assert!(grant.windows[0] < next.windows[0]);
-    let after = ledger.settle(&january, Nanos(50));
+    let after = ledger.settle(&january, Nanos(50)).await;
     assert_eq!(after[0].posted, Nanos::ZERO, "charged to January");
-    assert_eq!(ledger.balance(&spec, NOON + DAY).pending, Nanos(60));
+    assert_eq!(ledger.balance(&spec, NOON + DAY).await.pending, Nanos(60));
 }
 
 async fn a_clock_that_goes_back_reopens_nothing(ledger: impl Ledger) {
@@ -279,10 +282,10 @@ async fn a_clock_that_goes_back_reopens_nothing(ledger: impl Ledger) {
     });
     let request = Request::new(&[&spec], fixed(60));
     let (hold, _) = request.reserve(&ledger, NOON + DAY).await.unwrap();
-    ledger.settle(&hold, Nanos(60));
+    ledger.settle(&hold, Nanos(60)).await;
     let denied = request.reserve(&ledger, NOON).await.unwrap_err();
     assert!(matches!(denied, Denied::Exhausted { .. }), "{denied:?}");
-    assert_eq!(ledger.balance(&spec, NOON).posted, Nanos(60));
+    assert_eq!(ledger.balance(&spec, NOON).await.posted, Nanos(60));
 }
 
 async fn a_push_holds_until_the_policy_changes(ledger: impl Ledger) {
@@ -291,7 +294,7 @@ async fn a_push_holds_until_the_policy_changes(ledger: impl Ledger) {
         total: Some(Nanos(500)),
         spent: Some(Nanos(20)),
     };
-    let balance = ledger.push(&spec, push, NOON);
+    let balance = ledger.push(&spec, push, NOON).await;
     assert_eq!(
         (balance.limit, balance.posted, balance.pushed),
         (Nanos(500), Nanos(20), true)
@@ -303,14 +306,14 @@ async fn a_push_holds_until_the_policy_changes(ledger: impl Ledger) {
         spent: Some(Nanos(30)),
     };
     assert_eq!(
-        ledger.push(&spec, spent, NOON).pending,
+        ledger.push(&spec, spent, NOON).await.pending,
         Nanos(400),
         "holds stay"
     );
-    ledger.void(&hold);
-    assert_eq!(ledger.balance(&spec, NOON).limit, Nanos(500));
+    ledger.void(&hold).await;
+    assert_eq!(ledger.balance(&spec, NOON).await.limit, Nanos(500));
     let changed = account("agent:a", 120);
-    let balance = ledger.balance(&changed, NOON);
+    let balance = ledger.balance(&changed, NOON).await;
     assert_eq!(
         (balance.limit, balance.posted, balance.pushed),
         (Nanos(120), Nanos(30), false)
@@ -321,12 +324,12 @@ async fn a_reset_forgets_spend_and_keeps_holds(ledger: impl Ledger) {
     let spec = Arc::new(account("agent:a", 100));
     let request = Request::new(&[&spec], fixed(30));
     let (first, _) = request.reserve(&ledger, NOON).await.unwrap();
-    ledger.settle(&first, Nanos(30));
+    ledger.settle(&first, Nanos(30)).await;
     let (second, _) = request.reserve(&ledger, NOON).await.unwrap();
-    assert_eq!(ledger.reset(&spec, NOON), Nanos(30));
-    assert_eq!(ledger.balance(&spec, NOON).remaining(), Nanos(70));
-    ledger.settle(&second, Nanos(30));
-    assert_eq!(ledger.balance(&spec, NOON).posted, Nanos(30));
+    assert_eq!(ledger.reset(&spec, NOON).await, Nanos(30));
+    assert_eq!(ledger.balance(&spec, NOON).await.remaining(), Nanos(70));
+    ledger.settle(&second, Nanos(30)).await;
+    assert_eq!(ledger.balance(&spec, NOON).await.posted, Nanos(30));
 }
 
 async fn opening_spend_is_posted_once(ledger: impl Ledger) {
@@ -335,7 +338,7 @@ async fn opening_spend_is_posted_once(ledger: impl Ledger) {
         ..account("agent:a", 100)
     });
     assert_eq!(
-        ledger.balance(&spec, NOON).remaining(),
+        ledger.balance(&spec, NOON).await.remaining(),
         Nanos(60),
         "before anybody used it"
     );
@@ -357,5 +360,8 @@ async fn an_actual_above_the_hold_is_posted_as_it_is(ledger: impl Ledger) {
     let spec = Arc::new(account("agent:a", 100));
     let request = Request::new(&[&spec], fixed(60));
     let (hold, _) = request.reserve(&ledger, NOON).await.unwrap();
-    assert_eq!(ledger.settle(&hold, Nanos(130))[0].remaining(), Nanos(-30));
+    assert_eq!(
+        ledger.settle(&hold, Nanos(130)).await[0].remaining(),
+        Nanos(-30)
+    );
 }

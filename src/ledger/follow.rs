@@ -125,10 +125,11 @@ impl Keeper {
             read.and_then(|_| place.file.read_to_end(&mut bytes))
                 .map_err(LogError::io(&path))?;
             let mut ended = place.ended;
+            let chain = Arc::clone(&other.cursor.chain);
             let mut sink = |entry: Entry| {
                 ended = matches!(entry.action, Action::Snapshot { footer: true, .. });
                 if !matches!(entry.action, Action::Snapshot { .. }) {
-                    self.projection.apply(entry, &BTreeMap::new());
+                    self.projection.apply(entry, &chain, &BTreeMap::new());
                 }
             };
             let read = other
@@ -214,7 +215,7 @@ mod tests {
         assert_eq!((recovery.live, recovery.orphans), (1, 0));
         assert_ne!(recovery.segment, scratch.log());
         assert_eq!(
-            second.balance(&spec).pending,
+            second.glance(&spec).pending,
             Nanos(100),
             "not charged, but held"
         );
@@ -225,7 +226,7 @@ mod tests {
         let open = reserve(&first, &spec, 200).await.unwrap();
         for book in [&first, &second] {
             book.follow();
-            let balance = book.balance(&spec);
+            let balance = book.glance(&spec);
             assert_eq!((balance.posted, balance.pending), (Nanos(115), Nanos(200)));
         }
         let killed = scratch.killed();
@@ -234,16 +235,16 @@ mod tests {
             (recovery.segment, recovery.live, recovery.orphans),
             (killed.log(), 0, 1)
         );
-        assert_eq!(third.balance(&spec).posted, Nanos(315));
+        assert_eq!(third.glance(&spec).posted, Nanos(315));
         drop(third);
         let (third, recovery) = killed.open(&at, &[&spec]);
         assert_eq!(
-            (third.balance(&spec).posted, recovery.orphans),
+            (third.glance(&spec).posted, recovery.orphans),
             (Nanos(315), 0)
         );
         drop((open, first));
         second.follow();
-        assert_eq!(second.balance(&spec).posted, Nanos(315));
+        assert_eq!(second.glance(&spec).posted, Nanos(315));
         assert!(verify(&scratch.log()).unwrap().is_sound());
     }
 
@@ -262,7 +263,7 @@ mod tests {
         std::fs::copy(killed.0.join(name), own.0.join(name)).unwrap();
         for _ in 0..2 {
             other.follow();
-            let balance = other.balance(&spec);
+            let balance = other.glance(&spec);
             assert_eq!((balance.posted, balance.pending), (Nanos(100), Nanos::ZERO));
         }
     }

@@ -9,11 +9,15 @@ use super::log::{Clock, LogError};
 use super::projection::Projection;
 use super::recover;
 use super::reservation::unresolved;
+use super::shared::{End, Held, Shared, Standing, Testimony, Witness};
 use crate::budget::AccountSpec;
-use crate::budget::account::{Account, Changes};
+use crate::budget::account::{Account, Changes, Charged};
+use crate::identity::AccountId;
+use crate::money::Nanos;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often other processes are looked at.
@@ -25,6 +29,8 @@ pub(super) struct Keeper {
     pub(super) projection: Projection,
     pub(super) log: Log,
     pub(super) clock: Clock,
+    /// Decides about holds in place of the memory, where several gateways share their budgets.
+    pub(super) shared: Option<Arc<dyn Shared>>,
     lost: AtomicU64,
     stop: AtomicBool,
     /// Held while a snapshot is made, because it says how much of them it contains.
@@ -47,11 +53,18 @@ pub(super) fn with_body<T>(encode: impl FnOnce(&mut Vec<u8>), then: impl FnOnce(
 }
 
 impl Keeper {
-    pub(super) fn new(log: Log, projection: Projection, clock: Clock, others: Others) -> Self {
+    pub(super) fn new(
+        log: Log,
+        projection: Projection,
+        clock: Clock,
+        shared: Option<Arc<dyn Shared>>,
+        others: Others,
+    ) -> Self {
         Self {
             projection,
             log,
             clock,
+            shared,
             lost: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             others: Mutex::new(others),
@@ -88,8 +101,9 @@ impl Keeper {
     pub(super) fn charge_orphan(&self, party: &Party) -> Result<(), Poisoned> {
         let accounts: Vec<_> = party.accounts.iter().map(|(id, _)| id.clone()).collect();
         let now = self.clock.millis();
-        let end = || {
+        let end = |ended: &[(usize, Charged)]| {
             self.projection.ended(party.id);
+            self.ended(party, Some(party.held), ended);
             self.append(|out| record::settle(out, now, party, &unresolved(party)))
                 .map(|_| ())
         };
@@ -97,6 +111,25 @@ impl Keeper {
             .memory
             .end(party.id, &accounts, party.held, end)
             .unwrap_or(Ok(()))
+    }
+
+    /// Tells the store that several gateways share, if there is one, that a hold has ended.
+    pub(super) fn ended(&self, party: &Party, cost: Option<Nanos>, ended: &[(usize, Charged)]) {
+        let Some(shared) = &self.shared else { return };
+        let charge = |(index, charged): &(usize, Charged)| {
+            let (account, _) = party.accounts.get(*index)?;
+            Some((account.clone(), charged.held.window, charged.total))
+        };
+        let charges = match cost {
+            Some(_) => ended.iter().filter_map(charge).collect(),
+            None => Vec::new(),
+        };
+        shared.end(End {
+            id: party.id,
+            chain: Arc::clone(&party.chain),
+            cost,
+            charges,
+        });
     }
 
     /// Writes the whole state as one record.
@@ -151,6 +184,60 @@ impl Keeper {
             if outcome.is_ok() && self.log.full() {
                 let _ = self.rotate();
             }
+        }
+    }
+}
+
+impl Witness for Keeper {
+    fn testimony(&self) -> Testimony {
+        let dead = {
+            let others = self.others();
+            let chains = others.folded().into_keys();
+            let dead = chains.filter(|chain| !others.live(chain));
+            dead.map(Arc::from).collect()
+        };
+        self.projection.memory.freeze(|accounts| {
+            let own = self.log.chain();
+            let standing = |(id, account): (&&AccountId, &&Account)| Standing {
+                account: (*id).clone(),
+                tag: account.tag().to_owned(),
+                window: account.window().start,
+                based: account.based(),
+                pushed: account.pushed(),
+            };
+            let charged = |(id, account): (&&AccountId, &&Account)| {
+                let window = account.window().start;
+                (Arc::clone(own), (*id).clone(), window, account.charged())
+            };
+            let mut charged: Vec<_> = accounts.iter().map(charged).collect();
+            let elsewhere = self.projection.elsewhere();
+            charged.extend(elsewhere.iter().map(|((chain, id, window), total)| {
+                (Arc::clone(chain), id.clone(), *window, *total)
+            }));
+            let open = self.projection.open().into_iter();
+            let own_open = open.filter(|party| *party.chain == **own);
+            Testimony {
+                own: Arc::clone(own),
+                dead,
+                accounts: accounts.iter().map(standing).collect(),
+                charged,
+                open: own_open.map(|party| self.held(&party, accounts)).collect(),
+            }
+        })
+    }
+}
+
+impl Keeper {
+    /// An open hold with the windows it is held in now, which a change of the period has moved.
+    fn held(&self, party: &Party, accounts: &BTreeMap<&AccountId, &Account>) -> Held {
+        let window = |(id, window): &(AccountId, i64)| {
+            let held = accounts.get(id).and_then(|account| account.held(party.id));
+            (id.clone(), held.map_or(*window, |held| held.window))
+        };
+        Held {
+            id: party.id,
+            held: party.held,
+            accounts: party.accounts.iter().map(window).collect(),
         }
     }
 }

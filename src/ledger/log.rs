@@ -131,6 +131,9 @@ pub enum LogError {
     /// An earlier write or sync failed; nothing is written any more.
     #[error("the spend log failed earlier and takes no more records")]
     Poisoned,
+    /// The store that gateways share cannot be reached.
+    #[error("the shared store of budgets cannot be reached")]
+    Away,
     /// An amount below zero or beyond [`crate::money::MAX_AMOUNT`].
     #[error("an amount must be between 0 and {} dollars", crate::money::MAX_AMOUNT)]
     AmountOutOfRange,

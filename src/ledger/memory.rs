@@ -6,7 +6,7 @@
 //! [`crate::budget::account`] and [`Decision`]. Nothing here survives the process.
 
 use super::{Ask, Decision, Denied, Grant, Hold, Ledger, Push};
-use crate::budget::account::{Account, Changes, Pushed};
+use crate::budget::account::{Account, Changes, Charged, Pushed};
 use crate::budget::{AccountSpec, Balance};
 use crate::identity::{AccountId, AttemptId};
 use crate::money::Nanos;
@@ -53,15 +53,17 @@ impl Memory {
 
     /// Reserves, and runs `then` before the accounts are unlocked. When `then` refuses, nothing is
     /// held. `adopted` hears of every account that the ask's specs or the clock
-    /// changed.
+    /// changed. With `given`, a grant of a store that several gateways share, nothing is decided here
+    /// and that much is held.
     pub(super) fn reserve_with<T>(
         &self,
         ask: &Ask<'_>,
+        given: Option<&Grant>,
         mut adopted: impl FnMut(&AccountSpec, &Account, Changes),
         then: impl FnOnce(&Grant) -> Result<T, Denied>,
     ) -> Result<(Grant, T), Denied> {
         let now = seconds(ask.now_millis);
-        self.with(ask.accounts.iter().map(|spec| &spec.id), |locked| {
+        self.with(ask.accounts.iter().map(|spec| &spec.id), |mut locked| {
             let mut balances = Vec::with_capacity(ask.accounts.len());
             for (index, spec) in ask.accounts.iter().enumerate() {
                 let account = locked.get(index);
@@ -74,26 +76,16 @@ impl Memory {
                 }
                 balances.push(account.standing(spec));
             }
-            let Decision { tier, tokens, held } = Decision::make(ask, &balances)?;
-            let mut windows = Vec::with_capacity(ask.accounts.len());
-            for (index, spec) in ask.accounts.iter().enumerate() {
-                let account = locked.get(index);
-                windows.push(account.hold(ask.id, held));
-                balances[index] = account.standing(spec);
-            }
-            let wanted = ask
-                .offers
-                .get(tier)
-                .or(ask.offers.last())
-                .map_or(0, |offer| offer.wanted);
-            let fitted = tokens < wanted;
-            let grant = Grant {
-                tier,
-                tokens,
-                fitted,
-                held,
-                balances,
-                windows,
+            let grant = match given {
+                Some(grant) => {
+                    for (index, window) in grant.windows.iter().enumerate() {
+                        let account = locked.get(index);
+                        account.roll_to(*window);
+                        account.hold_in(ask.id, grant.held, *window);
+                    }
+                    grant.clone()
+                }
+                None => held(ask, &mut balances, &mut locked)?,
             };
             match then(&grant) {
                 Ok(value) => Ok((grant, value)),
@@ -113,19 +105,19 @@ impl Memory {
         &self,
         hold: &Hold,
         actual: Option<Nanos>,
-        then: impl FnOnce(&[Balance]) -> T,
+        then: impl FnOnce(&[Balance], &[(usize, Charged)]) -> T,
     ) -> (Vec<Balance>, Option<T>) {
         self.with(hold.accounts.iter().map(|spec| &spec.id), |locked| {
-            let mut ended = false;
+            let mut ended = Vec::with_capacity(hold.accounts.len());
             let mut balances = Vec::with_capacity(hold.accounts.len());
             for (index, spec) in hold.accounts.iter().enumerate() {
                 let account = locked.get(index);
-                ended |= account
-                    .settle(hold.id, actual.unwrap_or_default())
-                    .is_some();
+                // An account named twice ends its hold once.
+                let charged = account.settle(hold.id, actual.unwrap_or_default());
+                ended.extend(charged.map(|charged| (index, charged)));
                 balances.push(account.standing(spec));
             }
-            let value = ended.then(|| then(&balances));
+            let value = (!ended.is_empty()).then(|| then(&balances, &ended));
             (balances, value)
         })
     }
@@ -136,14 +128,29 @@ impl Memory {
         id: AttemptId,
         accounts: &[AccountId],
         actual: Nanos,
-        then: impl FnOnce() -> T,
+        then: impl FnOnce(&[(usize, Charged)]) -> T,
     ) -> Option<T> {
         self.with(accounts.iter(), |locked| {
-            let mut ended = false;
-            for index in 0..accounts.len() {
-                ended |= locked.get(index).settle(id, actual).is_some();
+            let end = |index| Some((index, locked.get(index).settle(id, actual)?));
+            let ended: Vec<_> = (0..accounts.len()).filter_map(end).collect();
+            (!ended.is_empty()).then(|| then(&ended))
+        })
+    }
+
+    /// Ends a hold as the record of another process says. The windows it is charged in.
+    pub(super) fn end_elsewhere(
+        &self,
+        id: AttemptId,
+        accounts: &[AccountId],
+        actual: Nanos,
+    ) -> Vec<(AccountId, i64)> {
+        self.with(accounts.iter(), |locked| {
+            let mut windows = Vec::new();
+            for (index, account) in accounts.iter().enumerate() {
+                let ended = locked.get(index).settle_elsewhere(id, actual);
+                windows.extend(ended.map(|ended| (account.clone(), ended.held.window)));
             }
-            ended.then(then)
+            windows
         })
     }
 
@@ -201,6 +208,16 @@ impl Memory {
         }
     }
 
+    /// How many holds are open.
+    fn count(&self) -> usize {
+        self.freeze(|accounts| {
+            let ids = accounts
+                .values()
+                .flat_map(|account| account.holds().map(|(id, _)| id));
+            ids.collect::<std::collections::HashSet<_>>().len()
+        })
+    }
+
     fn with<'i, T>(
         &self,
         ids: impl ExactSizeIterator<Item = &'i AccountId>,
@@ -243,6 +260,29 @@ impl Memory {
     }
 }
 
+/// Decides over `balances` and holds on every account.
+fn held(
+    ask: &Ask<'_>,
+    balances: &mut Vec<Balance>,
+    locked: &mut Locked<'_>,
+) -> Result<Grant, Denied> {
+    let Decision { tier, tokens, held } = Decision::make(ask, balances)?;
+    let mut windows = Vec::with_capacity(ask.accounts.len());
+    for (index, spec) in ask.accounts.iter().enumerate() {
+        let account = locked.get(index);
+        windows.push(account.hold(ask.id, held));
+        balances[index] = account.standing(spec);
+    }
+    Ok(Grant {
+        tier,
+        tokens,
+        fitted: tokens < ask.wanted(tier),
+        held,
+        balances: std::mem::take(balances),
+        windows,
+    })
+}
+
 /// Adopts `spec` where it is new and begins the window that `now` falls in.
 fn brought_up(account: &mut Account, spec: &Arc<AccountSpec>, now: i64) -> Changes {
     let mut changes = Changes::default();
@@ -261,19 +301,19 @@ pub(super) fn pushed(change: Push, policy: Nanos) -> Option<Pushed> {
 #[async_trait::async_trait]
 impl Ledger for Memory {
     async fn reserve(&self, ask: &Ask<'_>) -> Result<Grant, Denied> {
-        let (grant, ()) = self.reserve_with(ask, |_, _, _| {}, |_| Ok(()))?;
+        let (grant, ()) = self.reserve_with(ask, None, |_, _, _| {}, |_| Ok(()))?;
         Ok(grant)
     }
 
-    fn settle(&self, hold: &Hold, actual: Nanos) -> Vec<Balance> {
-        self.end_with(hold, Some(actual), |_| {}).0
+    async fn settle(&self, hold: &Hold, actual: Nanos) -> Vec<Balance> {
+        self.end_with(hold, Some(actual), |_, _| {}).0
     }
 
-    fn void(&self, hold: &Hold) {
-        self.end_with(hold, None, |_| {});
+    async fn void(&self, hold: &Hold) {
+        self.end_with(hold, None, |_, _| {});
     }
 
-    fn push(&self, spec: &AccountSpec, change: Push, now_millis: u64) -> Balance {
+    async fn push(&self, spec: &AccountSpec, change: Push, now_millis: u64) -> Balance {
         self.current(
             &Arc::new(spec.clone()),
             now_millis,
@@ -285,7 +325,7 @@ impl Ledger for Memory {
         )
     }
 
-    fn reset(&self, spec: &AccountSpec, now_millis: u64) -> Nanos {
+    async fn reset(&self, spec: &AccountSpec, now_millis: u64) -> Nanos {
         self.current(
             &Arc::new(spec.clone()),
             now_millis,
@@ -294,17 +334,12 @@ impl Ledger for Memory {
         )
     }
 
-    fn balance(&self, spec: &AccountSpec, now_millis: u64) -> Balance {
+    async fn balance(&self, spec: &AccountSpec, now_millis: u64) -> Balance {
         self.look(spec, now_millis)
     }
 
-    fn open_holds(&self) -> usize {
-        self.freeze(|accounts| {
-            let ids = accounts
-                .values()
-                .flat_map(|account| account.holds().map(|(id, _)| id));
-            ids.collect::<std::collections::HashSet<_>>().len()
-        })
+    async fn open_holds(&self) -> usize {
+        self.count()
     }
 }
 
@@ -325,7 +360,9 @@ mod tests {
         let spec = Arc::new(account("agent:a", 100));
         let request = Request::new(&[&spec, &spec], fixed(60));
         let ask = request.ask(attempt(), NOON);
-        memory.reserve_with(&ask, |_, _, _| {}, |_| Ok(())).unwrap();
+        memory
+            .reserve_with(&ask, None, |_, _, _| {}, |_| Ok(()))
+            .unwrap();
         assert_eq!(memory.look(&spec, NOON).pending, Nanos(60));
     }
 
@@ -350,19 +387,19 @@ mod tests {
                             accounts.rotate_left((turn + thread) % 2);
                             let request = Request::new(&accounts, fixed(*cost));
                             let ask = request.ask(attempt(), NOON);
-                            let reserved = memory.reserve_with(&ask, |_, _, _| {}, |_| Ok(()));
+                            let reserved = memory.reserve_with(&ask, None, |_, _, _| {}, |_| Ok(()));
                             assert!(within(agent) && within(gateway));
                             if let Ok((grant, ())) = reserved {
                                 let hold = Hold::new(&ask, &grant);
                                 let actual = (turn % 3 > 0).then_some(Nanos(cost / 2));
-                                memory.end_with(&hold, actual, |_| ());
+                                memory.end_with(&hold, actual, |_, _| ());
                             }
                         }
                     });
                 }
             });
             prop_assert!(within(&agent) && within(&gateway));
-            prop_assert_eq!(memory.open_holds(), 0);
+            prop_assert_eq!(memory.count(), 0);
         }
     }
 }

@@ -17,13 +17,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Default)]
 pub(super) struct Projection {
     pub(super) memory: Memory,
+    /// The chain that this process writes.
+    own: Arc<str>,
+    /// What other chains have charged in the windows of accounts; their own processes, if they
+    /// live, know it better.
+    elsewhere: Mutex<BTreeMap<Elsewhere, Nanos>>,
     open: [Mutex<HashMap<AttemptId, Arc<Party>>>; SHARDS],
 }
+
+/// A chain, an account, and the start of a window.
+pub(super) type Elsewhere = (Arc<str>, AccountId, i64);
 
 /// Locks over the open reservations, so that few requests meet at one.
 const SHARDS: usize = 16;
 
 impl Projection {
+    /// Nothing yet, in a process that writes the chain `own`.
+    pub(super) fn of(own: &str) -> Self {
+        Self {
+            own: own.into(),
+            ..Self::default()
+        }
+    }
+
+    /// What every other chain has charged.
+    pub(super) fn elsewhere(&self) -> MutexGuard<'_, BTreeMap<Elsewhere, Nanos>> {
+        self.elsewhere
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn shard(&self, id: AttemptId) -> MutexGuard<'_, HashMap<AttemptId, Arc<Party>>> {
         let shard = usize::try_from(id.request.spread()).unwrap_or(0) % SHARDS;
         self.open[shard]
@@ -60,8 +83,13 @@ impl Projection {
         self.open.iter().map(count).sum()
     }
 
-    /// Does what a record says.
-    pub(super) fn apply(&self, entry: Entry, specs: &BTreeMap<&AccountId, &Arc<AccountSpec>>) {
+    /// Does what a record of `chain` says.
+    pub(super) fn apply(
+        &self,
+        entry: Entry,
+        chain: &Arc<str>,
+        specs: &BTreeMap<&AccountId, &Arc<AccountSpec>>,
+    ) {
         match entry.action {
             Action::Intent(party) => {
                 for (account, window) in &party.accounts {
@@ -72,23 +100,34 @@ impl Projection {
                 }
                 self.opened(&Arc::new(party));
             }
-            Action::Settle { id, cost, .. } => self.end(id, cost),
-            Action::Void { id } => self.end(id, Nanos::ZERO),
+            Action::Settle { id, cost, .. } => self.end(id, cost, chain),
+            Action::Void { id } => self.end(id, Nanos::ZERO, chain),
             Action::Budget {
                 account,
                 total,
                 spent,
                 policy,
                 window,
+                based,
             } => {
                 self.memory.one(&account, |account| {
                     account.roll_to(window);
                     account.push(total.map(|total| Pushed { total, policy }), spent);
+                    if let Some(based) = based {
+                        account.rebase(based);
+                    }
                 });
             }
-            Action::Reset { account, window } => self.memory.one(&account, |account| {
+            Action::Reset {
+                account,
+                window,
+                based,
+            } => self.memory.one(&account, |account| {
                 account.roll_to(window);
                 account.reset();
+                if let Some(based) = based {
+                    account.rebase(based);
+                }
             }),
             Action::Open {
                 account,
@@ -110,7 +149,7 @@ impl Projection {
                     .one(&account, |account| account.enter(every, window));
             }
             Action::Limit { account } => self.memory.one(&account, Account::end_push),
-            Action::Snapshot { state, .. } => self.restore(*state),
+            Action::Snapshot { state, .. } => self.restore(*state, chain),
             Action::LegacySpend { agent, cost } => {
                 self.legacy(agent.as_ref(), entry.at, specs, |account| {
                     account.post(cost)
@@ -124,10 +163,16 @@ impl Projection {
         }
     }
 
-    fn end(&self, id: AttemptId, cost: Nanos) {
-        if let Some(party) = self.ended(id) {
-            let accounts: Vec<_> = party.accounts.iter().map(|(id, _)| id.clone()).collect();
-            self.memory.end(id, &accounts, cost, || ());
+    fn end(&self, id: AttemptId, cost: Nanos, chain: &Arc<str>) {
+        let Some(party) = self.ended(id) else { return };
+        let accounts: Vec<_> = party.accounts.iter().map(|(id, _)| id.clone()).collect();
+        if *chain == self.own {
+            self.memory.end(id, &accounts, cost, |_| ());
+            return;
+        }
+        for window in self.memory.end_elsewhere(id, &accounts, cost) {
+            let place = (Arc::clone(chain), window.0, window.1);
+            *self.elsewhere().entry(place).or_default() += cost;
         }
     }
 
@@ -182,8 +227,18 @@ impl Projection {
                 chain: party.chain.to_string(),
             }
         };
+        let current = |(_, id, window): &Elsewhere| {
+            let account = accounts.get(id);
+            account.is_some_and(|account| *window >= account.window().start)
+        };
+        let mut elsewhere = self.elsewhere();
+        elsewhere.retain(|place, _| current(place));
+        let elsewhere = elsewhere
+            .iter()
+            .map(|((chain, id, window), total)| (chain.to_string(), id.clone(), *window, total.0));
         Snapshot {
             version: 1,
+            charged: elsewhere.collect(),
             accounts: accounts
                 .iter()
                 .map(|(id, account)| KeptAccount::of(id, account))
@@ -193,10 +248,28 @@ impl Projection {
         }
     }
 
-    fn restore(&self, state: Snapshot) {
+    fn restore(&self, state: Snapshot, chain: &Arc<str>) {
         for kept in state.accounts {
-            let (id, account) = kept.restore();
+            let (id, mut account) = kept.restore();
+            if *chain != self.own {
+                let window = account.window().start;
+                let charged = account.disown();
+                let place = (Arc::clone(chain), id.clone(), window);
+                self.elsewhere().insert(place, charged);
+            }
             self.memory.put(id, account);
+        }
+        for (chain, id, window, total) in state.charged {
+            if *chain != *self.own {
+                let place = (chain.into(), id, window);
+                self.elsewhere().insert(place, Nanos(total));
+                continue;
+            }
+            self.memory.one(&id, |account| {
+                if account.window().start == window {
+                    account.own(Nanos(total));
+                }
+            });
         }
         for hold in state.open {
             // A snapshot was written by `frozen`, so its ids read back.

@@ -65,7 +65,7 @@ pub(super) fn recover(
         chains.insert(name.clone(), read_live(family, &name, own, 1, alone)?);
     }
     let base = newest_snapshot(&mut chains);
-    if let Some((_, folded)) = &base {
+    if let Some((_, _, folded)) = &base {
         let gaps: Vec<_> = chains
             .iter()
             .filter(|(name, chain)| chain.from > folded.get(*name).map_or(1, |seq| seq + 1))
@@ -80,14 +80,18 @@ pub(super) fn recover(
     }
     let known: BTreeMap<&AccountId, &Arc<AccountSpec>> =
         specs.iter().map(|spec| (&spec.id, spec)).collect();
-    let mut recovered = Recovered::default();
+    let mut recovered = Recovered {
+        projection: Projection::of(own),
+        ..Recovered::default()
+    };
     let mut folded = BTreeMap::new();
-    if let Some((entry, contains)) = base {
-        recovered.projection.apply(entry, &known);
+    if let Some((name, entry, contains)) = base {
+        recovered.projection.apply(entry, &name, &known);
         folded = contains;
     }
     let mut entries = Vec::new();
     for (name, chain) in &mut chains {
+        let whose: Arc<str> = name.as_str().into();
         let mut latest = i64::MIN;
         for entry in chain.entries.drain(..) {
             // A clock that was set back does not change the order within a chain.
@@ -95,21 +99,23 @@ pub(super) fn recover(
             let contained = folded.get(name).is_some_and(|seq| entry.seq <= *seq);
             if !contained && !matches!(entry.action, Action::Snapshot { .. }) {
                 recovered.unfolded |= name != own;
-                entries.push((latest, entry));
+                entries.push((latest, entry, Arc::clone(&whose)));
             }
         }
     }
     // Stable: chain by chain, each in its own order, is how they were put in.
-    entries.sort_by_key(|(at, _)| *at);
-    for (_, entry) in entries {
-        recovered.projection.apply(entry, &known);
+    entries.sort_by_key(|(at, _, _)| *at);
+    for (_, entry, chain) in entries {
+        recovered.projection.apply(entry, &chain, &known);
     }
     recovered.chains = chains;
     Ok(recovered)
 }
 
-/// The newest snapshot of all chains, and what it contains of each.
-fn newest_snapshot(chains: &mut BTreeMap<String, Chain>) -> Option<(Entry, BTreeMap<String, u64>)> {
+/// The newest snapshot of all chains: whose it is, and what it contains of each.
+fn newest_snapshot(
+    chains: &mut BTreeMap<String, Chain>,
+) -> Option<(Arc<str>, Entry, BTreeMap<String, u64>)> {
     let mut newest: Option<(String, usize, i64)> = None;
     for (name, chain) in chains.iter() {
         for (index, entry) in chain.entries.iter().enumerate() {
@@ -125,8 +131,9 @@ fn newest_snapshot(chains: &mut BTreeMap<String, Chain>) -> Option<(Entry, BTree
         return None;
     };
     let mut folded = state.folded.clone();
+    let whose = name.as_str().into();
     folded.insert(name, entry.seq);
-    Some((entry, folded))
+    Some((whose, entry, folded))
 }
 
 /// Reads a chain that its process may rotate at this moment.

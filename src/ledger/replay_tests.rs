@@ -117,7 +117,7 @@ impl Life {
     fn balances(&self) -> Vec<Balance> {
         self.specs
             .iter()
-            .map(|spec| self.book.balance(spec))
+            .map(|spec| self.book.glance(spec))
             .collect()
     }
 
@@ -125,11 +125,11 @@ impl Life {
     fn replayed(&self, scratch: &Scratch) -> Vec<Balance> {
         let specs: Vec<_> = self.specs.iter().collect();
         let (book, _) = scratch.open(&self.at, &specs);
-        let first: Vec<_> = specs.iter().map(|spec| book.balance(spec)).collect();
+        let first: Vec<_> = specs.iter().map(|spec| book.glance(spec)).collect();
         drop(book);
         let (book, recovery) = scratch.open(&self.at, &specs);
         assert_eq!(recovery.orphans, 0);
-        let second: Vec<_> = specs.iter().map(|spec| book.balance(spec)).collect();
+        let second: Vec<_> = specs.iter().map(|spec| book.glance(spec)).collect();
         assert_eq!(first, second);
         first
     }
@@ -167,12 +167,14 @@ impl Life {
                 spent,
             } => {
                 let spec = &self.specs[*account];
-                self.book
-                    .push(spec, total.map(Nanos), spent.map(Nanos), "test")
-                    .unwrap();
+                let push = self
+                    .book
+                    .push(spec, total.map(Nanos), spent.map(Nanos), "test");
+                self.runtime.block_on(push).unwrap();
             }
             Step::Reset { account } => {
-                self.book.reset(&self.specs[*account], "test").unwrap();
+                let reset = self.book.reset(&self.specs[*account], "test");
+                self.runtime.block_on(reset).unwrap();
             }
             Step::Wait { hours } => {
                 self.at.fetch_add(hours * 3_600_000, Ordering::Relaxed);

@@ -22,6 +22,8 @@ pub struct Reservation {
     pub(super) hold: Hold,
     pub(super) party: Arc<Party>,
     pub(super) state: State,
+    /// Whether a store that several gateways share has granted it.
+    pub(super) shared: bool,
 }
 
 /// How far a reservation is.
@@ -79,10 +81,25 @@ impl Reservation {
             .end(&self.hold, &self.party, Some(cost), |now, out| {
                 record::settle(out, now, &self.party, &bill);
             });
+        let balance = if self.shared {
+            self.granted(cost)
+        } else {
+            balance
+        };
         Settled {
             cost,
             over_bound: cost > self.hold.held,
             balance,
+        }
+    }
+
+    /// The first account after a charge, as far as the grant told.
+    fn granted(&self, cost: Nanos) -> Balance {
+        let granted = self.grant.balances.first().copied().unwrap_or_default();
+        Balance {
+            posted: granted.posted + cost,
+            pending: granted.pending - self.hold.held,
+            ..granted
         }
     }
 

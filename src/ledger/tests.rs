@@ -35,7 +35,7 @@ async fn a_book_that_was_closed_opens_with_the_same_balance() {
     book.close();
     drop(book);
     let (book, recovery) = scratch.open(&at, &[&spec]);
-    assert_eq!(book.balance(&spec).posted, Nanos(45));
+    assert_eq!(book.glance(&spec).posted, Nanos(45));
     assert_eq!((recovery.orphans, recovery.cut_bytes), (0, 0));
     assert!(verify(&scratch.log()).unwrap().is_sound());
 }
@@ -48,7 +48,7 @@ async fn a_settlement_reads_as_a_row_of_the_execwall_or_gate() {
     let reservation = reserve(&book, &spec, 5_000_000).await.unwrap();
     let id = reservation.id();
     let _ = reservation.settle(bill(1_500_000));
-    book.reset(&spec, "test").unwrap();
+    book.reset(&spec, "test").await.unwrap();
     let text = scratch.read();
     let rows: Vec<serde_json::Value> = text
         .lines()
@@ -81,12 +81,12 @@ async fn what_a_killed_process_held_is_charged_in_full() {
     let killed = scratch.killed();
     let (after, recovery) = killed.open(&at, &[&spec]);
     assert_eq!((recovery.orphans, recovery.orphaned), (1, Nanos(300)));
-    assert_eq!(after.balance(&spec).posted, Nanos(300));
+    assert_eq!(after.glance(&spec).posted, Nanos(300));
     assert_eq!(after.open_reservations(), 0);
     drop(after);
     let (again, recovery) = killed.open(&at, &[&spec]);
     assert_eq!(recovery.orphans, 0, "once");
-    assert_eq!(again.balance(&spec).posted, Nanos(300));
+    assert_eq!(again.glance(&spec).posted, Nanos(300));
     let summary = verify(&killed.log()).unwrap();
     assert_eq!((summary.open, summary.unresolved), (0, 1));
     assert_eq!(summary.settled["a"], Nanos(300));
@@ -98,17 +98,17 @@ async fn a_reservation_that_nobody_ends_is_charged_and_one_never_handed_out_is_n
     let spec = Arc::new(account("agent:a", 1000));
     let (book, _) = scratch.open(&at, &[&spec]);
     drop(reserve(&book, &spec, 300).await.unwrap());
-    assert_eq!(book.balance(&spec).posted, Nanos(300));
+    assert_eq!(book.glance(&spec).posted, Nanos(300));
     let request = Request::new(&[&spec], fixed(200));
     let mut waiting = Box::pin(book.reserve(request.ask(attempt(), NOON)));
     let woken = std::future::poll_fn(|context| {
         std::task::Poll::Ready(waiting.as_mut().poll(context).is_pending())
     });
     assert!(woken.await, "it waits for others to append");
-    assert_eq!(book.balance(&spec).pending, Nanos(200));
+    assert_eq!(book.glance(&spec).pending, Nanos(200));
     drop(waiting);
     assert_eq!(
-        book.balance(&spec).remaining(),
+        book.glance(&spec).remaining(),
         Nanos(700),
         "the client left before dispatch"
     );
@@ -128,12 +128,12 @@ async fn a_torn_end_is_cut_and_the_log_goes_on() {
     let (book, recovery) = killed.open(&at, &[&spec]);
     assert_eq!(recovery.cut_bytes, (whole.len() - 20 - last) as u64);
     assert_eq!(recovery.orphans, 1, "its settlement was torn");
-    assert_eq!(book.balance(&spec).posted, Nanos(300));
+    assert_eq!(book.glance(&spec).posted, Nanos(300));
     let _ = reserve(&book, &spec, 300).await.unwrap().settle(bill(50));
     drop(book);
     let (book, recovery) = killed.open(&at, &[&spec]);
     assert_eq!(
-        (recovery.cut_bytes, book.balance(&spec).posted),
+        (recovery.cut_bytes, book.glance(&spec).posted),
         (0, Nanos(350))
     );
 }
@@ -191,8 +191,8 @@ async fn the_history_of_an_execwall_or_gate_is_taken_over() {
     for turn in 0..2 {
         let (book, recovery) = scratch.open(&at, &[&a, &b]);
         assert_eq!(recovery.legacy, 4);
-        assert_eq!(book.balance(&a).posted, Nanos(1_500 + turn * 10));
-        assert_eq!(book.balance(&b).posted, Nanos::ZERO, "an earlier week");
+        assert_eq!(book.glance(&a).posted, Nanos(1_500 + turn * 10));
+        assert_eq!(book.glance(&b).posted, Nanos::ZERO, "an earlier week");
         let _ = reserve(&book, &a, 10).await.unwrap().settle(bill(10));
     }
     assert!(verify(&scratch.log()).unwrap().is_sound());
@@ -205,10 +205,11 @@ async fn pushes_and_resets_survive_and_the_policys_new_number_wins() {
     let (book, _) = scratch.open(&at, &[&spec]);
     let balance = book
         .push(&spec, Some(Nanos(50)), Some(Nanos(20)), "test")
+        .await
         .unwrap();
     assert_eq!(balance.remaining(), Nanos(30));
     for bad in [Nanos(-1), Nanos(MAX_AMOUNT.0 + 1)] {
-        let refused = book.push(&spec, None, Some(bad), "test");
+        let refused = book.push(&spec, None, Some(bad), "test").await;
         assert!(matches!(refused, Err(LogError::AmountOutOfRange)));
     }
     assert!(matches!(
@@ -217,13 +218,13 @@ async fn pushes_and_resets_survive_and_the_policys_new_number_wins() {
     ));
     drop(book);
     let (book, _) = scratch.open(&at, &[&spec]);
-    assert_eq!(book.balance(&spec), balance);
-    assert_eq!(book.reset(&spec, "test").unwrap(), Nanos(20));
+    assert_eq!(book.glance(&spec), balance);
+    assert_eq!(book.reset(&spec, "test").await.unwrap(), Nanos(20));
     let raised = Arc::new(account("agent:a", 2000));
     book.adopt(std::slice::from_ref(&raised));
     drop(book);
     let (book, _) = scratch.open(&at, &[&spec]);
-    let balance = book.balance(&spec);
+    let balance = book.glance(&spec);
     assert_eq!(
         (balance.limit, balance.posted),
         (Nanos(1000), Nanos::ZERO),
@@ -256,16 +257,16 @@ async fn a_full_disk_refuses_hard_budgets_and_only_those() {
         Nanos(40),
         "memory goes on"
     );
-    assert_eq!(book.balance(&hard).pending, Nanos::ZERO, "nothing leaks");
+    assert_eq!(book.glance(&hard).pending, Nanos::ZERO, "nothing leaks");
     let lost = book.counters().lost;
     let settled = reserve(&book, &soft, 100).await.unwrap().settle(bill(30));
     assert_eq!(settled.balance.posted, Nanos(30));
     assert_eq!(book.counters().lost, lost + 2);
     assert!(matches!(
-        book.push(&hard, Some(Nanos(1)), None, "test"),
+        book.push(&hard, Some(Nanos(1)), None, "test").await,
         Err(LogError::Poisoned)
     ));
-    assert_eq!(book.balance(&hard).limit, Nanos(1000), "nothing changed");
+    assert_eq!(book.glance(&hard).limit, Nanos(1000), "nothing changed");
     assert!(book.flush().is_err());
 }
 
@@ -299,7 +300,7 @@ async fn replay_starts_at_the_newest_segment() {
     let (after, recovery) = killed.open(&at, &[&spec]);
     assert_eq!(recovery.records, 1, "the newest header says it all");
     assert_eq!(
-        (recovery.orphans, after.balance(&spec).posted),
+        (recovery.orphans, after.glance(&spec).posted),
         (1, Nanos(650))
     );
     let settled = open.settle(bill(20));
@@ -334,7 +335,7 @@ async fn a_charge_after_midnight_belongs_to_the_day_before_even_over_a_restart()
     book.rotate().unwrap();
     let (after, _) = scratch.killed().open(&at, &[&spec]);
     assert_eq!(
-        after.balance(&spec).posted,
+        after.glance(&spec).posted,
         Nanos(7),
         "the orphan is yesterday's"
     );
@@ -360,7 +361,7 @@ fn threads_that_share_a_book_never_pass_a_hard_limit_and_replay_agrees() {
                     .unwrap();
                 for turn in 0..200 {
                     let reserved = runtime.block_on(reserve(&book, &spec, 150));
-                    assert!(book.balance(&spec).remaining() >= Nanos::ZERO);
+                    assert!(book.glance(&spec).remaining() >= Nanos::ZERO);
                     match (turn % 3, reserved) {
                         (0, Ok(reservation)) => reservation.void("test"),
                         (1, Ok(reservation)) => drop(reservation.settle(bill(turn))),
@@ -373,7 +374,7 @@ fn threads_that_share_a_book_never_pass_a_hard_limit_and_replay_agrees() {
             });
         }
     });
-    let balance = book.balance(&spec);
+    let balance = book.glance(&spec);
     assert_eq!(
         (balance.pending, book.open_reservations()),
         (Nanos::ZERO, 0)
@@ -381,5 +382,5 @@ fn threads_that_share_a_book_never_pass_a_hard_limit_and_replay_agrees() {
     assert!(balance.posted <= balance.limit && balance.posted > Nanos::ZERO);
     assert!(verify(&scratch.log()).unwrap().is_sound());
     let killed = scratch.killed();
-    assert_eq!(killed.open(&at, &[&spec]).0.balance(&spec), balance);
+    assert_eq!(killed.open(&at, &[&spec]).0.glance(&spec), balance);
 }

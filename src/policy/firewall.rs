@@ -18,7 +18,7 @@ use crate::provider::{self, Provider as _};
 use crate::secret::{KeyDigest, Secret};
 use crate::settings::environment::Environment;
 use crate::settings::file::Files;
-use crate::settings::firewall::{BASE_URL, BUDGET, DEFAULT_KEY, KEY, REDIS, UPSTREAM_KEY};
+use crate::settings::firewall::{BASE_URL, BUDGET, DEFAULT_KEY, KEY, UPSTREAM_KEY};
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::{Problem, Problems};
 use crate::settings::reader::Reader;
@@ -130,10 +130,6 @@ fn remark(variable: &str, message: impl Into<String>) -> Problem {
 
 fn remarks(environment: &Environment) -> Vec<Problem> {
     let mut found = Vec::new();
-    if environment.filled(REDIS).is_some() {
-        let message = "is not used: budgets are kept in the spend log of this gateway";
-        found.push(remark(REDIS, message));
-    }
     if environment.filled(UPSTREAM_KEY).is_none() {
         let message = "no provider key is configured, so requests go to the provider without one";
         found.push(

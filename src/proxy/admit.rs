@@ -329,7 +329,7 @@ enum Counting {
 /// Tokens are counted by a provider that does so for its own dialect, else here.
 fn count_tokens(gateway: &Arc<Gateway>, journey: &mut Journey, request: &Request<'_>) -> Counting {
     let agent = Arc::clone(&journey.identity.agent);
-    let balance = gateway.book.balance(&agent.account);
+    let balance = gateway.book.glance(&agent.account);
     let tier = tier::select(&agent.thresholds, balance.remaining(), balance.limit);
     let candidate = journey.at_tier(tier);
     let counts = |candidate: &Arc<Candidate>| {

@@ -71,7 +71,7 @@ impl Ending {
                     }),
                     total: cost,
                     daily: daily.map_or(balance.unwrap_or_default(), |spec| {
-                        gateway.book.balance(spec)
+                        gateway.book.glance(spec)
                     }),
                 };
                 let closing = titan::Closing {

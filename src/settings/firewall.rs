@@ -19,8 +19,6 @@ pub const BASE_URL: &str = "UPSTREAM_BASE_URL";
 pub const UPSTREAM_KEY: &str = "UPSTREAM_API_KEY";
 /// The variable with the budget of each day, in dollars.
 pub const BUDGET: &str = "DAILY_BUDGET_LIMIT";
-/// The variable with the address of Redis.
-pub const REDIS: &str = "REDIS_URL";
 
 /// The key in force when no other is set. Everybody knows it.
 pub const DEFAULT_KEY: &str = "changeme-internal-key";

@@ -176,6 +176,16 @@ impl<'r> Value<'r> {
             .report(Severity::Warning, self.node.mark, &self.path, complaint);
     }
 
+    /// Whether this is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self.node.kind, Kind::List(_))
+    }
+
+    /// Whether this is a mapping.
+    pub fn is_mapping(&self) -> bool {
+        matches!(self.node.kind, Kind::Mapping(_))
+    }
+
     /// This value as a section; reports it and gives an empty one when it is something else.
     pub fn section(self) -> Section<'r> {
         let (entries, open): (&[Entry], bool) = match &self.node.kind {

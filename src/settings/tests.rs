@@ -85,7 +85,7 @@ fn the_shipped_file_states_every_default_and_nothing_else() {
         .filter(|fact| matches!(fact.origin, origin::Origin::File { .. }))
         .count();
     assert_eq!(stated, shipped.facts.len() - 1, "{:#?}", shipped.facts);
-    for line in ["# tls:", "# ca_file:", "# socket:"] {
+    for line in ["# tls:", "# ca_file:", "# socket:", "# stores:"] {
         assert!(SHIPPED.contains(line), "{line}");
     }
 }
@@ -93,13 +93,21 @@ fn the_shipped_file_states_every_default_and_nothing_else() {
 #[test]
 fn every_setting_is_documented() {
     const DOCUMENT: &str = include_str!("../../docs/policy.md");
-    let all = "listen: {tls: {address: '[::]:8443', cert: c, key: k, h2: true}}\nupstream: {ca_file: x}\n";
-    for fact in read(all, &[]).unwrap().facts {
-        assert!(
-            DOCUMENT.contains(&format!("`{}`", fact.path)),
-            "{} is not in docs/policy.md",
-            fact.path
-        );
+    let all = "listen: {tls: {address: '[::]:8443', cert: c, key: k, h2: true}}\nupstream: {ca_file: x}\n\
+               stores: {redis: {username: a, password: b, database: 1, tls: {ca_file: c}, sentinel: {master: m, nodes: [n], \
+               username: a, password: b}}}\n";
+    for text in [
+        all,
+        "stores: {redis: {url: 'redis://a', cluster: true}}",
+        "stores: {redis: {cluster: [a], tls: true}}",
+    ] {
+        for fact in read(text, &[]).unwrap().facts {
+            assert!(
+                DOCUMENT.contains(&format!("`{}`", fact.path)),
+                "{} is not in docs/policy.md",
+                fact.path
+            );
+        }
     }
 }
 

@@ -12,7 +12,6 @@ fn environment(provider: &Provider) -> Setup {
         .env("INTERNAL_API_KEY", KEY)
         .env("UPSTREAM_BASE_URL", base.trim_end_matches("/v1"))
         .env("UPSTREAM_API_KEY", "sk-upstream-0123456789")
-        .env("REDIS_URL", "redis://localhost:6379/0")
         .env("DAILY_BUDGET_LIMIT", "0.01")
 }
 

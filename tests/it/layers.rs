@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "auth", "surface", "stream", "dialect", "provider", "route", "bill", "answer",
         ],
     ),
-    ("stores", &["ledger"]),
+    ("stores", &["ledger", "fleet"]),
     ("the running gateway", &["metrics", "gateway"]),
     ("the outside", &["proxy", "admin", "telemetry", "mock"]),
     ("composition", &["app", "cli"]),
@@ -38,6 +38,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     ),
     (&["axum"], &["admin", "mock"]),
     (&["prometheus"], &["metrics"]),
+    (&["redis"], &["fleet"]),
     (&["h2", "httparse", "tokio_rustls"], &["mock"]),
 ];
 

@@ -3,6 +3,7 @@
 //! Decides whether a line is one of ours, one of the Execwall OR Gate's, or damaged.
 
 use super::record::{Party, Snapshot};
+use crate::budget::account::Based;
 use crate::identity::{AccountId, AgentId, AttemptId, KeyId, UserId};
 use crate::money::Nanos;
 use serde::Deserialize;
@@ -48,10 +49,12 @@ pub(in crate::ledger) enum Action {
         spent: Option<Nanos>,
         policy: Nanos,
         window: i64,
+        based: Option<Based>,
     },
     Reset {
         account: AccountId,
         window: i64,
+        based: Option<Based>,
     },
     Open {
         account: AccountId,
@@ -128,7 +131,18 @@ struct Fields<'a> {
     policy: Option<i64>,
     opening: Option<i64>,
     period: Option<i64>,
+    base: Option<i64>,
+    version: Option<u64>,
     state: Option<Box<Snapshot>>,
+}
+
+impl Fields<'_> {
+    fn based(&self) -> Option<Based> {
+        Some(Based {
+            version: self.version?,
+            amount: Nanos(self.base?),
+        })
+    }
 }
 
 /// Length of `,"crc":"xxxxxxxx"}`.
@@ -203,10 +217,12 @@ fn action(fields: Fields<'_>, chain: &Arc<str>) -> Option<Action> {
             spent: fields.spent.map(Nanos),
             policy: Nanos(fields.policy?),
             window: window?,
+            based: fields.based(),
         },
         Some("reset") => Action::Reset {
             account: account()?,
             window: window?,
+            based: fields.based(),
         },
         Some("open") => Action::Open {
             account: account()?,

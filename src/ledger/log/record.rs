@@ -5,13 +5,14 @@
 //! Execwall OR Gate's log understand settlements and resets unchanged.
 
 use crate::budget::AccountSpec;
-use crate::budget::account::{Account, Kept};
+use crate::budget::account::{Account, Based, Kept};
 use crate::identity::{AccountId, AgentId, AttemptId, KeyId, UserId};
 use crate::ledger::Push;
 use crate::money::Nanos;
 use crate::usage::{Bill, CostSource, Usage};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -279,6 +280,7 @@ pub(in crate::ledger) fn budget(
     spec: &AccountSpec,
     change: Push,
     window: i64,
+    based: Option<Based>,
     by: &str,
 ) {
     event(out, now, "budget");
@@ -291,7 +293,16 @@ pub(in crate::ledger) fn budget(
     }
     number_field(out, "policy", spec.limit.0);
     number_field(out, "period", window);
+    base(out, based);
     text_field(out, "by", by);
+}
+
+/// What is posted besides charges, as a shared store said.
+fn base(out: &mut Vec<u8>, based: Option<Based>) {
+    if let Some(based) = based {
+        number_field(out, "base", based.amount.0);
+        count_field(out, "version", based.version);
+    }
 }
 
 /// A reset: the spend of the current window forgotten.
@@ -301,6 +312,7 @@ pub(in crate::ledger) fn reset(
     id: &AccountId,
     previous: Nanos,
     window: i64,
+    based: Option<Based>,
     by: &str,
 ) {
     event(out, now, "reset");
@@ -308,6 +320,7 @@ pub(in crate::ledger) fn reset(
     out.extend_from_slice(b",\"previous_spent\":");
     dollars(out, previous);
     number_field(out, "period", window);
+    base(out, based);
     text_field(out, "by", by);
 }
 
@@ -342,7 +355,10 @@ pub(in crate::ledger) struct Snapshot {
     pub(in crate::ledger) accounts: Vec<KeptAccount>,
     pub(in crate::ledger) open: Vec<KeptHold>,
     /// The last record of every other chain that is part of this state.
-    pub(in crate::ledger) folded: std::collections::BTreeMap<String, u64>,
+    pub(in crate::ledger) folded: BTreeMap<String, u64>,
+    /// What each other chain has charged: its name, the account, the window, the total.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::ledger) charged: Vec<(String, AccountId, i64, i64)>,
 }
 
 /// One account in a snapshot.
@@ -355,8 +371,27 @@ pub(in crate::ledger) struct KeptAccount {
     posted: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pushed: Option<(i64, i64)>,
+    /// What the chain's own records have charged of it; absent where nobody counted that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    charged: Option<i64>,
+    /// What other chains' records have charged of it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    elsewhere: i64,
+    /// Version and amount of what is posted besides charges, as a shared store said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    based: Option<(u64, i64)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     earlier: Vec<(i64, i64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier_charged: Vec<(i64, i64)>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(amount: &i64) -> bool {
+    *amount == 0
 }
 
 impl KeptAccount {
@@ -369,10 +404,18 @@ impl KeptAccount {
             period: kept.window.start,
             posted: kept.posted.0,
             pushed: kept.pushed.map(|pushed| (pushed.total.0, pushed.policy.0)),
+            charged: Some(kept.charged.0),
+            elsewhere: kept.elsewhere.0,
+            based: kept.based.map(|based| (based.version, based.amount.0)),
             earlier: kept
                 .earlier
                 .iter()
-                .map(|(start, posted)| (*start, posted.0))
+                .map(|(start, posted, _)| (*start, posted.0))
+                .collect(),
+            earlier_charged: kept
+                .earlier
+                .iter()
+                .map(|(start, _, charged)| (*start, charged.0))
                 .collect(),
         }
     }
@@ -384,6 +427,7 @@ impl KeptAccount {
                 total: Nanos(total),
                 policy: Nanos(policy),
             });
+        let earlier: BTreeMap<i64, i64> = self.earlier_charged.into_iter().collect();
         let account = Account::restored(Kept {
             opened: self.opened,
             tag: self.every,
@@ -393,10 +437,19 @@ impl KeptAccount {
             },
             posted: Nanos(self.posted),
             pushed,
+            charged: Nanos(self.charged.unwrap_or(self.posted)),
+            elsewhere: Nanos(self.elsewhere),
+            based: self.based.map(|(version, amount)| Based {
+                version,
+                amount: Nanos(amount),
+            }),
             earlier: self
                 .earlier
                 .into_iter()
-                .map(|(start, n)| (start, Nanos(n)))
+                .map(|(start, posted)| {
+                    let charged = earlier.get(&start).copied().unwrap_or(posted);
+                    (start, Nanos(posted), Nanos(charged))
+                })
                 .collect(),
         });
         (self.account, account)

@@ -47,9 +47,8 @@ fn the_five_variables_are_a_whole_configuration() {
     let (policy, settings) = loaded;
     assert_eq!(settings.listen.http.to_string(), "0.0.0.0:8000");
     assert_eq!(settings.warnings, []);
-    let warnings: Vec<String> = policy.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].starts_with("environment: warning: REDIS_URL: is not used"));
+    assert_eq!(policy.warnings, []);
+    assert_eq!(settings.stores.redis.unwrap().place(), "redis:6379");
 
     assert_eq!(
         policy.upstream.base_url.text,
@@ -208,6 +207,9 @@ fn the_example_of_a_dotenv_file_is_the_ai_firewalls_own_configuration() {
     let environment = Environment::default().with_dotenv(".env", EXAMPLE);
     assert_eq!(environment.warnings(), []);
     let files = no_files(&environment);
+    let settings = settings::load(&files, &environment).ok().unwrap();
+    assert!(settings.stores.redis.is_none());
+    assert!(EXAMPLE.contains("# REDIS_URL=redis://redis:6379/0"));
     let policy = load_all(&files, &environment).unwrap();
     assert!(policy.keys.find("changeme-internal-key").is_some());
     assert_eq!(policy.upstream.base_url, BaseUrl::open_router());

@@ -9,6 +9,7 @@ use crate::settings::Settings;
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
+use crate::settings::stores;
 use crate::settings::units;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ pub(in crate::settings) fn read(root: &Section<'_>, default: &Listen) -> Setting
         upgrade: upgrade(&root.section("upgrade")),
         log: log(&root.section("log")),
         admin: admin(&root.section("admin")),
+        stores: stores::read::read(&root.section("stores")),
         warnings: reader.environment.warnings().to_vec(),
         facts: Vec::new(),
     }
@@ -91,7 +93,8 @@ fn number(text: &str, least: usize, most: usize) -> Result<usize, Complaint> {
         .ok_or_else(|| Complaint::new(format!("must be between {least} and {most}")))
 }
 
-fn choice<T: Copy + PartialEq>(
+/// One of a few words.
+pub(in crate::settings) fn choice<T: Copy + PartialEq>(
     section: &Section<'_>,
     key: &'static str,
     choices: &[(&'static str, T)],
@@ -116,7 +119,8 @@ fn choice<T: Copy + PartialEq>(
     section.or(key, default, pick, show)
 }
 
-fn file(section: &Section<'_>, key: &'static str) -> Option<PathBuf> {
+/// A path, if there is one.
+pub(in crate::settings) fn file(section: &Section<'_>, key: &'static str) -> Option<PathBuf> {
     section.optional(key, path, |path| path.display().to_string())
 }
 

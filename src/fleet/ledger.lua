@@ -1,0 +1,780 @@
+#!lua name=weir_ledger_1
+--[[
+Balances that several gateways share. Every function is one atomic step and may be repeated.
+
+Amounts are nano-dollars below 2^53, where a double is exact; they come and go as decimal strings.
+All keys carry one hash tag and begin with the prefix of KEYS[1], which is `<prefix>state`:
+
+  state            epoch, run (of the server), phase, ver (counts changes)
+  live, nonce      gateways by their last sign of life, and the process behind each
+  waiting          gateways that grants wait for while the state is put together again
+  a:<account>      tag and win(dow) of its period, posted, pending (held in this window), held (in any),
+                   base, the registers of pushes; `gen` counts changes of the period, `gwin` is the
+                   window in which the last one happened
+  w:<account>:<w>  what each gateway has charged in window w: totals that only grow
+  h:<gateway>      its open holds
+  changed          accounts by the `ver` of their last change
+  done, expired    holds that ended before they were known; holds charged because their gateway is gone
+
+  posted = base + the sum over w:<account>:<win>, where entries that begin with `-` count below zero.
+]]
+
+local MAX = 9007199254740992
+local MONTH = 3456000
+local SEPARATOR, PART = '\1', '\2'
+
+-- Of the server that runs this, so that another one in its place is noticed.
+local run
+
+local function run_id()
+  if not run then
+    run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  end
+  return run
+end
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+local function clamped(amount)
+  return math.max(0, math.min(MAX, amount))
+end
+
+local function prefix(keys)
+  return string.sub(keys[1], 1, -6)
+end
+
+local function millis()
+  local now = redis.call('TIME')
+  return tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+end
+
+local function split(packed, separator)
+  local parts, from = {}, 1
+  while true do
+    local at = string.find(packed, separator, from, true)
+    if not at then
+      parts[#parts + 1] = string.sub(packed, from)
+      return parts
+    end
+    parts[#parts + 1] = string.sub(packed, from, at - 1)
+    from = at + 1
+  end
+end
+
+local function changed(p)
+  return redis.call('HINCRBY', p .. 'state', 'ver', 1)
+end
+
+-- Whether the state is the one the gateway knows: 'ok', 'lost', 'changed' or 'recovering'.
+local function standing(p, epoch, seen)
+  local state = redis.call('HMGET', p .. 'state', 'epoch', 'run', 'ver', 'phase')
+  if not state[1] or state[2] ~= run_id() then
+    return 'lost'
+  end
+  if state[1] ~= epoch then
+    return 'changed'
+  end
+  if tonumber(state[3] or '0') < tonumber(seen) then
+    return 'lost'
+  end
+  if state[4] ~= 'open' then
+    return 'recovering'
+  end
+  return 'ok'
+end
+
+local FIELDS = {
+  'tag', 'win', 'gen', 'gwin', 'posted', 'pending', 'held', 'base', 'bv', 'pt', 'pp', 'pv',
+}
+
+-- An account as it stands, or nil.
+local function load(p, id)
+  local v = redis.call('HMGET', p .. 'a:' .. id, unpack(FIELDS))
+  if not v[1] then
+    return nil
+  end
+  return {
+    id = id, tag = v[1], win = tonumber(v[2]), gen = tonumber(v[3]), gwin = tonumber(v[4]),
+    posted = tonumber(v[5]), pending = tonumber(v[6]), held = tonumber(v[7]),
+    base = tonumber(v[8]), bv = tonumber(v[9]),
+    pt = tonumber(v[10] or ''), pp = tonumber(v[11] or ''), pv = tonumber(v[12] or '0'),
+  }
+end
+
+local function save(p, a)
+  local key = p .. 'a:' .. a.id
+  redis.call('HSET', key, 'tag', a.tag, 'win', text(a.win), 'gen', text(a.gen), 'gwin', text(a.gwin),
+    'posted', text(a.posted), 'pending', text(a.pending), 'held', text(a.held),
+    'base', text(a.base), 'bv', text(a.bv), 'pv', text(a.pv))
+  if a.pt then
+    redis.call('HSET', key, 'pt', text(a.pt), 'pp', text(a.pp))
+  else
+    redis.call('HDEL', key, 'pt', 'pp')
+  end
+end
+
+local function note(p, id, ver)
+  redis.call('ZADD', p .. 'changed', ver, id)
+end
+
+local function fresh(id, tag, win)
+  return {
+    id = id, tag = tag, win = win, gen = 1, gwin = win, posted = 0, pending = 0, held = 0,
+    base = 0, bv = 0, pv = 0,
+  }
+end
+
+local function window(p, id, label)
+  return p .. 'w:' .. id .. ':' .. text(label)
+end
+
+-- What all gateways have charged in a window.
+local function charged(p, id, label)
+  local entries, sum = redis.call('HGETALL', window(p, id, label)), 0
+  for i = 1, #entries, 2 do
+    local amount = tonumber(entries[i + 1])
+    if string.sub(entries[i], 1, 1) == '-' then
+      amount = -amount
+    end
+    sum = sum + amount
+  end
+  return sum
+end
+
+local function roll(a, win)
+  a.win, a.posted, a.pending, a.base, a.bv = win, 0, 0, 0, 0
+end
+
+local function move(p, a, tag, win)
+  a.gen, a.gwin, a.tag, a.win = a.gen + 1, win, tag, win
+  a.pending = a.held
+  a.base = a.posted - charged(p, a.id, win)
+end
+
+-- The account under a gateway's policy, brought to its present window. Nil when it was there once.
+local function bring(p, spec)
+  local a = load(p, spec.id)
+  if not a then
+    if redis.call('ZSCORE', p .. 'changed', spec.id) then
+      return nil
+    end
+    a = fresh(spec.id, spec.tag, spec.win)
+    a.posted, a.base, a.dirty = clamped(spec.opening), clamped(spec.opening), true
+  elseif a.tag ~= spec.tag then
+    move(p, a, spec.tag, spec.win)
+    a.dirty = true
+  elseif spec.win > a.win then
+    roll(a, spec.win)
+    a.dirty = true
+  end
+  a.pushed = a.pt ~= nil and a.pp == spec.limit
+  a.limit = a.pushed and a.pt or spec.limit
+  return a
+end
+
+local function store(p, a)
+  if a.dirty then
+    save(p, a)
+    note(p, a.id, changed(p))
+  end
+end
+
+local function left(a)
+  return a.limit - a.posted - a.pending
+end
+
+-- Exact products of whole numbers below 2^30, as two digits of 15 and 45 bits.
+local function product(x, y)
+  local high, low = math.floor(y / 32768), y % 32768
+  local below = x * low
+  return x * high + math.floor(below / 32768), below % 32768
+end
+
+-- Whether remaining / total >= threshold / 10^9.
+local function reaches(remaining, total, threshold)
+  if total <= 0 or remaining <= 0 then
+    return threshold == 0
+  end
+  local whole, rest = math.floor(total / 1e9), total % 1e9
+  local over = remaining - threshold * whole
+  if over < 0 then
+    return false
+  end
+  if over >= 1e9 then
+    return true
+  end
+  local ah, al = product(over, 1e9)
+  local bh, bl = product(threshold, rest)
+  return ah > bh or (ah == bh and al >= bl)
+end
+
+local function cost(offer, tokens)
+  local sum = offer.fixed + offer.whole * tokens + math.ceil(offer.rest * tokens / 1000)
+  return sum > MAX and 2 * MAX or sum
+end
+
+-- The most tokens that fit, or nil.
+local function fit(offer, available)
+  if available <= 0 then
+    return nil
+  end
+  if cost(offer, offer.wanted) <= available then
+    return offer.wanted
+  end
+  local rate = offer.whole * 1000 + offer.rest
+  if rate == 0 then
+    return nil
+  end
+  local room = math.max(0, available - offer.fixed)
+  local tokens = math.min(offer.wanted, math.floor(room * 1000 / rate))
+  for _ = 1, 4 do
+    if tokens > 0 and cost(offer, tokens) > available then
+      tokens = tokens - 1
+    end
+  end
+  for _ = 1, 4 do
+    if tokens < offer.wanted and cost(offer, tokens + 1) <= available then
+      tokens = tokens + 1
+    end
+  end
+  if tokens >= offer.minimum and cost(offer, tokens) <= available then
+    return tokens
+  end
+  return nil
+end
+
+local function shown(a)
+  return text(a.limit), text(a.posted), text(a.pending), text(a.win), a.pushed and '1' or '0'
+end
+
+-- The decision that Weir's memory ledger makes, over the same figures.
+local function decide(accounts, offers, thresholds, tier)
+  if tier < 0 then
+    tier = math.max(0, #thresholds - 1)
+    for i, threshold in ipairs(thresholds) do
+      if reaches(left(accounts[1]), accounts[1].limit, threshold) then
+        tier = i - 1
+        break
+      end
+    end
+  end
+  local offer = offers[tier + 1] or offers[#offers]
+  local spent, tightest
+  for i, a in ipairs(accounts) do
+    if a.hard then
+      if not spent or a.limit - a.posted < accounts[spent].limit - accounts[spent].posted then
+        spent = i
+      end
+      if not tightest or left(a) < left(accounts[tightest]) then
+        tightest = i
+      end
+    end
+  end
+  if not spent then
+    local held = offer.unpriced and 0 or math.min(MAX, cost(offer, offer.wanted))
+    return { tier = tier, tokens = offer.wanted, held = held, wanted = offer.wanted }
+  end
+  if offer.unpriced then
+    return nil, { 'unpriced', text(tier) }
+  end
+  local posted = accounts[spent].limit - accounts[spent].posted
+  local exhausted = { 'exhausted', text(spent - 1), text(tier), shown(accounts[spent]) }
+  if posted <= 0 then
+    return nil, exhausted
+  end
+  if cost(offer, offer.wanted) <= 0 then
+    return { tier = tier, tokens = offer.wanted, held = 0, wanted = offer.wanted }
+  end
+  local tokens = fit(offer, left(accounts[tightest]))
+  if tokens then
+    return { tier = tier, tokens = tokens, held = cost(offer, tokens), wanted = offer.wanted }
+  end
+  if not fit(offer, posted) then
+    return nil, exhausted
+  end
+  return nil, { 'inflight', text(tightest - 1), text(tier), shown(accounts[tightest]) }
+end
+
+local function reader(args)
+  local at = 0
+  return {
+    text = function()
+      at = at + 1
+      return args[at]
+    end,
+    number = function()
+      at = at + 1
+      return tonumber(args[at])
+    end,
+  }
+end
+
+local function spec_of(r)
+  return {
+    id = r.text(), tag = r.text(), win = r.number(), limit = r.number(),
+    hard = r.text() == '1', opening = r.number(),
+  }
+end
+
+-- epoch seen gateway id tier, thresholds, accounts, offers, as counted lists.
+local function reserve(keys, args)
+  local p, r = prefix(keys), reader(args)
+  local epoch, seen, owner, id, tier = r.text(), r.text(), r.text(), r.text(), r.number()
+  local thresholds, accounts, offers = {}, {}, {}
+  for i = 1, r.number() do
+    thresholds[i] = r.number()
+  end
+  local state = standing(p, epoch, seen)
+  if state ~= 'ok' then
+    return { state }
+  end
+  if redis.call('ZSCORE', p .. 'done', id) then
+    return { 'ended' }
+  end
+  local places = {}
+  for i = 1, r.number() do
+    local spec = spec_of(r)
+    -- An account named twice is held once.
+    local a = places[spec.id] or bring(p, spec)
+    if not a then
+      return { 'lost' }
+    end
+    places[spec.id] = a
+    a.hard = a.hard or spec.hard
+    accounts[i] = a
+  end
+  for i = 1, r.number() do
+    offers[i] = {
+      fixed = r.number(), whole = r.number(), rest = r.number(), wanted = r.number(),
+      minimum = r.number(), unpriced = r.text() == '1',
+    }
+  end
+  local granted, denied = decide(accounts, offers, thresholds, tier)
+  if not granted then
+    for _, a in pairs(places) do
+      store(p, a)
+    end
+    return denied
+  end
+  local packed, reply = { text(granted.held) }, { 'granted' }
+  for _, a in ipairs(accounts) do
+    if places[a.id] then
+      places[a.id] = nil
+      a.pending, a.held = a.pending + granted.held, a.held + granted.held
+      if a.dirty then
+        store(p, a)
+      else
+        redis.call('HSET', p .. 'a:' .. a.id, 'pending', text(a.pending), 'held', text(a.held))
+      end
+      packed[#packed + 1] = a.id .. PART .. text(a.win) .. PART .. text(a.gen)
+    end
+  end
+  redis.call('HSET', p .. 'h:' .. owner, id, table.concat(packed, SEPARATOR))
+  reply[2], reply[3], reply[4] = text(changed(p)), text(granted.tier), text(granted.tokens)
+  reply[5] = text(granted.held)
+  for _, a in ipairs(accounts) do
+    for _, figure in ipairs({ shown(a) }) do
+      reply[#reply + 1] = figure
+    end
+  end
+  return reply
+end
+
+-- Whether what was held in `hold` counts in the account's present window.
+local function counts(a, hold)
+  if hold.gen == a.gen then
+    return hold.win == a.win
+  end
+  return a.win == a.gwin
+end
+
+local function unpacked(packed)
+  local parts = split(packed, SEPARATOR)
+  local hold = { amount = tonumber(parts[1]), accounts = {} }
+  for i = 2, #parts do
+    local account = split(parts[i], PART)
+    hold.accounts[i - 1] = {
+      id = account[1], win = tonumber(account[2]), gen = tonumber(account[3]),
+    }
+  end
+  return hold
+end
+
+local function adjust(a, amount)
+  a.posted = clamped(a.posted + amount)
+end
+
+-- Takes a hold away and says which accounts it counted in.
+local function release(p, owner, id)
+  local packed = redis.call('HGET', p .. 'h:' .. owner, id)
+  if not packed then
+    return nil
+  end
+  redis.call('HDEL', p .. 'h:' .. owner, id)
+  local hold = unpacked(packed)
+  for _, on in ipairs(hold.accounts) do
+    local a = load(p, on.id)
+    if a then
+      on.counts, on.moved = counts(a, on), on.gen ~= a.gen
+      a.held = math.max(0, a.held - hold.amount)
+      if on.counts then
+        a.pending = math.max(0, a.pending - hold.amount)
+      end
+      redis.call('HSET', p .. 'a:' .. a.id, 'pending', text(a.pending), 'held', text(a.held))
+    end
+  end
+  return hold
+end
+
+-- Raises the total that `source` has charged in a window, and what is posted with it.
+local function charge(p, source, id, label, total, moved)
+  local key = window(p, id, label)
+  local known = tonumber(redis.call('HGET', key, source) or '0')
+  if total <= known then
+    return
+  end
+  redis.call('HSET', key, source, text(total))
+  if label ~= 0 then
+    redis.call('EXPIRE', key, MONTH)
+  end
+  local a = load(p, id)
+  if not a then
+    return
+  end
+  local sign = string.sub(source, 1, 1) == '-' and -1 or 1
+  local more = sign * (total - known)
+  if label == a.win then
+    adjust(a, more)
+    redis.call('HSET', p .. 'a:' .. id, 'posted', text(a.posted))
+  elseif moved then
+    adjust(a, more)
+    redis.call('HSET', p .. 'a:' .. id, 'posted', text(a.posted), 'base', text(a.base + more))
+  end
+end
+
+local function add(p, source, on, amount)
+  local known = tonumber(redis.call('HGET', window(p, on.id, on.win), source) or '0')
+  charge(p, source, on.id, on.win, known + amount, on.counts and on.moved)
+end
+
+-- epoch seen, then the ends: gateway id, how many charges, and each as account window total.
+local function settle(keys, args)
+  local p, r = prefix(keys), reader(args)
+  local epoch, seen = r.text(), r.text()
+  local state = standing(p, epoch, seen)
+  if state == 'lost' then
+    return { state }
+  end
+  local touched = {}
+  for _ = 1, r.number() do
+    local owner, id = r.text(), r.text()
+    local hold = release(p, owner, id)
+    if not hold then
+      local expired = redis.call('HGET', p .. 'expired', id)
+      if expired then
+        redis.call('HDEL', p .. 'expired', id)
+        local charged = unpacked(expired)
+        for _, on in ipairs(charged.accounts) do
+          add(p, '-lost:' .. owner, on, charged.amount)
+          touched[on.id] = true
+        end
+      else
+        redis.call('ZADD', p .. 'done', millis(), id)
+      end
+    end
+    local moved = {}
+    for _, on in ipairs(hold and hold.accounts or {}) do
+      moved[on.id] = on.counts and on.moved
+    end
+    for _ = 1, r.number() do
+      local account, label, total = r.text(), r.number(), r.number()
+      charge(p, owner, account, label, total, moved[account])
+      touched[account] = true
+    end
+  end
+  local ver = changed(p)
+  for account in pairs(touched) do
+    note(p, account, ver)
+  end
+  return { state, text(ver) }
+end
+
+-- epoch seen now total spent, account. Amounts may be empty.
+local function push(keys, args)
+  local p, r = prefix(keys), reader(args)
+  local epoch, seen, now = r.text(), r.text(), r.number()
+  local total, spent = r.number(), r.number()
+  local state = standing(p, epoch, seen)
+  if state ~= 'ok' then
+    return { state }
+  end
+  local a = bring(p, spec_of(r))
+  if not a then
+    return { 'lost' }
+  end
+  local before, policy = a.posted, tonumber(args[9])
+  if total then
+    a.pt, a.pp, a.pv = total, policy, math.max(a.pv + 1, now)
+    a.limit, a.pushed = total, true
+  end
+  if spent then
+    a.base, a.bv = a.base + spent - a.posted, math.max(a.bv + 1, now)
+    a.posted = spent
+  end
+  a.dirty = true
+  store(p, a)
+  return { 'ok', text(before), text(a.base), text(a.bv), text(a.pv), shown(a) }
+end
+
+-- epoch seen now, account: the end of a push whose policy limit is another one by now.
+local function unpush(keys, args)
+  local p, r = prefix(keys), reader(args)
+  local epoch, seen, now = r.text(), r.text(), r.number()
+  local state = standing(p, epoch, seen)
+  if state ~= 'ok' then
+    return { state }
+  end
+  local spec = spec_of(r)
+  local a = load(p, spec.id)
+  if a and a.pt and a.pp ~= spec.limit then
+    a.pt, a.pp, a.pv, a.dirty = nil, nil, math.max(a.pv + 1, now), true
+    store(p, a)
+  end
+  return { 'ok' }
+end
+
+-- epoch seen, accounts: what each would be now. Changes nothing.
+local function balance(keys, args)
+  local p, r = prefix(keys), reader(args)
+  local state = standing(p, r.text(), r.text())
+  if state ~= 'ok' and state ~= 'recovering' then
+    return { state }
+  end
+  local reply = { state }
+  for _ = 1, r.number() do
+    local a = bring(p, spec_of(r))
+    if not a then
+      return { 'lost' }
+    end
+    for _, figure in ipairs({ shown(a) }) do
+      reply[#reply + 1] = figure
+    end
+  end
+  return reply
+end
+
+-- A new epoch, unless the one that the gateway knows is over already.
+local function begin(keys, args)
+  local p = prefix(keys)
+  local known, new = args[1], args[2]
+  local state = redis.call('HMGET', p .. 'state', 'epoch', 'run', 'ver')
+  if state[1] and state[2] == run_id() and state[1] ~= known then
+    return { state[1] }
+  end
+  -- Never below what anybody has seen, so that it is not taken for a state of the past.
+  local ver = math.max(tonumber(state[3] or '0'), tonumber(args[3]))
+  redis.call('HSET', p .. 'state', 'epoch', new, 'run', run_id(), 'phase', 'recovering',
+    'ver', text(ver + 1), 'since', text(millis()))
+  redis.call('DEL', p .. 'waiting')
+  for i = 4, #args do
+    redis.call('SADD', p .. 'waiting', args[i])
+  end
+  for _, gateway in ipairs(redis.call('ZRANGE', p .. 'live', 0, -1)) do
+    redis.call('SADD', p .. 'waiting', gateway)
+  end
+  return { new }
+end
+
+-- One account as a gateway knows it: registers go to the later version, totals to the higher one.
+local function merge(p, share)
+  local win = tonumber(share.win)
+  local a = load(p, share.account)
+  if not a then
+    a = fresh(share.account, share.tag, win)
+  elseif a.tag == share.tag and win > a.win then
+    roll(a, win)
+  end
+  if share.pv and tonumber(share.pv) > a.pv then
+    a.pv, a.pt, a.pp = tonumber(share.pv), tonumber(share.pt or ''), tonumber(share.pp or '')
+  end
+  if a.tag == share.tag and a.win == win and share.bv then
+    local bv, base = tonumber(share.bv), tonumber(share.base)
+    if bv > a.bv or (bv == 0 and a.bv == 0 and base > a.base) then
+      a.posted, a.base, a.bv = clamped(a.posted + base - a.base), base, bv
+    end
+  end
+  save(p, a)
+  for source, total in pairs(share.charged) do
+    charge(p, source, a.id, win, tonumber(total), a.tag ~= share.tag)
+  end
+  note(p, a.id, changed(p))
+end
+
+-- Holds that the gateway has open and Redis does not know.
+local function restore(p, owner, id, hold)
+  if redis.call('HEXISTS', p .. 'h:' .. owner, id) == 1 or redis.call('ZSCORE', p .. 'done', id)
+    or redis.call('HEXISTS', p .. 'expired', id) == 1 then
+    return
+  end
+  local amount, packed = tonumber(hold.held), { hold.held }
+  for _, on in ipairs(hold.accounts) do
+    local a, win = load(p, on[1]), tonumber(on[2])
+    if a then
+      a.held = a.held + amount
+      if win == a.win then
+        a.pending = a.pending + amount
+      end
+      redis.call('HSET', p .. 'a:' .. a.id, 'pending', text(a.pending), 'held', text(a.held))
+      packed[#packed + 1] = a.id .. PART .. text(win) .. PART .. text(a.gen)
+    end
+  end
+  redis.call('HSET', p .. 'h:' .. owner, id, table.concat(packed, SEPARATOR))
+end
+
+-- epoch, shares, holds by gateway (those not named there are over), and whether that was all.
+local function assert_state(keys, args)
+  local p = prefix(keys)
+  local epoch, shares, holds = args[1], cjson.decode(args[2]), cjson.decode(args[3])
+  local state = standing(p, epoch, 0)
+  if state == 'lost' or state == 'changed' then
+    return { state }
+  end
+  for _, share in ipairs(shares) do
+    merge(p, share)
+  end
+  for owner, open in pairs(holds) do
+    for _, id in ipairs(redis.call('HKEYS', p .. 'h:' .. owner)) do
+      if not open[id] then
+        release(p, owner, id)
+      end
+    end
+    for id, hold in pairs(open) do
+      restore(p, owner, id, hold)
+    end
+  end
+  if args[4] ~= '' then
+    redis.call('SREM', p .. 'waiting', args[4])
+    redis.call('ZADD', p .. 'live', millis(), args[4])
+    if redis.call('SCARD', p .. 'waiting') == 0 then
+      redis.call('HSET', p .. 'state', 'phase', 'open')
+    end
+  end
+  return { 'ok', text(changed(p)) }
+end
+
+-- Charges what a gateway that is gone has left held.
+local function expire(p, owner)
+  local held = redis.call('HGETALL', p .. 'h:' .. owner)
+  local amount = 0
+  for i = 1, #held, 2 do
+    local id = held[i]
+    redis.call('HSET', p .. 'expired', id, held[i + 1])
+    local hold = release(p, owner, id)
+    for _, on in ipairs(hold.accounts) do
+      add(p, 'lost:' .. owner, on, hold.amount)
+      note(p, on.id, changed(p))
+    end
+    amount = amount + hold.amount
+  end
+  redis.call('ZREM', p .. 'live', owner)
+  redis.call('HDEL', p .. 'nonce', owner)
+  return #held / 2, amount
+end
+
+-- epoch seen gateway nonce since orphan_after recovery_wait: a sign of life, and what has changed.
+local function sync(keys, args)
+  local p, r = prefix(keys), reader(args)
+  local epoch, seen, owner, nonce = r.text(), r.text(), r.text(), r.text()
+  local since, orphan_after, recovery_wait = r.number(), r.number(), r.number()
+  local state, now = standing(p, epoch, seen), millis()
+  if state == 'lost' or state == 'changed' then
+    return { state, '{}' }
+  end
+  local reply = { gateways = {}, accounts = {}, missing = {} }
+  reply.nonce = redis.call('HGET', p .. 'nonce', owner) or nil
+  redis.call('ZADD', p .. 'live', now, owner)
+  redis.call('HSET', p .. 'nonce', owner, nonce)
+  reply.orphans, reply.orphaned = '0', '0'
+  for _, gone in ipairs(redis.call('ZRANGEBYSCORE', p .. 'live', '-inf', now - orphan_after)) do
+    local count, amount = expire(p, gone)
+    reply.orphans = text(tonumber(reply.orphans) + count)
+    reply.orphaned = text(tonumber(reply.orphaned) + amount)
+  end
+  if state == 'recovering' then
+    local begun = tonumber(redis.call('HGET', p .. 'state', 'since'))
+    if now - begun > recovery_wait then
+      reply.missing = redis.call('SMEMBERS', p .. 'waiting')
+      redis.call('DEL', p .. 'waiting')
+      redis.call('HSET', p .. 'state', 'phase', 'open')
+      state = 'ok'
+    end
+  end
+  redis.call('ZREMRANGEBYSCORE', p .. 'done', '-inf', now - 3600000)
+  reply.gateways = redis.call('ZRANGE', p .. 'live', 0, -1)
+  local ids = redis.call('ZRANGEBYSCORE', p .. 'changed', '(' .. text(since), '+inf', 'WITHSCORES',
+    'LIMIT', 0, 500)
+  local last = since
+  for i = 1, #ids, 2 do
+    local a = load(p, ids[i])
+    last = tonumber(ids[i + 1])
+    if a then
+      local share = {
+        account = a.id, tag = a.tag, win = text(a.win), base = text(a.base), bv = text(a.bv),
+        pv = text(a.pv), pt = a.pt and text(a.pt) or nil, pp = a.pp and text(a.pp) or nil,
+        posted = text(a.posted), pending = text(a.pending), charged = {},
+      }
+      local entries = redis.call('HGETALL', window(p, a.id, a.win))
+      for j = 1, #entries, 2 do
+        share.charged[entries[j]] = entries[j + 1]
+      end
+      reply.accounts[#reply.accounts + 1] = share
+    end
+  end
+  reply.more = #ids == 1000
+  reply.last = text(last)
+  reply.ver = redis.call('HGET', p .. 'state', 'ver')
+  return { state, cjson.encode(reply) }
+end
+
+-- gateway: it has settled everything and goes.
+local function leave(keys, args)
+  local p = prefix(keys)
+  if redis.call('HLEN', p .. 'h:' .. args[1]) == 0 then
+    redis.call('ZREM', p .. 'live', args[1])
+    redis.call('HDEL', p .. 'nonce', args[1])
+    redis.call('SREM', p .. 'waiting', args[1])
+  end
+  return { 'ok' }
+end
+
+-- Everything about some accounts and gateways, for those who check the books.
+local function audit(keys, args)
+  local p = prefix(keys)
+  local asked, reply = cjson.decode(args[1]), { charged = {}, holds = {}, expired = {} }
+  reply.phase = redis.call('HGET', p .. 'state', 'phase') or nil
+  for _, gateway in ipairs(asked.gateways) do
+    reply.holds[gateway] = redis.call('HKEYS', p .. 'h:' .. gateway)
+  end
+  for _, pair in ipairs(asked.windows) do
+    local entries, totals = redis.call('HGETALL', window(p, pair[1], tonumber(pair[2]))), {}
+    for j = 1, #entries, 2 do
+      totals[entries[j]] = entries[j + 1]
+    end
+    reply.charged[#reply.charged + 1] = { account = pair[1], win = pair[2], totals = totals }
+  end
+  reply.expired = redis.call('HKEYS', p .. 'expired')
+  return { 'ok', cjson.encode(reply) }
+end
+
+redis.register_function('weir_reserve_1', reserve)
+redis.register_function { function_name = 'weir_settle_1', callback = settle, flags = { 'allow-oom' } }
+redis.register_function('weir_push_1', push)
+redis.register_function('weir_unpush_1', unpush)
+redis.register_function { function_name = 'weir_balance_1', callback = balance, flags = { 'no-writes' } }
+redis.register_function('weir_begin_1', begin)
+redis.register_function { function_name = 'weir_assert_1', callback = assert_state, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'weir_sync_1', callback = sync, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'weir_leave_1', callback = leave, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'weir_audit_1', callback = audit, flags = { 'no-writes' } }

@@ -1,0 +1,124 @@
+//! What a store of balances that several gateways share is asked and told.
+//!
+//! With such a store, it decides and this process's log records: [`super::Book`] holds there first,
+//! writes INTENT, and says what became of the hold once SETTLE is written. The log stays the record
+//! of truth: [`Witness`] says what stands in it, so that a store that lost its state can be put
+//! together again.
+
+use super::{Ask, Denied, Grant, Push};
+use crate::budget::account::{Based, Pushed};
+use crate::budget::{AccountSpec, Balance};
+use crate::identity::{AccountId, AttemptId};
+use crate::money::Nanos;
+use std::fmt::Debug;
+use std::sync::{Arc, Weak};
+
+/// The store cannot be reached, or cannot promise anything now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the shared store of budgets cannot be reached")]
+pub struct Away;
+
+/// A hold that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The attempt.
+    pub id: AttemptId,
+    /// The chain that held it, which may be that of a process that died.
+    pub chain: Arc<str>,
+    /// What the attempt cost; `None` when the hold was given back.
+    pub cost: Option<Nanos>,
+    /// Account, start of the window, and everything that this process's records have charged in it,
+    /// this attempt included. Empty when the hold was given back.
+    pub charges: Vec<(AccountId, i64, Nanos)>,
+}
+
+/// A budget as it stands after it was set from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// What was posted before.
+    pub before: Nanos,
+    /// The state now.
+    pub balance: Balance,
+    /// What is posted now besides charges.
+    pub based: Based,
+}
+
+/// Balances that several gateways share.
+#[async_trait::async_trait]
+pub trait Shared: Send + Sync + Debug {
+    /// As [`super::Ledger::reserve`]; [`Denied::Unavailable`] when the store is away.
+    async fn reserve(&self, ask: &Ask<'_>) -> Result<Grant, Denied>;
+
+    /// Says that a hold has ended. Never waits: it is said again until the store has heard it.
+    fn end(&self, end: End);
+
+    /// The state of an account, after everything that this process has said before.
+    async fn balance(&self, spec: &AccountSpec, now_millis: u64) -> Result<Balance, Away>;
+
+    /// The state of an account as last heard of.
+    fn glance(&self, spec: &AccountSpec, now_millis: u64) -> Option<Balance>;
+
+    /// Sets the limit or the spend of an account.
+    async fn push(
+        &self,
+        spec: &AccountSpec,
+        change: Push,
+        now_millis: u64,
+    ) -> Result<Changed, Away>;
+
+    /// Ends pushes that the policy's own limits have overtaken.
+    fn adopt(&self, specs: &[Arc<AccountSpec>], now_millis: u64);
+
+    /// Begins, with what the log says.
+    fn begin(&self, witness: Weak<dyn Witness>);
+
+    /// Waits until everything said before has been heard, or the store is away, and leaves.
+    fn leave(&self);
+}
+
+/// What stands in this process's log.
+pub trait Witness: Send + Sync {
+    /// Everything, at one moment.
+    fn testimony(&self) -> Testimony;
+}
+
+/// What a log says, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Testimony {
+    /// The chain of this process.
+    pub own: Arc<str>,
+    /// Chains of the same log whose processes are dead.
+    pub dead: Vec<Arc<str>>,
+    /// Every account.
+    pub accounts: Vec<Standing>,
+    /// What chains have charged: chain, account, start of the window, total.
+    pub charged: Vec<(Arc<str>, AccountId, i64, Nanos)>,
+    /// Open holds of this process.
+    pub open: Vec<Held>,
+}
+
+/// An account in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which account.
+    pub account: AccountId,
+    /// [`crate::budget::period::Period::tag`] of its period.
+    pub tag: String,
+    /// Start of its current window.
+    pub window: i64,
+    /// What is posted in it besides charges.
+    pub based: Based,
+    /// The push in force.
+    pub pushed: Option<Pushed>,
+}
+
+/// An open hold in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The attempt.
+    pub id: AttemptId,
+    /// The money.
+    pub held: Nanos,
+    /// The accounts and the windows it is held in.
+    pub accounts: Vec<(AccountId, i64)>,
+}
