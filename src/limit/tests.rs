@@ -159,3 +159,81 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_left_can_be_looked_at_without_being_let_in() {
+    let limiter = Limiter::default();
+    let claim = |kind, id, limits| Claim { kind, id, limits };
+    let wide = Limits {
+        requests_per_minute: Some(10),
+        tokens_per_minute: Some(100),
+        ..NONE
+    };
+    let narrow = Limits {
+        requests_per_minute: Some(3),
+        concurrent_requests: Some(2),
+        ..NONE
+    };
+    let claims = [
+        claim(Kind::Agent, "a", wide),
+        claim(Kind::Team, "t", narrow),
+        claim(Kind::Key, "k", NONE),
+    ];
+    let left = |limit, remaining, reset| {
+        Some(Left {
+            limit,
+            remaining,
+            reset,
+        })
+    };
+    for _ in 0..5 {
+        let unused = Standing {
+            requests: left(3, 3, 0),
+            tokens: left(100, 100, 0),
+            concurrent: left(2, 2, 0),
+        };
+        assert_eq!(limiter.standing(claims, 100), unused);
+    }
+    let permit = limiter.admit(claims, 30, 100).unwrap().unwrap();
+    let one = Standing {
+        requests: left(3, 2, 50),
+        tokens: left(100, 70, 50),
+        concurrent: left(2, 1, 0),
+    };
+    assert_eq!(limiter.standing(claims, 110), one);
+    assert_eq!(permit.standing(110), one);
+    assert_eq!(limiter.standing(&claims[2..], 110), Standing::default());
+    drop(permit);
+    let later = limiter.standing(claims, 160);
+    assert_eq!(
+        (later.requests, later.concurrent),
+        (left(3, 3, 0), left(2, 2, 0))
+    );
+}
+
+#[test]
+fn a_team_is_limited_whoever_of_it_asks() {
+    let limiter = Limiter::default();
+    let limits = Limits {
+        requests_per_minute: Some(2),
+        ..NONE
+    };
+    let of = |agent: &'static str| {
+        let team = Claim {
+            kind: Kind::Team,
+            id: "t",
+            limits,
+        };
+        let agent = Claim {
+            kind: Kind::Agent,
+            id: agent,
+            limits: NONE,
+        };
+        [agent, team]
+    };
+    drop(limiter.admit(of("a"), 0, 5).unwrap());
+    drop(limiter.admit(of("b"), 0, 5).unwrap());
+    let exceeded = limiter.admit(of("c"), 0, 5).unwrap_err();
+    assert_eq!((exceeded.kind, exceeded.what), (Kind::Team, "requests"));
+    assert_eq!(exceeded.kind.name(), "team");
+}
