@@ -110,7 +110,7 @@ pub struct Gateway {
     pub settings: Settings,
     /// Balances and the record of truth.
     pub book: Arc<Book>,
-    /// Requests, tokens and concurrency of keys, agents, users and models.
+    /// Requests, tokens and concurrency of keys, agents, users, teams and models.
     pub limiter: Limiter,
     /// What is measured.
     pub metrics: Metrics,

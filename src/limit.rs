@@ -10,7 +10,6 @@
 mod minute;
 
 use minute::State;
-use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -169,13 +168,12 @@ impl Limiter {
     /// The first limit that is met; then nothing is counted.
     pub fn admit<'a>(
         &self,
-        claims: impl IntoIterator<Item = impl Borrow<Claim<'a>>>,
+        claims: impl IntoIterator<Item = Claim<'a>>,
         tokens: u64,
         now: u64,
     ) -> Result<Option<Permit>, Exceeded> {
         let mut limited: Vec<Claim<'a>> = claims
             .into_iter()
-            .map(|claim| *claim.borrow())
             .filter(|claim| !claim.limits.is_none())
             .collect();
         if limited.is_empty() {
@@ -210,15 +208,10 @@ impl Limiter {
 
     /// How much of the tightest limits of `claims` is left at `now`, in Unix seconds. Nothing is
     /// counted.
-    pub fn standing<'a>(
-        &self,
-        claims: impl IntoIterator<Item = impl Borrow<Claim<'a>>>,
-        now: u64,
-    ) -> Standing {
+    pub fn standing<'a>(&self, claims: impl IntoIterator<Item = Claim<'a>>, now: u64) -> Standing {
         let mut standing = Standing::default();
         let unused = State::default();
         for claim in claims {
-            let claim = claim.borrow();
             let key = (claim.kind, claim.id.to_owned());
             let states = self.states.read().unwrap_or_else(PoisonError::into_inner);
             let known = states.get(&key).map(Arc::clone);

@@ -7,7 +7,7 @@ use super::{Claim, Exceeded, Left};
 use std::collections::VecDeque;
 
 /// The length of a minute, in seconds.
-const MINUTE: u64 = 60;
+pub(super) const MINUTE: u64 = 60;
 
 /// The last minute of one key, agent, user, model or team.
 #[derive(Debug, Default)]

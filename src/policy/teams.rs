@@ -355,9 +355,8 @@ fn too_deep(team: &Own<'_>) {
 fn round<'r>(circle: &[&Own<'r>], told: &mut BTreeSet<TeamId>) {
     let names = circle.iter().chain(circle.first());
     let names: Vec<&str> = names.map(|team| team.id.as_str()).collect();
-    let new = circle
-        .iter()
-        .fold(true, |new, team| told.insert(team.id.clone()) && new);
+    let new = !circle.iter().any(|team| told.contains(&team.id));
+    told.extend(circle.iter().map(|team| team.id.clone()));
     let place = circle.first().and_then(|team| team.parent.as_ref());
     if let Some((_, place)) = place.filter(|_| new) {
         place.error(Complaint::new(format!(

@@ -265,7 +265,7 @@ fn a_list_of_a_team_wins_over_the_team_of_everybody() {
     assert_eq!(policy.warnings, []);
     assert_eq!(policy.user_teams["bob"].id.as_str(), "staff");
     assert_eq!(policy.user_teams["eve"].id.as_str(), "guests");
-    assert!(policy.user_teams.get("ann").is_none());
+    assert!(!policy.user_teams.contains_key("ann"));
 }
 
 const KEY: &str = "a-client-key-of-some-length";
