@@ -12,6 +12,7 @@ pub(super) mod chain;
 pub(super) mod line;
 pub(super) mod record;
 pub(super) mod segment;
+pub mod tail;
 pub(super) mod verify;
 pub(super) mod writer;
 

@@ -1,12 +1,13 @@
 //! The top level of `policy.yaml` and the section `cost_routing`.
 
 use super::users::Users;
-use super::{BoundMode, Policy, agents, keys, prices, upstream};
+use super::{BoundMode, Policy, agents, console, keys, prices, upstream};
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
 use crate::settings::units;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most output tokens that any setting may name.
@@ -43,7 +44,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Policy {
 
 /// Reads `cost_routing` and gives the names of the agents that the file means to have, and its users.
 fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> (BTreeSet<&'r str>, Users<'r>) {
-    upstream::read_console(&section.section("console"));
+    policy.console = console::read(&section.section("console")).map(Arc::new);
     policy.upstream = upstream::read(&section.section("openrouter"));
     policy.spend_log = section.or("spend_log", policy.spend_log.clone(), log_path, |path| {
         path.display().to_string()
