@@ -34,6 +34,16 @@ pub struct Console {
     pub ca_file: Option<PathBuf>,
 }
 
+impl PartialEq for Console {
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url
+            && self.interval == other.interval
+            && self.api_key.digest() == other.api_key.digest()
+            && self.gateway_id == other.gateway_id
+            && self.ca_file == other.ca_file
+    }
+}
+
 impl fmt::Debug for Console {
     /// Never the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
