@@ -5,14 +5,18 @@
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
 mod console;
+mod shared;
 mod today;
 
+use crate::fleet::Figures;
 use crate::usage::{Bill, CostSource};
 use console::Console;
 use prometheus::{
     CounterVec, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
     Registry, TextEncoder,
 };
+use shared::Shared;
+use std::sync::OnceLock;
 use std::time::Duration;
 pub use today::Day;
 use today::Today;
@@ -43,6 +47,7 @@ pub struct Metrics {
     log_failed: IntGauge,
     reload_failures: IntCounter,
     console: Console,
+    shared: OnceLock<Option<Shared>>,
     today: Today,
 }
 
@@ -145,6 +150,7 @@ impl Metrics {
                 "Reloads refused because the files were not valid.",
             )?,
             console: Console::new(&registry)?,
+            shared: OnceLock::new(),
             today: Today::default(),
             registry,
         })
@@ -250,6 +256,13 @@ impl Metrics {
         self.lost_records.set(total(levels.lost_records));
         self.log_bytes.set(total(levels.log_bytes));
         self.log_failed.set(i64::from(levels.log_failed));
+        if let Some(figures) = levels.shared {
+            let shared = self.shared.get_or_init(|| Shared::new(&self.registry));
+            // Two metrics of one name there are never, so it is there.
+            if let Some(shared) = shared {
+                shared.set(figures);
+            }
+        }
         let mut text = Vec::new();
         // Writing to memory cannot fail; an exposition that cannot be encoded is empty.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
@@ -275,6 +288,8 @@ pub struct Levels {
     pub log_bytes: u64,
     /// Whether the spend log has failed.
     pub log_failed: bool,
+    /// The store that gateways share, where there is one.
+    pub shared: Option<Figures>,
 }
 
 /// A status as a label without an allocation; statuses Weir does not know itself become their class.
