@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use futures_core::Stream;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
@@ -17,6 +18,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::runtime::{Builder, Runtime};
+use tokio_rustls::TlsAcceptor;
 
 /// What opens it.
 pub(crate) const CONSOLE_KEY: &str = "jp-open-sesame";
@@ -24,7 +26,7 @@ pub(crate) const CONSOLE_KEY: &str = "jp-open-sesame";
 /// What it does instead of answering as it should.
 #[derive(Clone, Debug)]
 pub(crate) enum Trick {
-    /// Stores what it was sent, and the answer is lost.
+    /// Stores the next spend it is sent, and the answer is lost.
     LoseAnswer,
     /// Stores nothing and answers with this status.
     Status(u16),
@@ -125,6 +127,38 @@ impl Console {
 
     fn look<T>(&self, look: impl FnOnce(&mut Memory) -> T) -> T {
         look(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Is reached by TLS as well, under the name `localhost`; the port and the certificate.
+    pub(crate) async fn with_tls(&self) -> (u16, String) {
+        let names = vec!["localhost".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("a certificate and its key");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0");
+        let listener = listener.await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let inside = self.addr;
+        self.server.as_ref().expect("it runs").spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let plain = tokio::net::TcpStream::connect(inside).await;
+                    if let (Ok(mut outer), Ok(mut inner)) = (acceptor.accept(socket).await, plain) {
+                        // Either side may end it.
+                        let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
+                    }
+                });
+            }
+        });
+        (port, made.cert.pem())
     }
 
     /// Wants these budgets from now on.
@@ -237,7 +271,14 @@ async fn sync(
             return StatusCode::UNAUTHORIZED.into_response();
         }
         memory.messages.push(message.clone());
-        memory.tricks.pop_front()
+        // There is nothing to lose of an answer to nothing.
+        let wait = matches!(memory.tricks.front(), Some(Trick::LoseAnswer))
+            && message["spend"] == json!([]);
+        if wait {
+            None
+        } else {
+            memory.tricks.pop_front()
+        }
     };
     let answer = |memory: &Mutex<Memory>| {
         let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
