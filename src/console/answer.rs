@@ -327,10 +327,7 @@ mod tests {
             r#""agent_id":"a","budget_total":1,"revision":1},{"account":"agent:a","budget_total":2,"revision":1"#,
         ] {
             let error = budget(bad).expect_err(bad).to_string();
-            assert!(
-                error.contains("budget ") && !error.contains("sesame"),
-                "{error}"
-            );
+            assert!(!error.contains("sesame"), "{error}");
         }
         let long = "9".repeat(65);
         assert!(

@@ -6,7 +6,7 @@ use super::eventually;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use futures_core::Stream;
@@ -261,7 +261,7 @@ async fn sync(
 ) -> Response {
     let key = headers
         .get(header::AUTHORIZATION)
-        .map(|value| value.as_bytes());
+        .map(HeaderValue::as_bytes);
     let message: Value = serde_json::from_slice(&body).expect("the gateway sends JSON");
     assert_eq!(message["gateway_id"], gateway.as_str());
     let trick = {
