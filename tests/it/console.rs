@@ -405,6 +405,20 @@ async fn two_processes_of_one_log_speak_to_the_console_one_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_without_downtime_goes_on_where_the_other_left() {
+    let (provider, console) = (Provider::start().await, Console::start());
+    let first = watched(&provider, &console).start().await;
+    first.chat("[[cost=0.25]]").agent("local").send().await;
+    let name = console.exchanged().await["gateway_id"].clone();
+    let (code, second) = first.upgrade().await;
+    assert_eq!(code, Some(0));
+    second.chat("[[cost=0.25]]").agent("local").send().await;
+    assert_eq!(arrived(&console.received(2).await), settled(&second));
+    assert_eq!(console.exchanged().await["gateway_id"], name);
+    assert_eq!(console.again_count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_can_be_switched_on_and_off_without_a_restart_and_hears_the_last_word() {
     let (provider, console) = (Provider::start().await, Console::start());
     let on = watched(&provider, &console);
