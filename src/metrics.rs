@@ -39,7 +39,10 @@ pub struct Metrics {
     lost_records: IntGauge,
     log_bytes: IntGauge,
     log_failed: IntGauge,
+    reloads: IntCounterVec,
     reload_failures: IntCounter,
+    reload_successful: IntGauge,
+    reload_timestamp: IntGauge,
     today: Today,
 }
 
@@ -137,6 +140,19 @@ impl Metrics {
                 "weir_spend_log_failed",
                 "1 once the spend log could not be written; hard budgets are then refused.",
             )?,
+            reloads: counters(
+                "weir_config_reloads_total",
+                "Reloads since the start, by result: applied, refused, unchanged.",
+                &["result"],
+            )?,
+            reload_successful: gauge(
+                "weir_config_last_reload_successful",
+                "1 while what the files held last is in force, 0 once it was refused.",
+            )?,
+            reload_timestamp: gauge(
+                "weir_config_last_reload_success_timestamp_seconds",
+                "When the files were last read and found sound, the start included.",
+            )?,
             reload_failures: counter(
                 "weir_config_reload_failures_total",
                 "Reloads refused because the files were not valid.",
@@ -222,9 +238,28 @@ impl Metrics {
         self.retries.inc();
     }
 
-    /// A reload was refused.
-    pub fn reload_failed(&self) {
-        self.reload_failures.inc();
+    /// The process has started with what the files held.
+    pub fn configured(&self) {
+        for result in Reload::ALL {
+            // A series that begins with its first event shows no increase for it.
+            self.reloads.with_label_values(&[result.name()]).inc_by(0);
+        }
+        self.reload_successful.set(1);
+        self.reload_timestamp
+            .set(jiff::Timestamp::now().as_second());
+    }
+
+    /// The files were read again.
+    pub fn reloaded(&self, result: Reload) {
+        self.reloads.with_label_values(&[result.name()]).inc();
+        if result == Reload::Refused {
+            self.reload_failures.inc();
+            self.reload_successful.set(0);
+        } else {
+            self.reload_successful.set(1);
+            self.reload_timestamp
+                .set(jiff::Timestamp::now().as_second());
+        }
     }
 
     /// The text exposition, with the gauges set to `levels` first.
@@ -246,6 +281,31 @@ impl Metrics {
 /// Days since 1970-01-01, UTC.
 fn day_number() -> i64 {
     jiff::Timestamp::now().as_second().div_euclid(86_400)
+}
+
+/// What came of reading the files again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// They held something else, which is in force.
+    Applied,
+    /// They held something that is not sound; what was in force still is.
+    Refused,
+    /// They held what is in force.
+    Unchanged,
+}
+
+impl Reload {
+    /// Every result.
+    const ALL: [Self; 3] = [Self::Applied, Self::Refused, Self::Unchanged];
+
+    /// The name in answers and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Refused => "refused",
+            Self::Unchanged => "unchanged",
+        }
+    }
 }
 
 /// What is read at the moment of a scrape.

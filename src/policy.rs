@@ -10,6 +10,7 @@
 
 mod agents;
 pub mod audit;
+pub mod changes;
 mod firewall;
 pub mod keys;
 mod limits;
