@@ -4,6 +4,7 @@
 
 mod leave;
 mod reload;
+mod share;
 mod watch;
 
 use crate::admin::Admin;
@@ -12,6 +13,7 @@ use crate::gateway::Gateway;
 use crate::gateway::source::{Source, ca_file};
 use crate::ledger::Book;
 use crate::ledger::log::LogOptions;
+use crate::ledger::shared::Shared;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::proxy::{Front, Local, Proxy};
@@ -59,11 +61,12 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     for warning in settings.warnings.iter().chain(&remarks) {
         tracing::warn!("{warning}");
     }
-    let (book, recovery) = Book::open(
-        log_options(&live.policy, &settings),
-        &live.policy.accounts(),
-    )
-    .with_context(|| format!("spend log {}", live.policy.spend_log.display()))?;
+    let log = || format!("spend log {}", live.policy.spend_log.display());
+    let options = log_options(&live.policy, &settings);
+    let fleet = share::fleet(&settings, &options).with_context(log)?;
+    let shared = fleet.clone().map(|fleet| fleet as Arc<dyn Shared>);
+    let (book, recovery) =
+        Book::open_sharing(options, &live.policy.accounts(), shared).with_context(log)?;
     tracing::info!(
         segment = %recovery.segment.display(),
         records = recovery.records,
@@ -74,6 +77,9 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         "spend log replayed"
     );
     tokens::warm();
+    if let Some(fleet) = &fleet {
+        share::wait(fleet, &settings);
+    }
 
     let metrics = Metrics::new().context("metrics")?;
     let gateway = Arc::new(Gateway::new(
@@ -81,6 +87,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         source,
         settings,
         Arc::clone(&book),
+        fleet,
         metrics,
     ));
     let _reloading = reloads.serve(&gateway);

@@ -8,6 +8,9 @@ pub mod connect;
 mod functions;
 mod ledger;
 mod link;
+#[cfg(test)]
+#[path = "../tests/it/support/redis.rs"]
+mod server;
 mod share;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ pub mod source;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
+use crate::fleet::Fleet;
 use crate::identity::AgentId;
 use crate::ledger::Book;
 use crate::limit::Limiter;
@@ -117,6 +118,8 @@ pub struct Gateway {
     pub settings: Settings,
     /// Balances and the record of truth.
     pub book: Arc<Book>,
+    /// What other gateways know, where budgets are shared.
+    pub fleet: Option<Arc<Fleet>>,
     /// Requests, tokens and concurrency of keys, agents, users and models.
     pub limiter: Limiter,
     /// What is measured.
@@ -134,6 +137,7 @@ impl Gateway {
         source: Source,
         settings: Settings,
         book: Arc<Book>,
+        fleet: Option<Arc<Fleet>>,
         metrics: Metrics,
     ) -> Self {
         metrics.configured();
@@ -145,6 +149,7 @@ impl Gateway {
             fixed,
             settings,
             book,
+            fleet,
             metrics,
             limiter: Limiter::default(),
             stopping: Arc::default(),

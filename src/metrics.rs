@@ -4,13 +4,20 @@
 //! labels only because they come from the policy, never from a client. Nothing here can fail a
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
+mod reloads;
+mod shared;
 mod today;
 
+use crate::fleet::Figures;
 use crate::usage::{Bill, CostSource};
 use prometheus::{
     CounterVec, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
     Registry, TextEncoder,
 };
+pub use reloads::Reload;
+use reloads::Reloads;
+use shared::Shared;
+use std::sync::OnceLock;
 use std::time::Duration;
 pub use today::Day;
 use today::Today;
@@ -39,10 +46,8 @@ pub struct Metrics {
     lost_records: IntGauge,
     log_bytes: IntGauge,
     log_failed: IntGauge,
-    reloads: IntCounterVec,
-    reload_failures: IntCounter,
-    reload_successful: IntGauge,
-    reload_timestamp: IntGauge,
+    reloads: Reloads,
+    shared: OnceLock<Option<Shared>>,
     today: Today,
 }
 
@@ -140,23 +145,8 @@ impl Metrics {
                 "weir_spend_log_failed",
                 "1 once the spend log could not be written; hard budgets are then refused.",
             )?,
-            reloads: counters(
-                "weir_config_reloads_total",
-                "Reloads since the start, by result: applied, refused, unchanged.",
-                &["result"],
-            )?,
-            reload_successful: gauge(
-                "weir_config_last_reload_successful",
-                "1 while what the files held last is in force, 0 once it was refused.",
-            )?,
-            reload_timestamp: gauge(
-                "weir_config_last_reload_success_timestamp_seconds",
-                "When the files were last read and found sound, the start included.",
-            )?,
-            reload_failures: counter(
-                "weir_config_reload_failures_total",
-                "Reloads refused because the files were not valid.",
-            )?,
+            reloads: Reloads::new(&registry)?,
+            shared: OnceLock::new(),
             today: Today::default(),
             registry,
         })
@@ -240,26 +230,12 @@ impl Metrics {
 
     /// The process has started with what the files held.
     pub fn configured(&self) {
-        for result in Reload::ALL {
-            // A series that begins with its first event shows no increase for it.
-            self.reloads.with_label_values(&[result.name()]).inc_by(0);
-        }
-        self.reload_successful.set(1);
-        self.reload_timestamp
-            .set(jiff::Timestamp::now().as_second());
+        self.reloads.configured();
     }
 
     /// The files were read again.
     pub fn reloaded(&self, result: Reload) {
-        self.reloads.with_label_values(&[result.name()]).inc();
-        if result == Reload::Refused {
-            self.reload_failures.inc();
-            self.reload_successful.set(0);
-        } else {
-            self.reload_successful.set(1);
-            self.reload_timestamp
-                .set(jiff::Timestamp::now().as_second());
-        }
+        self.reloads.reloaded(result);
     }
 
     /// The text exposition, with the gauges set to `levels` first.
@@ -271,6 +247,13 @@ impl Metrics {
         self.lost_records.set(total(levels.lost_records));
         self.log_bytes.set(total(levels.log_bytes));
         self.log_failed.set(i64::from(levels.log_failed));
+        if let Some(figures) = levels.shared {
+            let shared = self.shared.get_or_init(|| Shared::new(&self.registry));
+            // Two metrics of one name there are never, so it is there.
+            if let Some(shared) = shared {
+                shared.set(figures);
+            }
+        }
         let mut text = Vec::new();
         // Writing to memory cannot fail; an exposition that cannot be encoded is empty.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
@@ -281,31 +264,6 @@ impl Metrics {
 /// Days since 1970-01-01, UTC.
 fn day_number() -> i64 {
     jiff::Timestamp::now().as_second().div_euclid(86_400)
-}
-
-/// What came of reading the files again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
-    /// They held something else, which is in force.
-    Applied,
-    /// They held something that is not sound; what was in force still is.
-    Refused,
-    /// They held what is in force.
-    Unchanged,
-}
-
-impl Reload {
-    /// Every result.
-    const ALL: [Self; 3] = [Self::Applied, Self::Refused, Self::Unchanged];
-
-    /// The name in answers and labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Refused => "refused",
-            Self::Unchanged => "unchanged",
-        }
-    }
 }
 
 /// What is read at the moment of a scrape.
@@ -321,6 +279,8 @@ pub struct Levels {
     pub log_bytes: u64,
     /// Whether the spend log has failed.
     pub log_failed: bool,
+    /// The store that gateways share, where there is one.
+    pub shared: Option<Figures>,
 }
 
 /// A status as a label without an allocation; statuses Weir does not know itself become their class.

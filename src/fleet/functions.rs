@@ -202,13 +202,15 @@ fn granted(words: &mut Words<'_>, ask: &Ask<'_>) -> Option<Grant> {
     let balances = ask.accounts.iter().map(|spec| words.balance(spec));
     let balances = balances.collect::<Option<Vec<_>>>()?;
     let wanted = ask.wanted(tier);
-    let tokens = if tokens == MOST_TOKENS { wanted } else { tokens };
     Some(Grant {
         tier,
         tokens,
         fitted: tokens < wanted,
         held,
-        windows: balances.iter().map(|balance| balance.period_start).collect(),
+        windows: balances
+            .iter()
+            .map(|balance| balance.period_start)
+            .collect(),
         balances,
     })
 }

@@ -69,6 +69,14 @@ impl Fleet {
     }
 }
 
+#[cfg(test)]
+impl Fleet {
+    /// Says nothing any more, as a process that was killed.
+    pub(super) fn cut(&self) {
+        self.link.cut();
+    }
+}
+
 /// A hold that may have been taken: unless it is known what came of it, it is given back.
 struct Asked<'a> {
     link: &'a Link,
