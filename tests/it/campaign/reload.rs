@@ -182,6 +182,9 @@ async fn reloads(gateway: &Gateway, provider: &Provider, count: u64, seed: u64) 
             let reply = gateway.post("/api/reload", "").await;
             assert_eq!(reply.code(), "invalid_config", "{}", reply.text());
             *figures.asked.entry("invalid").or_default() += 1;
+            // One after the other: what is on the disk is never sound and new.
+            let policy = version(provider, current).policy_text(&gateway.directory);
+            put(gateway, "policy.yaml", &policy);
             put(gateway, "models.yaml", &models(current));
             figures
                 .ids
