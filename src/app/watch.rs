@@ -248,11 +248,11 @@ mod tests {
     fn of_a_file_that_is_not_there_the_first_missing_part_matters() {
         let root = directory("missing");
         let file = root.join("conf/models.yaml");
-        let places = Places::of(&[file.clone()]);
+        let places = Places::of(std::slice::from_ref(&file));
         assert_eq!(directories(&places), [&root]);
         assert!(places.names.contains(&root.join("conf")));
         std::fs::create_dir(root.join("conf")).unwrap();
-        let places = Places::of(&[file.clone()]);
+        let places = Places::of(std::slice::from_ref(&file));
         assert_eq!(directories(&places), [&root.join("conf")]);
         assert!(places.names.contains(&file));
         std::fs::remove_dir_all(&root).unwrap();
@@ -264,7 +264,7 @@ mod tests {
         let file = root.join("conf/policy.yaml");
         std::fs::create_dir(root.join("conf")).unwrap();
         std::fs::create_dir(root.join("other")).unwrap();
-        let before = Places::of(&[file.clone()]);
+        let before = Places::of(std::slice::from_ref(&file));
         std::fs::rename(root.join("conf"), root.join("away")).unwrap();
         std::fs::rename(root.join("other"), root.join("conf")).unwrap();
         assert_ne!(Places::of(&[file]), before);

@@ -36,7 +36,7 @@ fn key_of(version: u64) -> String {
 fn version(provider: &Provider, version: u64) -> Setup {
     let model = format!("model-{version}");
     let tiers = [model.as_str(), MODEL];
-    let tiers = &tiers[..1 + usize::from(version % 3 == 0)];
+    let tiers = &tiers[..1 + usize::from(version.is_multiple_of(3))];
     let budget = format!("{}", BUDGET + version % 100);
     Gateway::over(provider)
         .models(&models(version))
