@@ -20,6 +20,9 @@ const NAMED: [(&str, &str); 6] = [
     ("providers.", "provider"),
 ];
 
+/// What is sent to providers may be nobody else's business.
+const HEADERS: &str = ".headers.";
+
 /// Keys are told apart by their ids, not by their places in the file.
 const KEYS: &str = "auth.keys[";
 
@@ -35,6 +38,10 @@ pub fn between(old: &Policy, new: &Policy) -> Vec<String> {
         let told = thing(path).is_some_and(|thing| gone.contains(&thing) || come.contains(&thing));
         let (was, is) = (before.get(path), after.get(path));
         if told || was == is {
+            continue;
+        }
+        if path.contains(HEADERS) {
+            said.push(format!("{path} changed"));
             continue;
         }
         said.push(match (was, is) {
@@ -222,6 +229,22 @@ mod tests {
                 "no keys any more: only this machine is served"
             ]
         );
+    }
+
+    #[test]
+    fn values_that_are_sent_to_a_provider_are_not_said() {
+        let of = |value: &str| {
+            let mut policy = of(&agents("a: {budget_total: 1}"), &[]);
+            let models = format!(
+                "providers: {{own: {{base_url: \"http://h/v1\", headers: {{X-Tenant: {value}}}}}}}"
+            );
+            let environment = Environment::default();
+            policy
+                .adopt(crate::policy::models::parse("models.yaml", &models, &environment).unwrap());
+            policy
+        };
+        let said = between(&of("sesame-1"), &of("sesame-2"));
+        assert_eq!(said, ["providers.own.headers.X-Tenant changed"]);
     }
 
     #[test]

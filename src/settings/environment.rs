@@ -250,6 +250,17 @@ mod tests {
     }
 
     #[test]
+    fn the_file_is_read_again_and_the_variables_are_not() {
+        let before = Environment {
+            cores: Some(3),
+            ..Environment::of([("A", "real")]).with_dotenv(".env", "A=file\nB=file\nno pair")
+        };
+        let now = before.again(Path::new("/nowhere/at/all"));
+        assert_eq!((now.get("A"), now.get("B")), (Some("real"), None));
+        assert_eq!((now.cores(), now.warnings()), (3, &[][..]));
+    }
+
+    #[test]
     fn a_bad_line_is_a_warning_with_its_number_and_without_its_text() {
         let environment =
             Environment::default().with_dotenv(".env", "A=1\nsk-secret\nB=\"open\n1X=2");

@@ -31,5 +31,6 @@ mod reload;
 mod secure;
 mod smoke;
 mod spend_log;
+mod teams;
 mod tiers;
 mod titan;
