@@ -18,10 +18,12 @@ mod party;
 
 use crate::answer::Answer;
 use crate::auth;
+use crate::gateway::reload::Trigger;
 use crate::gateway::{Gateway, Live};
 use crate::identity::AgentId;
 use crate::metrics::Levels;
 use crate::refusal::Refusal;
+use crate::settings::problem::Problem;
 use attempts::Attempts;
 use axum::Router;
 use axum::body::Body;
@@ -216,21 +218,22 @@ async fn health(
 
 async fn reload(State(shared): State<Shared>, Extension(peer): Peer, headers: HeaderMap) -> Reply {
     shared.allow(&headers, peer)?;
-    match shared.gateway.reload() {
-        Ok(live) => {
-            tracing::info!(admin.peer = origin(peer), "configuration reloaded");
-            Ok(reply(&json!({"status": "reloaded", "agents": ids(&live)})))
-        }
-        Err(problems) => {
-            shared.gateway.metrics.reload_failed();
-            tracing::warn!(
-                admin.peer = origin(peer),
-                problems = problems.len(),
-                "reload refused"
-            );
-            Err(Refusal::InvalidConfig { problems }.into())
-        }
-    }
+    let lines = |problems: &[Problem]| -> Vec<String> {
+        problems.iter().map(ToString::to_string).collect()
+    };
+    let by = Trigger::Admin(origin(peer));
+    let reloaded = shared.gateway.reload(by).await.map_err(|problems| {
+        let problems = lines(&problems.0);
+        Refusal::InvalidConfig { problems }
+    })?;
+    Ok(reply(&json!({
+        "status": "reloaded",
+        "agents": ids(&reloaded.live),
+        "result": reloaded.name(),
+        "changes": reloaded.changes,
+        "warnings": lines(&reloaded.warnings),
+        "needs_restart": reloaded.needs_restart,
+    })))
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {

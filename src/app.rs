@@ -4,24 +4,24 @@
 
 mod console;
 mod leave;
+mod reload;
 mod share;
+mod watch;
 
 use crate::admin::Admin;
 use crate::answer::Answer;
-use crate::balance::Endpoints;
-use crate::catalog::Catalog;
-use crate::gateway::{Gateway, Live};
+use crate::gateway::Gateway;
+use crate::gateway::source::{Source, ca_file};
 use crate::ledger::Book;
 use crate::ledger::log::LogOptions;
 use crate::ledger::shared::Shared;
 use crate::metrics::Metrics;
-use crate::policy::audit::audit;
-use crate::policy::{self, Policy};
+use crate::policy::Policy;
 use crate::proxy::{Front, Local, Proxy};
+use crate::settings::Settings;
 use crate::settings::environment::Environment;
-use crate::settings::file::{Files, Flags};
-use crate::settings::problem::{Problem, Problems};
-use crate::settings::{self, Settings};
+use crate::settings::file::Flags;
+use crate::settings::problem::Problems;
 use crate::{telemetry, tokens};
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -34,6 +34,7 @@ use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
+use reload::Reloads;
 use std::fs::DirBuilder;
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -48,31 +49,18 @@ const READ_BUFFER: usize = 4 << 10;
 /// # Errors
 /// When the configuration is not valid, the spend log cannot be opened, or an address is taken.
 pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow::Result<()> {
-    let files = Files::choose(flags, environment);
-    let settings = settings::load(&files, environment).map_err(|problems| invalid(&problems))?;
+    let reloads = Reloads::start().context("the signal HUP")?;
+    let source = Source::new(flags, environment, Path::new("."));
+    let settings = source.settings().map_err(|problems| invalid(&problems))?;
     telemetry::start(&settings.log)?;
     // reqwest-free as the process is, rustls still wants one provider for all its users.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
-    let endpoints = Arc::new(Endpoints::default());
-    let live = load(&files, environment, &endpoints).map_err(|problems| invalid(&problems))?;
-    let found = audit(
-        &live.policy,
-        &settings,
-        &live.catalog,
-        jiff::Timestamp::now().as_second(),
-    );
-    for warning in settings
-        .warnings
-        .iter()
-        .chain(&live.policy.warnings)
-        .chain(&found)
-    {
+    let (live, remarks) = source
+        .live(&settings)
+        .map_err(|problems| invalid(&problems))?;
+    for warning in settings.warnings.iter().chain(&remarks) {
         tracing::warn!("{warning}");
-    }
-    if found.iter().any(Problem::is_error) {
-        telemetry::flush();
-        anyhow::bail!("the configuration is not safe to serve with; `weir check` explains");
     }
     let log = || format!("spend log {}", live.policy.spend_log.display());
     let options = log_options(&live.policy, &settings);
@@ -94,35 +82,20 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         share::wait(fleet, &settings);
     }
 
-    let reload = {
-        let (files, environment) = (files.clone(), environment.clone());
-        Box::new(move || {
-            load(&files, &environment, &endpoints)
-                .map_err(|problems| problems.0.iter().map(ToString::to_string).collect())
-        })
-    };
     let metrics = Metrics::new().context("metrics")?;
     let gateway = Arc::new(Gateway::new(
         live,
-        reload,
+        source,
         settings,
         Arc::clone(&book),
         fleet,
         metrics,
     ));
+    let _reloading = reloads.serve(&gateway);
     let result = run(&gateway, upgrade);
     book.close();
     telemetry::flush();
     result
-}
-
-/// Policy and prices from the files, resolved as one.
-fn load(files: &Files, environment: &Environment, endpoints: &Endpoints) -> Result<Live, Problems> {
-    let policy = policy::load_all(files, environment)?;
-    let catalog = Catalog::bundled()
-        .with_overrides(&policy.prices)
-        .with_ceiling(policy.unpriced_ceiling);
-    Ok(Live::new(policy, catalog, endpoints))
 }
 
 fn log_options(policy: &Policy, settings: &Settings) -> LogOptions {
@@ -206,11 +179,7 @@ fn private_directory(socket: &Path) -> anyhow::Result<()> {
 }
 
 fn server_conf(settings: &Settings, gateway: &Gateway) -> ServerConf {
-    let trusted = settings
-        .upstream
-        .ca_file
-        .clone()
-        .or_else(|| gateway.live().policy.upstream.ca_file.clone());
+    let trusted = ca_file(settings, &gateway.live().policy);
     ServerConf {
         threads: settings.threads,
         work_stealing: false,

@@ -1,9 +1,11 @@
 //! The running gateway: what the proxy and the admin API work on together.
 //!
-//! Decides how a new configuration takes effect: policy and prices are resolved first and swapped
-//! as one; requests keep the snapshot they began with.
+//! Policy and prices are one snapshot: requests keep the one they began with. Where snapshots come from
+//! is decided in [`source`], how one takes the place of another in [`reload`].
 
 mod outgoing;
+pub mod reload;
+pub mod source;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
@@ -18,9 +20,12 @@ use crate::settings::Settings;
 use arc_swap::ArcSwap;
 use http::HeaderName;
 pub use outgoing::{Door, Outgoing};
+use reload::Seen;
+use source::{Fixed, Source};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use tokio::sync::Mutex;
 
 /// One consistent configuration: a policy and the prices it implies.
 pub struct Live {
@@ -100,13 +105,15 @@ impl Live {
     }
 }
 
-/// Reads the configuration files anew; on failure every problem as a line of text.
-pub type Reload = Box<dyn Fn() -> Result<Live, Vec<String>> + Send + Sync>;
-
 /// State shared by everything in the process.
 pub struct Gateway {
     live: ArcSwap<Live>,
-    reload: Reload,
+    /// Where configurations come from.
+    source: Source,
+    /// What no reload changes.
+    fixed: Fixed,
+    /// Held by the reload that is under way.
+    seen: Mutex<Seen>,
     /// How the process runs.
     pub settings: Settings,
     /// Balances and the record of truth.
@@ -124,18 +131,22 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that starts with `live`.
+    /// A gateway that starts with `live`, as `source` gave it.
     pub fn new(
         live: Live,
-        reload: Reload,
+        source: Source,
         settings: Settings,
         book: Arc<Book>,
         fleet: Option<Arc<Fleet>>,
         metrics: Metrics,
     ) -> Self {
+        metrics.configured();
+        let fixed = Fixed::new(&settings, &live.policy);
         Self {
             live: ArcSwap::from_pointee(live),
-            reload,
+            seen: Mutex::new(Seen::new(source.begun().clone().and(fixed.print()))),
+            source,
+            fixed,
             settings,
             book,
             fleet,
@@ -149,16 +160,5 @@ impl Gateway {
     /// The configuration in force, for the length of one request.
     pub fn live(&self) -> Arc<Live> {
         self.live.load_full()
-    }
-
-    /// Reads the files anew and puts them in force.
-    ///
-    /// # Errors
-    /// Every problem found; then nothing has changed.
-    pub fn reload(&self) -> Result<Arc<Live>, Vec<String>> {
-        let live = Arc::new((self.reload)()?);
-        self.book.adopt(&live.policy.accounts());
-        self.live.store(Arc::clone(&live));
-        Ok(live)
     }
 }

@@ -5,6 +5,7 @@
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
 mod console;
+mod reloads;
 mod shared;
 mod today;
 
@@ -15,6 +16,8 @@ use prometheus::{
     CounterVec, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
     Registry, TextEncoder,
 };
+pub use reloads::Reload;
+use reloads::Reloads;
 use shared::Shared;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -45,8 +48,8 @@ pub struct Metrics {
     lost_records: IntGauge,
     log_bytes: IntGauge,
     log_failed: IntGauge,
-    reload_failures: IntCounter,
     console: Console,
+    reloads: Reloads,
     shared: OnceLock<Option<Shared>>,
     today: Today,
 }
@@ -145,11 +148,8 @@ impl Metrics {
                 "weir_spend_log_failed",
                 "1 once the spend log could not be written; hard budgets are then refused.",
             )?,
-            reload_failures: counter(
-                "weir_config_reload_failures_total",
-                "Reloads refused because the files were not valid.",
-            )?,
             console: Console::new(&registry)?,
+            reloads: Reloads::new(&registry)?,
             shared: OnceLock::new(),
             today: Today::default(),
             registry,
@@ -242,9 +242,14 @@ impl Metrics {
         self.console.backlog(records);
     }
 
-    /// A reload was refused.
-    pub fn reload_failed(&self) {
-        self.reload_failures.inc();
+    /// The process has started with what the files held.
+    pub fn configured(&self) {
+        self.reloads.configured();
+    }
+
+    /// The files were read again.
+    pub fn reloaded(&self, result: Reload) {
+        self.reloads.reloaded(result);
     }
 
     /// The text exposition, with the gauges set to `levels` first.

@@ -10,6 +10,7 @@
 
 mod agents;
 pub mod audit;
+pub mod changes;
 pub mod console;
 mod firewall;
 pub mod keys;

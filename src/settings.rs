@@ -8,18 +8,20 @@
 pub mod environment;
 pub mod expand;
 pub mod file;
+pub mod fingerprint;
 pub mod firewall;
 pub mod origin;
 pub mod problem;
 pub mod reader;
+pub mod restart;
 mod sections;
 mod stores;
 pub mod units;
 pub mod yaml;
 
 pub use sections::{
-    Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Shutdown, SpendLog, Timeouts,
-    Tls, Upgrade, UpstreamLink,
+    Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Reload, Shutdown, SpendLog,
+    Timeouts, Tls, Upgrade, UpstreamLink,
 };
 pub use stores::{Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores, WhenAway};
 
@@ -50,6 +52,8 @@ pub struct Settings {
     pub shutdown: Shutdown,
     /// How a new process takes over.
     pub upgrade: Upgrade,
+    /// Whether a change of the files takes effect by itself.
+    pub reload: Reload,
     /// What is logged.
     pub log: Log,
     /// The admin API.

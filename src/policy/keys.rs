@@ -63,6 +63,28 @@ impl Key {
             .find(|id| id.as_str() == user)
     }
 
+    /// What is compared with the digest of a presented key.
+    pub(super) fn digest(&self) -> KeyDigest {
+        self.digest
+    }
+
+    /// What else is not as with `other`, in the words of the file.
+    pub(super) fn differs(&self, other: &Self) -> Vec<&'static str> {
+        let agents = |key: &Self| (key.agent.clone(), key.agents.clone());
+        let users = |key: &Self| (key.user.clone(), key.users.clone());
+        let team = |key: &Self| key.team.as_ref().map(|team| team.id.clone());
+        [
+            ("agents", agents(self) != agents(other)),
+            ("users", users(self) != users(other)),
+            ("team", team(self) != team(other)),
+            ("limits", self.limits != other.limits),
+            ("expires", self.expires != other.expires),
+        ]
+        .into_iter()
+        .filter_map(|(what, differs)| differs.then_some(what))
+        .collect()
+    }
+
     /// A key of one agent and one user that never expires.
     pub(super) fn plain(id: KeyId, agent: AgentId, user: UserId, digest: KeyDigest) -> Self {
         Self {

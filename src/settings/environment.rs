@@ -8,6 +8,9 @@ use super::problem::Problem;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// The file of variables beside the real ones.
+pub const DOTENV: &str = ".env";
+
 /// The largest `.env` file that is read, in bytes.
 const LARGEST_DOTENV: u64 = 1 << 20;
 
@@ -38,7 +41,7 @@ impl Environment {
             cores: std::thread::available_parallelism().ok().map(usize::from),
             ..Self::default()
         };
-        captured.with_dotenv_file(&directory.join(".env"))
+        captured.with_dotenv_file(&directory.join(DOTENV))
     }
 
     /// An environment of exactly these variables.
@@ -73,7 +76,7 @@ impl Environment {
     }
 
     fn with_dotenv_file(mut self, path: &Path) -> Self {
-        let unreadable = |reason: String| Problem::of_file(".env", reason).warning();
+        let unreadable = |reason: String| Problem::of_file(DOTENV, reason).warning();
         match std::fs::metadata(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return self,
             Ok(found) if found.len() > LARGEST_DOTENV => {
@@ -84,13 +87,24 @@ impl Environment {
             Ok(_) | Err(_) => {}
         }
         match std::fs::read_to_string(path) {
-            Ok(text) => self.with_dotenv(".env", &text),
+            Ok(text) => self.with_dotenv(DOTENV, &text),
             Err(error) => {
                 self.warnings
                     .push(unreadable(format!("cannot be read: {error}")));
                 self
             }
         }
+    }
+
+    /// The same variables, and `.env` in `directory` as it is now.
+    #[must_use]
+    pub fn again(&self, directory: &Path) -> Self {
+        let captured = Self {
+            dotenv: BTreeMap::new(),
+            warnings: Vec::new(),
+            ..self.clone()
+        };
+        captured.with_dotenv_file(&directory.join(DOTENV))
     }
 
     /// The value of a variable, from the environment, else from `.env`.
@@ -233,6 +247,17 @@ mod tests {
             (environment.get("B"), environment.is_from_dotenv("B")),
             (Some("file"), true)
         );
+    }
+
+    #[test]
+    fn the_file_is_read_again_and_the_variables_are_not() {
+        let before = Environment {
+            cores: Some(3),
+            ..Environment::of([("A", "real")]).with_dotenv(".env", "A=file\nB=file\nno pair")
+        };
+        let now = before.again(Path::new("/nowhere/at/all"));
+        assert_eq!((now.get("A"), now.get("B")), (Some("real"), None));
+        assert_eq!((now.cores(), now.warnings()), (3, &[][..]));
     }
 
     #[test]

@@ -124,6 +124,15 @@ pub struct Upgrade {
     pub socket: PathBuf,
 }
 
+/// Whether a change of the files takes effect by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Whether the files are watched.
+    pub watch: bool,
+    /// How long the files must have kept still before they are read.
+    pub debounce: Duration,
+}
+
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -216,6 +225,15 @@ impl Default for Shutdown {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self {
+            watch: false,
+            debounce: Duration::from_millis(500),
         }
     }
 }

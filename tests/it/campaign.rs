@@ -11,6 +11,7 @@
 //! | `WEIR_PROVE_RACES` | 2, 20 | such races, each with a new gateway |
 //! | `WEIR_PROVE_CONNECTIONS` | 10,000 | the most connections they use, fewer where files are limited |
 //! | `WEIR_PROVE_KILLS` | 3, 100 | kills in the middle of mixed load |
+//! | `WEIR_PROVE_RELOADS` | 40, 1,000 | reloads under load, every tenth invalid |
 //! | `WEIR_PROVE_SPLITS` | 1, 10 | random ways to cut each recorded answer |
 //! | `WEIR_PROVE_FUZZ` | 2,000, 200,000 | hostile requests and hostile answers |
 //!
@@ -23,6 +24,7 @@ mod fuzz;
 mod kill;
 mod mutation;
 mod race;
+mod reload;
 mod replay;
 mod upstream;
 mod wire;

@@ -28,6 +28,7 @@ mod limits;
 mod listings;
 mod matrix;
 mod metadata;
+mod reload;
 mod secure;
 mod smoke;
 mod spend_log;

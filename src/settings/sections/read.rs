@@ -1,8 +1,8 @@
 //! From the tree to the sections: units, bounds, and the variables that win over the file.
 
 use super::{
-    Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Shutdown, SpendLog, Timeouts,
-    Tls, Upgrade, UpstreamLink,
+    Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Reload, Shutdown, SpendLog,
+    Timeouts, Tls, Upgrade, UpstreamLink,
 };
 use crate::secret::Secret;
 use crate::settings::Settings;
@@ -36,6 +36,7 @@ pub(in crate::settings) fn read(root: &Section<'_>, default: &Listen) -> Setting
         upstream: upstream(&root.section("upstream")),
         shutdown: shutdown(&root.section("shutdown")),
         upgrade: upgrade(&root.section("upgrade")),
+        reload: reload(&root.section("reload")),
         log: log(&root.section("log")),
         admin: admin(&root.section("admin")),
         stores: stores::read::read(&root.section("stores")),
@@ -315,6 +316,14 @@ fn upgrade(section: &Section<'_>) -> Upgrade {
         .join("upgrade.sock");
     Upgrade {
         socket: section.or("socket", default, path, |path| path.display().to_string()),
+    }
+}
+
+fn reload(section: &Section<'_>) -> Reload {
+    let default = Reload::default();
+    Reload {
+        watch: section.or("watch", default.watch, units::flag, ToString::to_string),
+        debounce: time(section, "debounce", default.debounce, 10 * MILLISECOND),
     }
 }
 
