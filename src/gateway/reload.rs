@@ -148,12 +148,19 @@ impl Gateway {
                 needs_restart,
             };
         }
-        let live = Arc::new(reading.live);
+        let mut live = reading.live;
+        self.fixed.keep(&mut live);
+        let live = Arc::new(live);
+        let mut changes = changes::between(&before.policy, &live.policy);
+        changes.retain(|change| {
+            let path = change.split(' ').next().unwrap_or_default();
+            !needs_restart.iter().any(|needed| needed == path)
+        });
         self.book.adopt(&live.policy.accounts());
         self.live.store(Arc::clone(&live));
         seen.in_force = print.clone();
         Reloaded {
-            changes: changes::between(&before.policy, &live.policy),
+            changes,
             live,
             applied: true,
             warnings: reading.warnings,

@@ -224,6 +224,11 @@ impl Fixed {
         self.files.iter().map(|(_, path)| path.clone()).collect()
     }
 
+    /// Puts into a configuration what it cannot change.
+    pub(super) fn keep(&self, live: &mut Live) {
+        live.policy.spend_log.clone_from(&self.spend_log);
+    }
+
     /// What the files say that only another process would do, by the paths of the settings.
     pub(super) fn needs_restart(
         &self,

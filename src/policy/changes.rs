@@ -32,7 +32,7 @@ pub fn between(old: &Policy, new: &Policy) -> Vec<String> {
     let mut said = Vec::new();
     let (gone, come) = came_and_went(&before, &after, &mut said);
     keys(old, new, &mut said);
-    provider_keys(old, new, &mut said);
+    sent_keys(old, new, &mut said);
     let paths: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
     for path in paths {
         let told = thing(path).is_some_and(|thing| gone.contains(&thing) || come.contains(&thing));
@@ -134,8 +134,8 @@ fn keys(old: &Policy, new: &Policy, said: &mut Vec<String>) {
     }
 }
 
-/// Providers that are there as before and are sent another key.
-fn provider_keys(old: &Policy, new: &Policy, said: &mut Vec<String>) {
+/// Providers, and the console, that are there as before and are sent another key.
+fn sent_keys(old: &Policy, new: &Policy, said: &mut Vec<String>) {
     let digest = |key: &Option<Secret>| key.as_ref().map(Secret::digest);
     for (name, block) in &new.providers {
         let Some(before) = old.providers.get(name) else {
@@ -153,6 +153,11 @@ fn provider_keys(old: &Policy, new: &Policy, said: &mut Vec<String>) {
         if of(before) != of(block) {
             said.push(format!("provider `{name}` is sent other keys"));
         }
+    }
+    if let (Some(before), Some(now)) = (&old.console, &new.console)
+        && before.api_key.digest() != now.api_key.digest()
+    {
+        said.push("the console is sent another key".into());
     }
 }
 

@@ -293,6 +293,11 @@ async fn what_only_a_restart_changes_is_named_and_stays_as_it_was() {
         "upstream.ca_file (the content of ca.pem has changed)",
     ]);
     assert_eq!(reply["needs_restart"], named);
+    assert_eq!(
+        reply["changes"],
+        json!([]),
+        "nothing of it has changed here"
+    );
     let line = said(
         &gateway,
         &["WARN", "needs a restart: admin.token, limits.headers"],
