@@ -4,6 +4,7 @@
 //! what is in Redis can be made again from there.
 
 pub mod connect;
+pub mod limits;
 
 #[cfg(test)]
 #[path = "../tests/it/support/redis.rs"]

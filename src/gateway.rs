@@ -1,7 +1,8 @@
 //! The running gateway: what the proxy and the admin API work on together.
 //!
 //! Decides how a new configuration takes effect: policy and prices are resolved first and swapped
-//! as one; requests keep the snapshot they began with.
+//! as one; requests keep the snapshot they began with. Which limits count, this process's own or those
+//! that gateways share.
 
 mod outgoing;
 
@@ -9,7 +10,8 @@ use crate::balance::Endpoints;
 use crate::catalog::Catalog;
 use crate::identity::AgentId;
 use crate::ledger::Book;
-use crate::limit::Limiter;
+use crate::limit::shared::Shared;
+use crate::limit::{Claim, Exceeded, Limiter, Permit};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::route::{Directory, Route};
@@ -111,7 +113,9 @@ pub struct Gateway {
     /// Balances and the record of truth.
     pub book: Arc<Book>,
     /// Requests, tokens and concurrency of keys, agents, users and models.
-    pub limiter: Limiter,
+    limiter: Limiter,
+    /// The same of all gateways together, where they are shared.
+    shared_limits: Option<Arc<dyn Shared>>,
     /// What is measured.
     pub metrics: Metrics,
     /// Set once the process was told to leave.
@@ -136,9 +140,41 @@ impl Gateway {
             book,
             metrics,
             limiter: Limiter::default(),
+            shared_limits: None,
             stopping: Arc::default(),
             in_flight: Arc::default(),
         }
+    }
+
+    /// The same, with limits that gateways share.
+    #[must_use]
+    pub fn sharing(self, limits: Option<Arc<dyn Shared>>) -> Self {
+        Self {
+            shared_limits: limits,
+            ..self
+        }
+    }
+
+    /// Lets a request in that is expected to use `tokens`, if every limit of `claims` allows it, here
+    /// and among all gateways. `None` when none of them has a limit. `now` is in Unix seconds.
+    ///
+    /// # Errors
+    /// The first limit that is met; then nothing is counted.
+    pub async fn admit(
+        &self,
+        claims: &[Claim<'_>],
+        tokens: u64,
+        now: u64,
+    ) -> Result<Option<Permit>, Exceeded> {
+        let Some(shared) = &self.shared_limits else {
+            return self.limiter.admit(claims, tokens, now);
+        };
+        let limiter = &self.limiter;
+        let permit = limiter.admit_among(&**shared, claims, tokens, now).await?;
+        if permit.as_ref().is_some_and(Permit::is_alone) {
+            self.metrics.limited_alone();
+        }
+        Ok(permit)
     }
 
     /// The configuration in force, for the length of one request.

@@ -5,8 +5,12 @@
 //! once they are; a reservation is never larger than the limit, so that no request is refused for
 //! good. It does not know money; that is [`crate::ledger`].
 //!
-//! A minute is the sixty seconds up to now, in steps of a second.
+//! A minute is the sixty seconds up to now, in steps of a second. Counts are this process's own; those that
+//! several gateways share are asked for beside them, see [`shared`].
 
+pub mod shared;
+
+use shared::Beyond;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -226,12 +230,12 @@ impl State {
     }
 }
 
-type Shared = Arc<Mutex<State>>;
+type Cell = Arc<Mutex<State>>;
 
 /// Every limit of the process.
 #[derive(Debug, Default)]
 pub struct Limiter {
-    states: RwLock<HashMap<(Kind, String), Shared>>,
+    states: RwLock<HashMap<(Kind, String), Cell>>,
 }
 
 /// A request that was let in: it counts until it is cancelled or corrected, and is in flight until
@@ -239,12 +243,14 @@ pub struct Limiter {
 #[derive(Debug)]
 #[must_use = "a request is in flight for as long as its permit lives"]
 pub struct Permit {
-    claims: Vec<(Shared, Limits)>,
+    claims: Vec<(Cell, Limits)>,
     at: u64,
     tokens: u64,
+    /// Its place in a store that several gateways share.
+    beyond: Option<Beyond>,
 }
 
-fn lock(state: &Shared) -> MutexGuard<'_, State> {
+fn lock(state: &Cell) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -269,7 +275,7 @@ impl Limiter {
         }
         // One order for everybody, so that no two requests wait for each other.
         limited.sort_by_key(|claim| (claim.kind, claim.id));
-        let states: Vec<Shared> = limited
+        let states: Vec<Cell> = limited
             .iter()
             .map(|claim| self.state(claim.kind, claim.id))
             .collect();
@@ -291,10 +297,11 @@ impl Limiter {
             claims: states.into_iter().zip(limits).collect(),
             at: now,
             tokens,
+            beyond: None,
         }))
     }
 
-    fn state(&self, kind: Kind, id: &str) -> Shared {
+    fn state(&self, kind: Kind, id: &str) -> Cell {
         let key = (kind, id.to_owned());
         let known = self.states.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = known.get(&key) {
@@ -308,7 +315,10 @@ impl Limiter {
 
 impl Permit {
     /// Takes the request back: it was refused for another reason, so it does not count.
-    pub fn cancel(self) {
+    pub fn cancel(mut self) {
+        if let Some(beyond) = &mut self.beyond {
+            beyond.cancel();
+        }
         for (state, limits) in &self.claims {
             let tokens = reserved(self.tokens, limits);
             lock(state).remove(self.at, 1, tokens);
@@ -318,6 +328,9 @@ impl Permit {
     /// Puts the tokens that were used in place of those that were expected. Only the first call
     /// counts.
     pub fn correct(&mut self, used: u64) {
+        if let Some(beyond) = &mut self.beyond {
+            beyond.correct(used);
+        }
         let expected = std::mem::replace(&mut self.tokens, used);
         for (state, limits) in &self.claims {
             let mut state = lock(state);
@@ -336,6 +349,9 @@ impl Permit {
                 *kept = Some(new);
             }
         };
+        if let Some(beyond) = &self.beyond {
+            standing = beyond.standing(now);
+        }
         for (state, limits) in &self.claims {
             let mut state = lock(state);
             state.roll(now);
@@ -350,6 +366,11 @@ impl Permit {
             }
         }
         standing
+    }
+
+    /// Whether a store that several gateways share had no say in it, because it was away.
+    pub fn is_alone(&self) -> bool {
+        self.beyond.as_ref().is_some_and(Beyond::is_away)
     }
 }
 

@@ -39,6 +39,7 @@ pub struct Metrics {
     lost_records: IntGauge,
     log_bytes: IntGauge,
     log_failed: IntGauge,
+    limited_alone: IntCounter,
     reload_failures: IntCounter,
     today: Today,
 }
@@ -137,6 +138,10 @@ impl Metrics {
                 "weir_spend_log_failed",
                 "1 once the spend log could not be written; hard budgets are then refused.",
             )?,
+            limited_alone: counter(
+                "weir_limits_alone_total",
+                "Requests whose shared limits this gateway judged by its own counts: Redis was away or late.",
+            )?,
             reload_failures: counter(
                 "weir_config_reload_failures_total",
                 "Reloads refused because the files were not valid.",
@@ -220,6 +225,11 @@ impl Metrics {
     /// One more attempt is made.
     pub fn retried(&self) {
         self.retries.inc();
+    }
+
+    /// A request's limits were judged without the other gateways.
+    pub fn limited_alone(&self) {
+        self.limited_alone.inc();
     }
 
     /// A reload was refused.
