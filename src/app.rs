@@ -8,9 +8,12 @@ use crate::admin::Admin;
 use crate::answer::Answer;
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
+use crate::fleet::SharedLimits;
+use crate::fleet::connect::Connector;
 use crate::gateway::{Gateway, Live};
 use crate::ledger::Book;
 use crate::ledger::log::LogOptions;
+use crate::limit::shared::Shared;
 use crate::metrics::Metrics;
 use crate::policy::audit::audit;
 use crate::policy::{self, Policy};
@@ -95,14 +98,14 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         })
     };
     let metrics = Metrics::new().context("metrics")?;
-    let gateway = Arc::new(Gateway::new(
-        live,
-        reload,
-        settings,
-        Arc::clone(&book),
-        metrics,
-    ));
+    let limits = shared_limits(&settings)?;
+    let sharing = limits.clone().map(|limits| -> Arc<dyn Shared> { limits });
+    let gateway = Gateway::new(live, reload, settings, Arc::clone(&book), metrics);
+    let gateway = Arc::new(gateway.sharing(sharing));
     let result = run(&gateway, upgrade);
+    if let Some(limits) = limits {
+        limits.close();
+    }
     book.close();
     telemetry::flush();
     result
@@ -115,6 +118,17 @@ fn load(files: &Files, environment: &Environment, endpoints: &Endpoints) -> Resu
         .with_overrides(&policy.prices)
         .with_ceiling(policy.unpriced_ceiling);
     Ok(Live::new(policy, catalog, endpoints))
+}
+
+/// The limits that this gateway shares with others.
+fn shared_limits(settings: &Settings) -> anyhow::Result<Option<Arc<SharedLimits>>> {
+    let redis = settings.stores.redis.as_ref();
+    let Some(redis) = redis.filter(|redis| redis.limits) else {
+        return Ok(None);
+    };
+    let connector = Connector::new(redis).context("stores.redis")?;
+    let limits = SharedLimits::start(connector, redis).context("the thread for shared limits")?;
+    Ok(Some(Arc::new(limits)))
 }
 
 fn log_options(policy: &Policy, settings: &Settings) -> LogOptions {

@@ -10,6 +10,7 @@ use crate::settings::{self, Node, Sentinel, Server};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
@@ -304,6 +305,24 @@ pub enum Connection {
     One(MultiplexedConnection),
     /// To the masters of a cluster.
     Many(ClusterConnection),
+}
+
+impl Connection {
+    /// Sends a command to every master.
+    ///
+    /// # Errors
+    /// When one of them refuses it or does not answer.
+    pub async fn everywhere(&mut self, command: &Cmd) -> RedisResult<()> {
+        match self {
+            Self::One(connection) => connection.req_packed_command(command).await?,
+            Self::Many(connection) => {
+                let all = MultipleNodeRoutingInfo::AllMasters;
+                let every = RoutingInfo::MultiNode((all, None));
+                connection.route_command(command.clone(), every).await?
+            }
+        };
+        Ok(())
+    }
 }
 
 impl ConnectionLike for Connection {

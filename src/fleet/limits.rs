@@ -28,7 +28,7 @@ pub struct SharedLimits {
 
 impl SharedLimits {
     /// A part in the limits at `connector`. A thread of its own connects, and again whenever the
-    /// connection has broken.
+    /// connection has broken. The first try is waited for, because a gateway that is alone lets more in.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -37,6 +37,7 @@ impl SharedLimits {
         let link = Link::new(connector, &settings.tenant, lapse, settings.timeout);
         let link = Arc::new(link);
         Arc::clone(&link).start()?;
+        link.tried(settings.connect_timeout);
         Ok(Self { link })
     }
 

@@ -18,6 +18,9 @@ use tokio::sync::Notify;
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
+/// How often a condition is looked at that is about to come true.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// Requests that are told of in one call.
 const BATCH: usize = 64;
 
@@ -50,6 +53,8 @@ pub(super) struct Link {
     open: Mutex<HashMap<u64, Arc<Counted>>>,
     ended: Mutex<VecDeque<Ended>>,
     wake: Notify,
+    /// Whether connecting was tried, with or without success.
+    tried: AtomicBool,
     broken: AtomicBool,
     closed: AtomicBool,
 }
@@ -62,6 +67,12 @@ impl std::fmt::Debug for Link {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Between half of it and all of it, so that gateways do not all come back at once.
+fn jittered(wait: Duration) -> Duration {
+    let most = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(fastrand::u64(most / 2..=most))
 }
 
 impl Link {
@@ -82,6 +93,7 @@ impl Link {
             open: Mutex::default(),
             ended: Mutex::default(),
             wake: Notify::new(),
+            tried: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
@@ -96,6 +108,14 @@ impl Link {
             .name("weir-limits".to_owned())
             .spawn(move || runtime.block_on(self.run()))?;
         Ok(())
+    }
+
+    /// Waits until connecting was tried, but not for longer than `patience`.
+    pub(super) fn tried(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline && !self.tried.load(Ordering::Acquire) {
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// What may be asked now, if anything.
@@ -149,7 +169,7 @@ impl Link {
         let deadline = Instant::now() + self.timeout;
         self.wake.notify_one();
         while Instant::now() < deadline && self.up().is_some() && !lock(&self.ended).is_empty() {
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(LOOK);
         }
         self.closed.store(true, Ordering::Release);
         self.wake.notify_one();
@@ -171,19 +191,21 @@ impl Link {
                 Ok(connection) => {
                     (wait, complaint) = (FIRST_WAIT, None);
                     self.up.store(Some(Arc::new(connection.clone())));
+                    self.tried.store(true, Ordering::Release);
                     let served = self.serve(connection).await;
                     self.up.store(None);
                     served.err().map(|error| error.to_string())
                 }
                 Err(error) => Some(error.to_string()),
             };
+            self.tried.store(true, Ordering::Release);
             if let Some(reason) = reason
                 && complaint.as_ref() != Some(&reason)
             {
                 tracing::warn!(%reason, "limits are not shared at present");
                 complaint = Some(reason);
             }
-            tokio::time::sleep(wait.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
+            tokio::time::sleep(jittered(wait)).await;
             wait = (wait * 2).min(LAST_WAIT);
         }
     }
