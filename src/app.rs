@@ -3,17 +3,16 @@
 //! The only place that names concrete stores and joins the proxy with the admin API.
 
 mod leave;
+mod share;
 
 use crate::admin::Admin;
 use crate::answer::Answer;
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
-use crate::fleet::SharedLimits;
-use crate::fleet::connect::Connector;
 use crate::gateway::{Gateway, Live};
 use crate::ledger::Book;
 use crate::ledger::log::LogOptions;
-use crate::limit::shared::Shared;
+use crate::ledger::shared::Shared;
 use crate::metrics::Metrics;
 use crate::policy::audit::audit;
 use crate::policy::{self, Policy};
@@ -74,11 +73,12 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         telemetry::flush();
         anyhow::bail!("the configuration is not safe to serve with; `weir check` explains");
     }
-    let (book, recovery) = Book::open(
-        log_options(&live.policy, &settings),
-        &live.policy.accounts(),
-    )
-    .with_context(|| format!("spend log {}", live.policy.spend_log.display()))?;
+    let log = || format!("spend log {}", live.policy.spend_log.display());
+    let options = log_options(&live.policy, &settings);
+    let fleet = share::fleet(&settings, &options).with_context(log)?;
+    let shared = fleet.clone().map(|fleet| fleet as Arc<dyn Shared>);
+    let (book, recovery) =
+        Book::open_sharing(options, &live.policy.accounts(), shared).with_context(log)?;
     tracing::info!(
         segment = %recovery.segment.display(),
         records = recovery.records,
@@ -89,6 +89,9 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         "spend log replayed"
     );
     tokens::warm();
+    if let Some(fleet) = &fleet {
+        share::wait(fleet, &settings);
+    }
 
     let reload = {
         let (files, environment) = (files.clone(), environment.clone());
@@ -98,10 +101,9 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         })
     };
     let metrics = Metrics::new().context("metrics")?;
-    let limits = shared_limits(&settings)?;
-    let sharing = limits.clone().map(|limits| -> Arc<dyn Shared> { limits });
-    let gateway = Gateway::new(live, reload, settings, Arc::clone(&book), metrics);
-    let gateway = Arc::new(gateway.sharing(sharing));
+    let limits = share::limits(&settings)?;
+    let gateway = Gateway::new(live, reload, settings, Arc::clone(&book), fleet, metrics);
+    let gateway = Arc::new(gateway.sharing(limits.clone().map(|limits| limits as _)));
     let result = run(&gateway, upgrade);
     if let Some(limits) = limits {
         limits.close();
@@ -118,17 +120,6 @@ fn load(files: &Files, environment: &Environment, endpoints: &Endpoints) -> Resu
         .with_overrides(&policy.prices)
         .with_ceiling(policy.unpriced_ceiling);
     Ok(Live::new(policy, catalog, endpoints))
-}
-
-/// The limits that this gateway shares with others.
-fn shared_limits(settings: &Settings) -> anyhow::Result<Option<Arc<SharedLimits>>> {
-    let redis = settings.stores.redis.as_ref();
-    let Some(redis) = redis.filter(|redis| redis.limits) else {
-        return Ok(None);
-    };
-    let connector = Connector::new(redis).context("stores.redis")?;
-    let limits = SharedLimits::start(connector, redis).context("the thread for shared limits")?;
-    Ok(Some(Arc::new(limits)))
 }
 
 fn log_options(policy: &Policy, settings: &Settings) -> LogOptions {

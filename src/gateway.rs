@@ -8,6 +8,7 @@ mod outgoing;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
+use crate::fleet::Fleet;
 use crate::identity::AgentId;
 use crate::ledger::Book;
 use crate::limit::shared::Shared;
@@ -112,6 +113,8 @@ pub struct Gateway {
     pub settings: Settings,
     /// Balances and the record of truth.
     pub book: Arc<Book>,
+    /// What other gateways know, where budgets are shared.
+    pub fleet: Option<Arc<Fleet>>,
     /// Requests, tokens and concurrency of keys, agents, users and models.
     limiter: Limiter,
     /// The same of all gateways together, where they are shared.
@@ -131,6 +134,7 @@ impl Gateway {
         reload: Reload,
         settings: Settings,
         book: Arc<Book>,
+        fleet: Option<Arc<Fleet>>,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -138,6 +142,7 @@ impl Gateway {
             reload,
             settings,
             book,
+            fleet,
             metrics,
             limiter: Limiter::default(),
             shared_limits: None,

@@ -207,7 +207,10 @@ fn granted(words: &mut Words<'_>, ask: &Ask<'_>) -> Option<Grant> {
         tokens,
         fitted: tokens < wanted,
         held,
-        windows: balances.iter().map(|balance| balance.period_start).collect(),
+        windows: balances
+            .iter()
+            .map(|balance| balance.period_start)
+            .collect(),
         balances,
     })
 }

@@ -414,7 +414,11 @@ impl Link {
         }
         let mut news: News = serde_json::from_str(news).map_err(|_| Broken::Nonsense)?;
         if let Some(since) = since {
-            if news.nonce.as_ref().is_some_and(|nonce| *nonce != self.nonce) {
+            if news
+                .nonce
+                .as_ref()
+                .is_some_and(|nonce| *nonce != self.nonce)
+            {
                 return Err(Broken::Twin);
             }
             *since = news.last.parse().map_err(|_| Broken::Nonsense)?;
@@ -445,10 +449,7 @@ impl Link {
             self.say(up, &mut connection).await?;
             if self.leaving.swap(false, Ordering::AcqRel) {
                 let mut command = functions::call("weir_leave_1", &self.state_key);
-                let _: Vec<String> = command
-                    .arg(&up.source)
-                    .query_async(&mut connection)
-                    .await?;
+                let _: Vec<String> = command.arg(&up.source).query_async(&mut connection).await?;
                 self.gone.store(true, Ordering::Release);
             }
             if Instant::now() >= next && !self.gone.load(Ordering::Acquire) {

@@ -184,18 +184,22 @@ pub(super) fn shares(testimony: &Testimony, source: impl Fn(&str) -> String) -> 
         .iter()
         .map(|a| (a.account.as_str(), a.tag.as_str()))
         .collect();
-    shares.extend(charged.into_iter().filter_map(|((account, window), totals)| {
-        Some(Share {
-            account: account.to_owned(),
-            tag: (*tags.get(account)?).to_owned(),
-            win: window.to_string(),
-            base: "0".to_owned(),
-            bv: "0".to_owned(),
-            pv: "0".to_owned(),
-            charged: totals,
-            ..Share::default()
-        })
-    }));
+    shares.extend(
+        charged
+            .into_iter()
+            .filter_map(|((account, window), totals)| {
+                Some(Share {
+                    account: account.to_owned(),
+                    tag: (*tags.get(account)?).to_owned(),
+                    win: window.to_string(),
+                    base: "0".to_owned(),
+                    bv: "0".to_owned(),
+                    pv: "0".to_owned(),
+                    charged: totals,
+                    ..Share::default()
+                })
+            }),
+    );
     shares
 }
 

@@ -5,7 +5,7 @@ mod loss;
 
 use super::connect::Connector;
 use super::server::RedisServer;
-use super::{Fleet, Figures};
+use super::{Figures, Fleet};
 use crate::budget::{AccountSpec, Balance};
 use crate::identity::AttemptId;
 use crate::ledger::contract::NOON;
@@ -161,7 +161,9 @@ impl Ledger for Shelf {
         self.is_up(true).await;
         self.clock.store(now, Ordering::Relaxed);
         let book = self.book();
-        book.push(spec, change.total, change.spent, "test").await.unwrap()
+        book.push(spec, change.total, change.spent, "test")
+            .await
+            .unwrap()
     }
 
     async fn reset(&self, spec: &AccountSpec, now: u64) -> Nanos {

@@ -78,17 +78,18 @@ fn step() -> impl Strategy<Value = Step> {
         prop_oneof![0_u64..5_000, Just(1_000_000_000)],
         0_u64..64,
     );
-    let reserve = reserve.prop_map(|(hours, tier, accounts, fixed, rate, wanted, minimum)| {
-        Step::Reserve {
-            hours,
-            tier,
-            accounts,
-            fixed,
-            rate,
-            wanted,
-            minimum: minimum.min(wanted),
-        }
-    });
+    let reserve =
+        reserve.prop_map(
+            |(hours, tier, accounts, fixed, rate, wanted, minimum)| Step::Reserve {
+                hours,
+                tier,
+                accounts,
+                fixed,
+                rate,
+                wanted,
+                minimum: minimum.min(wanted),
+            },
+        );
     let kind = prop_oneof![
         Just(PeriodKind::Hourly),
         Just(PeriodKind::Daily),
