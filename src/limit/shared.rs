@@ -123,3 +123,6 @@ impl Limiter {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

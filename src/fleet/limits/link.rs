@@ -21,6 +21,9 @@ const LAST_WAIT: Duration = Duration::from_millis(500);
 /// How often a condition is looked at that is about to come true.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// A connection that lasted so long was a good one.
+const STEADY: Duration = Duration::from_secs(10);
+
 /// Requests that are told of in one call.
 const BATCH: usize = 64;
 
@@ -29,6 +32,15 @@ const CHUNK: usize = 256;
 
 /// Requests that have ended and are remembered while Redis is away.
 const KEPT: usize = 10_000;
+
+/// Why the thread begins again.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    #[error("Redis is slow, or refused to count a request")]
+    Suspect,
+}
 
 /// A request that has ended.
 struct Ended {
@@ -186,28 +198,34 @@ impl Link {
         let mut wait = FIRST_WAIT;
         let mut complaint = None;
         while !self.closed.load(Ordering::Acquire) {
-            self.broken.store(false, Ordering::Release);
-            let reason = match self.connect().await {
-                Ok(connection) => {
-                    (wait, complaint) = (FIRST_WAIT, None);
-                    self.up.store(Some(Arc::new(connection.clone())));
-                    self.tried.store(true, Ordering::Release);
-                    let served = self.serve(connection).await;
-                    self.up.store(None);
-                    served.err().map(|error| error.to_string())
-                }
-                Err(error) => Some(error.to_string()),
+            let begun = Instant::now();
+            let Err(reason) = self.live().await else {
+                return;
             };
             self.tried.store(true, Ordering::Release);
-            if let Some(reason) = reason
-                && complaint.as_ref() != Some(&reason)
-            {
+            if begun.elapsed() >= STEADY {
+                // It went well for so long that this is another story.
+                (wait, complaint) = (FIRST_WAIT, None);
+            }
+            let reason = reason.to_string();
+            if complaint.as_ref() != Some(&reason) {
                 tracing::warn!(%reason, "limits are not shared at present");
                 complaint = Some(reason);
             }
             tokio::time::sleep(jittered(wait)).await;
             wait = (wait * 2).min(LAST_WAIT);
         }
+    }
+
+    /// Connects, and serves until the connection breaks or the thread is to end.
+    async fn live(&self) -> Result<(), Broken> {
+        let connection = self.connect().await?;
+        self.broken.store(false, Ordering::Release);
+        self.up.store(Some(Arc::new(connection.clone())));
+        self.tried.store(true, Ordering::Release);
+        let served = self.serve(connection).await;
+        self.up.store(None);
+        served
     }
 
     /// A connection to a server that has the functions.
@@ -226,9 +244,12 @@ impl Link {
     }
 
     /// Says what has ended and renews what has not, until something breaks.
-    async fn serve(&self, mut connection: Connection) -> Result<(), RedisError> {
+    async fn serve(&self, mut connection: Connection) -> Result<(), Broken> {
         let mut next = Instant::now();
-        while !self.closed.load(Ordering::Acquire) && !self.broken.load(Ordering::Acquire) {
+        while !self.closed.load(Ordering::Acquire) {
+            if self.broken.load(Ordering::Acquire) {
+                return Err(Broken::Suspect);
+            }
             if Instant::now() >= next {
                 self.renew(&mut connection).await?;
                 next = Instant::now() + self.lapse / 3;

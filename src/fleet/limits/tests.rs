@@ -156,6 +156,7 @@ async fn a_request_that_is_given_up_while_it_waits_is_not_counted() {
     let server = RedisServer::start();
     let one = gateway(&server);
     let claims = of("a", places(1));
+    server.pause();
     {
         let asking = one.admit(&claims, 0);
         tokio::pin!(asking);
@@ -165,6 +166,7 @@ async fn a_request_that_is_given_up_while_it_waits_is_not_counted() {
         });
         assert!(!polled.await);
     }
+    server.resume();
     drop(within(let_in(&one, &claims, 0)).await);
 }
 
@@ -230,6 +232,28 @@ async fn nobody_waits_for_a_redis_that_is_away_and_it_is_asked_again_when_it_is_
     assert_eq!(within(refused(&one, &claims)).await.1, 1);
     drop(away);
     drop(within(let_in(&one, &claims, 0)).await);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_as_good_as_away() {
+    let master = RedisServer::start();
+    let replica = RedisServer::replica_of(&master);
+    let settings = settings(&replica);
+    let limits = SharedLimits::start(Connector::new(&settings).unwrap(), &settings).unwrap();
+    let claims = of("a", places(1));
+    for _ in 0..3 {
+        let verdict = within(limits.admit(&claims, 0)).await;
+        assert!(matches!(verdict, Verdict::Away(_)), "{verdict:?}");
+    }
+    replica.promote();
+    drop(within(let_in(&limits, &claims, 0)).await);
+    // One that became a replica later has the functions, and cannot count all the same.
+    let port = master.port().to_string();
+    replica.command(&["REPLICAOF", "127.0.0.1", &port]);
+    for _ in 0..20 {
+        let verdict = within(limits.admit(&claims, 0)).await;
+        assert!(matches!(verdict, Verdict::Away(_)), "{verdict:?}");
+    }
 }
 
 #[tokio::test]
