@@ -12,7 +12,7 @@ use crate::fleet::Fleet;
 use crate::identity::AgentId;
 use crate::ledger::Book;
 use crate::limit::shared::Shared;
-use crate::limit::{Claim, Exceeded, Limiter, Permit};
+use crate::limit::{Claim, Exceeded, Limiter, Permit, Standing};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::route::{Directory, Route};
@@ -115,7 +115,7 @@ pub struct Gateway {
     pub book: Arc<Book>,
     /// What other gateways know, where budgets are shared.
     pub fleet: Option<Arc<Fleet>>,
-    /// Requests, tokens and concurrency of keys, agents, users and models.
+    /// Requests, tokens and concurrency of keys, agents, users, teams and models.
     limiter: Limiter,
     /// The same of all gateways together, where they are shared.
     shared_limits: Option<Arc<dyn Shared>>,
@@ -165,21 +165,38 @@ impl Gateway {
     ///
     /// # Errors
     /// The first limit that is met; then nothing is counted.
-    pub async fn admit(
+    pub async fn admit<'a>(
         &self,
-        claims: &[Claim<'_>],
+        claims: impl IntoIterator<Item = Claim<'a>>,
         tokens: u64,
         now: u64,
     ) -> Result<Option<Permit>, Exceeded> {
         let Some(shared) = &self.shared_limits else {
             return self.limiter.admit(claims, tokens, now);
         };
-        let limiter = &self.limiter;
-        let permit = limiter.admit_among(&**shared, claims, tokens, now).await?;
+        let claims: Vec<Claim<'a>> = claims.into_iter().collect();
+        let among = self.limiter.admit_among(&**shared, &claims, tokens, now);
+        let permit = among.await?;
         if permit.as_ref().is_some_and(Permit::is_alone) {
             self.metrics.limited_alone();
         }
         Ok(permit)
+    }
+
+    /// How much of the tightest limits of `claims` is left, here and among all gateways. Nothing is
+    /// counted.
+    pub async fn standing<'a>(
+        &self,
+        claims: impl IntoIterator<Item = Claim<'a>>,
+        now: u64,
+    ) -> Standing {
+        let claims: Vec<Claim<'a>> = claims.into_iter().collect();
+        let own = self.limiter.standing(claims.iter().copied(), now);
+        let Some(shared) = &self.shared_limits else {
+            return own;
+        };
+        let all = shared.standing(&claims).await;
+        all.unwrap_or_default().tightest(own)
     }
 
     /// The configuration in force, for the length of one request.

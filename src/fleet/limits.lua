@@ -104,78 +104,106 @@ local function tighter(kept, s, limit, used, now)
   return { limit, left, used == 0 and 0 or math.max(0, s.l + MINUTE - now) }
 end
 
-local function told(reply, left)
-  for i = 1, 3 do
-    reply[#reply + 1] = left and text(left[i]) or ''
+-- What is left of the limits of all claims, as they stand.
+local function standing(claims, now)
+  local requests, tokens, places = nil, nil, nil
+  for _, claim in ipairs(claims) do
+    local s = claim.minute
+    if claim.r then
+      requests = tighter(requests, s, claim.r, s.r, now)
+    end
+    if claim.t then
+      tokens = tighter(tokens, s, claim.t, s.t, now)
+    end
+    if claim.o then
+      local left = math.max(0, claim.o - redis.call('ZCARD', claim.open))
+      if not places or left < places[2] then
+        places = { claim.o, left, 0 }
+      end
+    end
   end
+  local reply = { 'in' }
+  for _, left in ipairs({ requests or {}, tokens or {}, places or {} }) do
+    for i = 1, 3 do
+      reply[#reply + 1] = left[i] and text(left[i]) or ''
+    end
+  end
+  return reply
+end
+
+-- The claims that begin at `at`, with what is counted of them.
+local function read(prefix, args, at, now, millis)
+  local claims = {}
+  for first = at, #args, 4 do
+    local claim = { name = args[first], r = tonumber(args[first + 1]), t = tonumber(args[first + 2]),
+      o = tonumber(args[first + 3]) }
+    claims[#claims + 1] = claim
+    if claim.o then
+      claim.open = prefix .. 'o:' .. claim.name
+      redis.call('ZREMRANGEBYSCORE', claim.open, '-inf', millis)
+    end
+    if claim.r or claim.t then
+      claim.minute = load(prefix .. 'c:' .. claim.name, now)
+    end
+  end
+  return claims
 end
 
 --[[
-weir_limit_admit_1 prefix | now lapse permit tokens claims, then of each claim: name requests tokens places
+weir_limit_admit_1 prefix | now lapse permit tokens, then of each claim: name requests tokens places
 
 `lapse` is how many milliseconds places last without being renewed; the limits of a claim are empty for none.
-Replies {'in', then of requests and of tokens: limit, left, reset}, each empty without such a limit; or
+Replies {'in', then of requests, tokens and places: limit, left, reset}, each empty without such a limit; or
 {'out', number of the claim, which of its limits, limit, seconds to wait}, and nothing is counted.
 ]]
 local function admit(keys, args)
   local prefix, now, millis = keys[1], clock(args[1])
   local lapse, permit, tokens = tonumber(args[2]), args[3], tonumber(args[4])
   local known = redis.call('EXISTS', prefix .. 'p:' .. permit) == 1
-  local claims = {}
-  for number = 1, tonumber(args[5]) do
-    local at = 6 + (number - 1) * 4
-    local claim = { name = args[at], r = tonumber(args[at + 1]), t = tonumber(args[at + 2]),
-      o = tonumber(args[at + 3]) }
-    claims[number] = claim
-    if claim.o then
-      claim.open = prefix .. 'o:' .. claim.name
-      redis.call('ZREMRANGEBYSCORE', claim.open, '-inf', millis)
-      local mine = redis.call('ZSCORE', claim.open, permit)
-      if not mine and redis.call('ZCARD', claim.open) >= claim.o then
-        return { 'out', text(number - 1), 'places', text(claim.o), '1' }
-      end
+  local claims = read(prefix, args, 5, now, millis)
+  for number, claim in ipairs(claims) do
+    local s = claim.minute
+    if claim.o and not redis.call('ZSCORE', claim.open, permit)
+      and redis.call('ZCARD', claim.open) >= claim.o then
+      return { 'out', text(number - 1), 'places', text(claim.o), '1' }
     end
-    if claim.r or claim.t then
-      local s = load(prefix .. 'c:' .. claim.name, now)
-      claim.minute = s
+    if s and not known then
       claim.used = claim.t and math.min(tokens, claim.t) or tokens
-      if not known and claim.r and s.r >= claim.r then
+      if claim.r and s.r >= claim.r then
         return { 'out', text(number - 1), 'requests', text(claim.r),
           text(wait(s, 'r', s.r, math.max(0, claim.r - 1), now)) }
       end
-      if not known and claim.t and s.t + claim.used > claim.t then
+      if claim.t and s.t + claim.used > claim.t then
         return { 'out', text(number - 1), 'tokens', text(claim.t),
           text(wait(s, 't', s.t, claim.t - claim.used, now)) }
       end
     end
   end
-  local requests, left, counted = nil, nil, false
+  local counted = false
   for _, claim in ipairs(claims) do
     if claim.o then
       redis.call('ZADD', claim.open, millis + lapse, permit)
       redis.call('PEXPIRE', claim.open, 2 * lapse)
     end
-    local s = claim.minute
-    if s then
-      if not known then
-        add(s, now, 1, claim.used)
-        counted = true
-      end
-      if claim.r then
-        requests = tighter(requests, s, claim.r, s.r, now)
-      end
-      if claim.t then
-        left = tighter(left, s, claim.t, s.t, now)
-      end
+    if claim.minute and not known then
+      add(claim.minute, now, 1, claim.used)
+      counted = true
     end
   end
   if counted then
     redis.call('SET', prefix .. 'p:' .. permit, text(now), 'EX', MINUTE)
   end
-  local reply = { 'in' }
-  told(reply, requests)
-  told(reply, left)
-  return reply
+  return standing(claims, now)
+end
+
+--[[
+weir_limit_standing_1 prefix | now, then of each claim: name requests tokens places
+
+Replies as weir_limit_admit_1 does when it lets a request in, and counts nothing.
+]]
+local function look(keys, args)
+  local now, millis = clock(args[1])
+  return standing(read(keys[1], args, 2, now, millis), now)
 end
 
 --[[
@@ -227,5 +255,6 @@ local function renew(keys, args)
 end
 
 redis.register_function('weir_limit_admit_1', admit)
+redis.register_function('weir_limit_standing_1', look)
 redis.register_function('weir_limit_leave_1', leave)
 redis.register_function('weir_limit_renew_1', renew)

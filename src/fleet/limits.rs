@@ -9,10 +9,11 @@ mod link;
 mod words;
 
 use super::connect::{Connection, Connector};
-use crate::limit::Claim;
 use crate::limit::shared::{Place, Shared, Verdict};
+use crate::limit::{Claim, Standing};
 use crate::settings;
 use link::Link;
+use redis::Cmd;
 use std::sync::Arc;
 use std::time::Duration;
 use words::{Counted, Ending};
@@ -44,6 +45,19 @@ impl SharedLimits {
     /// Whether Redis can be asked at present.
     pub fn is_up(&self) -> bool {
         self.link.up().is_some()
+    }
+
+    /// Sends a call; whoever does not answer is not asked again on this connection.
+    async fn ask(&self, up: &Arc<Connection>, command: &Cmd) -> Option<Vec<String>> {
+        let mut connection = Connection::clone(up);
+        match command.query_async(&mut connection).await {
+            Ok(reply) => Some(reply),
+            Err(error) => {
+                tracing::debug!(%error, "Redis did not answer");
+                self.link.suspect(up);
+                None
+            }
+        }
     }
 
     /// Says which requests have ended, as long as a command may take, and ends the thread.
@@ -78,26 +92,23 @@ impl Shared for SharedLimits {
         let link = &self.link;
         let permit = link.name_of(stay.permit);
         let command = words::admit(&link.prefix, None, link.lapse, &permit, tokens, &claims);
-        let mut connection = Connection::clone(&up);
-        let reply = command.query_async::<Vec<String>>(&mut connection).await;
-        let read = match &reply {
-            Ok(reply) => words::admitted(reply, &claims),
-            Err(error) => {
-                tracing::debug!(%error, "Redis did not answer");
-                None
-            }
-        };
-        match read {
+        let reply = self.ask(&up, &command).await;
+        match reply.and_then(|reply| words::admitted(&reply, &claims)) {
             Some(Ok(standing)) => Verdict::In(stay.begin(), standing),
             Some(Err(exceeded)) => {
                 stay.ending = None;
                 Verdict::Out(exceeded)
             }
-            None => {
-                self.link.suspect(&up);
-                Verdict::Away(stay.begin())
-            }
+            None => Verdict::Away(stay.begin()),
         }
+    }
+
+    async fn standing(&self, claims: &[Claim<'_>]) -> Option<Standing> {
+        let claims = words::in_order(claims);
+        let up = self.link.up().filter(|_| !claims.is_empty())?;
+        let command = words::standing(&self.link.prefix, None, &claims);
+        let reply = self.ask(&up, &command).await?;
+        words::admitted(&reply, &claims)?.ok()
     }
 }
 

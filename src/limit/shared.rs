@@ -12,6 +12,10 @@ use std::fmt::Debug;
 pub trait Shared: Send + Sync + Debug {
     /// Lets a request in that is expected to use `tokens`, if every limit of `claims` allows it.
     async fn admit(&self, claims: &[Claim<'_>], tokens: u64) -> Verdict;
+
+    /// How much of the tightest limits of `claims` is left; `None` when the store is away. Nothing is
+    /// counted.
+    async fn standing(&self, claims: &[Claim<'_>]) -> Option<Standing>;
 }
 
 /// What a store of shared limits says.
@@ -66,6 +70,7 @@ impl Beyond {
         Standing {
             requests: standing.requests.map(later),
             tokens: standing.tokens.map(later),
+            concurrent: standing.concurrent,
         }
     }
 
@@ -106,7 +111,8 @@ impl Limiter {
         tokens: u64,
         now: u64,
     ) -> Result<Option<Permit>, Exceeded> {
-        let mut pending = Pending(self.admit(claims, tokens, now)?);
+        let own = self.admit(claims.iter().copied(), tokens, now)?;
+        let mut pending = Pending(own);
         if pending.0.is_none() {
             return Ok(None);
         }

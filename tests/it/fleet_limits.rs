@@ -59,6 +59,10 @@ async fn ten_requests_a_minute_are_ten_for_both_gateways_together() {
     assert_eq!(first.header("x-ratelimit-remaining-requests"), Some("9"));
     let second = two.chat("x").send().await;
     assert_eq!(second.header("x-ratelimit-remaining-requests"), Some("8"));
+    for gateway in [&one, &two] {
+        let shown = gateway.get("/v1/budget").await.json();
+        assert_eq!(shown["limits"]["requests_remaining"], 8, "{shown}");
+    }
     assert_eq!(race([&one, &two], 10).await, 8);
     assert!(limited(&one.chat("x").send().await));
     assert!(limited(&two.chat("x").send().await));

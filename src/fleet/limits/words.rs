@@ -89,11 +89,19 @@ pub(super) fn admit(
     claims: &[&Claim<'_>],
 ) -> Cmd {
     let mut command = call("weir_limit_admit_1", prefix, now);
+    command.arg(millis(lapse)).arg(permit).arg(tokens.min(MOST));
+    claimed(&mut command, claims);
     command
-        .arg(millis(lapse))
-        .arg(permit)
-        .arg(tokens.min(MOST))
-        .arg(claims.len());
+}
+
+/// The call that asks what is left of the limits of claims.
+pub(super) fn standing(prefix: &str, now: Option<u64>, claims: &[&Claim<'_>]) -> Cmd {
+    let mut command = call("weir_limit_standing_1", prefix, now);
+    claimed(&mut command, claims);
+    command
+}
+
+fn claimed(command: &mut Cmd, claims: &[&Claim<'_>]) {
     let limit =
         |limit: Option<u64>| limit.map_or_else(String::new, |limit| limit.min(MOST).to_string());
     for claim in claims {
@@ -103,23 +111,20 @@ pub(super) fn admit(
             .arg(limit(claim.limits.tokens_per_minute))
             .arg(limit(claim.limits.concurrent_requests));
     }
-    command
 }
 
-/// What the reply to [`admit`] means; `None` when it is none.
+/// What the reply to [`admit`], or to [`standing`], means; `None` when it is none.
 pub(super) fn admitted(
     reply: &[String],
     claims: &[&Claim<'_>],
 ) -> Option<Result<Standing, Exceeded>> {
     let (word, rest) = reply.split_first()?;
     match (word.as_str(), rest) {
-        ("in", [requests @ .., a, b, c]) if requests.len() == 3 => {
-            let tokens = [a.clone(), b.clone(), c.clone()];
-            Some(Ok(Standing {
-                requests: left(requests)?,
-                tokens: left(&tokens)?,
-            }))
-        }
+        ("in", words) if words.len() == 9 => Some(Ok(Standing {
+            requests: left(&words[..3])?,
+            tokens: left(&words[3..6])?,
+            concurrent: left(&words[6..])?,
+        })),
         ("out", [number, which, limit, wait]) => {
             let claim = claims.get(number.parse::<usize>().ok()?)?;
             let what = match which.as_str() {
