@@ -151,7 +151,9 @@ impl Projection {
             } => {
                 self.memory.one(&account, |account| {
                     account.enter(every, window);
-                    account.set_turn(turn);
+                    if let Some((turn, _)) = turn {
+                        account.set_turn(turn);
+                    }
                     account.open(opening);
                 });
             }
@@ -162,7 +164,12 @@ impl Projection {
                 turn,
             } => self.memory.one(&account, |account| {
                 account.enter(every, window);
-                account.set_turn(turn);
+                if let Some((turn, charged)) = turn {
+                    account.set_turn(turn);
+                    if *chain == self.own {
+                        account.set_charged(charged);
+                    }
+                }
             }),
             Action::Limit { account } => self.memory.one(&account, Account::end_push),
             Action::Snapshot { state, .. } => self.restore(*state, chain),
