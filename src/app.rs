@@ -83,16 +83,14 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     }
 
     let metrics = Metrics::new().context("metrics")?;
-    let gateway = Arc::new(Gateway::new(
-        live,
-        source,
-        settings,
-        Arc::clone(&book),
-        fleet,
-        metrics,
-    ));
+    let limits = share::limits(&settings)?;
+    let gateway = Gateway::new(live, source, settings, Arc::clone(&book), fleet, metrics);
+    let gateway = Arc::new(gateway.sharing(limits.clone().map(|limits| limits as _)));
     let _reloading = reloads.serve(&gateway);
     let result = run(&gateway, upgrade);
+    if let Some(limits) = limits {
+        limits.close();
+    }
     book.close();
     telemetry::flush();
     result

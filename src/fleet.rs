@@ -7,6 +7,7 @@
 pub mod connect;
 mod functions;
 mod ledger;
+mod limits;
 mod link;
 #[cfg(test)]
 #[path = "../tests/it/support/redis.rs"]
@@ -16,4 +17,5 @@ mod share;
 mod tests;
 
 pub use ledger::Fleet;
+pub use limits::SharedLimits;
 pub use link::Figures;

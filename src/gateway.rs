@@ -1,7 +1,8 @@
 //! The running gateway: what the proxy and the admin API work on together.
 //!
 //! Policy and prices are one snapshot: requests keep the one they began with. Where snapshots come from
-//! is decided in [`source`], how one takes the place of another in [`reload`].
+//! is decided in [`source`], how one takes the place of another in [`reload`]. Which limits count,
+//! this process's own or those that gateways share, is decided here.
 
 mod outgoing;
 pub mod reload;
@@ -12,7 +13,8 @@ use crate::catalog::Catalog;
 use crate::fleet::Fleet;
 use crate::identity::AgentId;
 use crate::ledger::Book;
-use crate::limit::Limiter;
+use crate::limit::shared::Shared;
+use crate::limit::{Claim, Exceeded, Limiter, Permit, Standing};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::route::{Directory, Route};
@@ -121,7 +123,9 @@ pub struct Gateway {
     /// What other gateways know, where budgets are shared.
     pub fleet: Option<Arc<Fleet>>,
     /// Requests, tokens and concurrency of keys, agents, users, teams and models.
-    pub limiter: Limiter,
+    limiter: Limiter,
+    /// The same of all gateways together, where they are shared.
+    shared_limits: Option<Arc<dyn Shared>>,
     /// What is measured.
     pub metrics: Metrics,
     /// Set once the process was told to leave.
@@ -152,9 +156,58 @@ impl Gateway {
             fleet,
             metrics,
             limiter: Limiter::default(),
+            shared_limits: None,
             stopping: Arc::default(),
             in_flight: Arc::default(),
         }
+    }
+
+    /// The same, with limits that gateways share.
+    #[must_use]
+    pub fn sharing(self, limits: Option<Arc<dyn Shared>>) -> Self {
+        Self {
+            shared_limits: limits,
+            ..self
+        }
+    }
+
+    /// Lets a request in that is expected to use `tokens`, if every limit of `claims` allows it, here
+    /// and among all gateways. `None` when none of them has a limit. `now` is in Unix seconds.
+    ///
+    /// # Errors
+    /// The first limit that is met; then nothing is counted.
+    pub async fn admit<'a>(
+        &self,
+        claims: impl IntoIterator<Item = Claim<'a>>,
+        tokens: u64,
+        now: u64,
+    ) -> Result<Option<Permit>, Exceeded> {
+        let Some(shared) = &self.shared_limits else {
+            return self.limiter.admit(claims, tokens, now);
+        };
+        let claims: Vec<Claim<'a>> = claims.into_iter().collect();
+        let among = self.limiter.admit_among(&**shared, &claims, tokens, now);
+        let permit = among.await?;
+        if permit.as_ref().is_some_and(Permit::is_alone) {
+            self.metrics.limited_alone();
+        }
+        Ok(permit)
+    }
+
+    /// How much of the tightest limits of `claims` is left, here and among all gateways. Nothing is
+    /// counted.
+    pub async fn standing<'a>(
+        &self,
+        claims: impl IntoIterator<Item = Claim<'a>>,
+        now: u64,
+    ) -> Standing {
+        let claims: Vec<Claim<'a>> = claims.into_iter().collect();
+        let own = self.limiter.standing(claims.iter().copied(), now);
+        let Some(shared) = &self.shared_limits else {
+            return own;
+        };
+        let all = shared.standing(&claims).await;
+        all.unwrap_or_default().tightest(own)
     }
 
     /// The configuration in force, for the length of one request.

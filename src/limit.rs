@@ -5,11 +5,14 @@
 //! once they are; a reservation is never larger than the limit, so that no request is refused for
 //! good. It does not know money; that is [`crate::ledger`].
 //!
-//! A minute is the sixty seconds up to now, in steps of a second.
+//! A minute is the sixty seconds up to now, in steps of a second. Counts are this process's own; those that
+//! several gateways share are asked for beside them, see [`shared`].
 
 mod minute;
+pub mod shared;
 
 use minute::State;
+use shared::Beyond;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -102,28 +105,31 @@ pub struct Standing {
 impl Standing {
     /// Takes over what is left of the limits of `state` where it is less.
     fn tighten(&mut self, state: &State, limits: &Limits, now: u64) {
-        let tighter = |kept: &mut Option<Left>, new: Option<Left>| {
-            if let Some(new) = new
-                && kept.is_none_or(|old| new.remaining < old.remaining)
-            {
-                *kept = Some(new);
-            }
-        };
         let left = |limit: Option<u64>, used| Some(state.left(limit?, used, now));
-        tighter(
-            &mut self.requests,
-            left(limits.requests_per_minute, state.requests),
-        );
-        tighter(
-            &mut self.tokens,
-            left(limits.tokens_per_minute, state.tokens),
-        );
         let concurrent = limits.concurrent_requests.map(|limit| Left {
             limit,
             remaining: limit.saturating_sub(state.open),
             reset: 0,
         });
-        tighter(&mut self.concurrent, concurrent);
+        *self = self.tightest(Self {
+            requests: left(limits.requests_per_minute, state.requests),
+            tokens: left(limits.tokens_per_minute, state.tokens),
+            concurrent,
+        });
+    }
+
+    /// What is less of both, limit by limit.
+    #[must_use]
+    pub fn tightest(self, other: Self) -> Self {
+        let tighter = |kept: Option<Left>, new: Option<Left>| match (kept, new) {
+            (Some(old), Some(new)) if new.remaining < old.remaining => Some(new),
+            (old, new) => old.or(new),
+        };
+        Self {
+            requests: tighter(self.requests, other.requests),
+            tokens: tighter(self.tokens, other.tokens),
+            concurrent: tighter(self.concurrent, other.concurrent),
+        }
     }
 }
 
@@ -138,12 +144,12 @@ pub struct Left {
     pub reset: u64,
 }
 
-type Shared = Arc<Mutex<State>>;
+type Cell = Arc<Mutex<State>>;
 
 /// Every limit of the process.
 #[derive(Debug, Default)]
 pub struct Limiter {
-    states: RwLock<HashMap<(Kind, String), Shared>>,
+    states: RwLock<HashMap<(Kind, String), Cell>>,
 }
 
 /// A request that was let in: it counts until it is cancelled or corrected, and is in flight until
@@ -151,12 +157,14 @@ pub struct Limiter {
 #[derive(Debug)]
 #[must_use = "a request is in flight for as long as its permit lives"]
 pub struct Permit {
-    claims: Vec<(Shared, Limits)>,
+    claims: Vec<(Cell, Limits)>,
     at: u64,
     tokens: u64,
+    /// Its place in a store that several gateways share.
+    beyond: Option<Beyond>,
 }
 
-fn lock(state: &Shared) -> MutexGuard<'_, State> {
+fn lock(state: &Cell) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -181,7 +189,7 @@ impl Limiter {
         }
         // One order for everybody, so that no two requests wait for each other.
         limited.sort_by_key(|claim| (claim.kind, claim.id));
-        let states: Vec<Shared> = limited
+        let states: Vec<Cell> = limited
             .iter()
             .map(|claim| self.state(claim.kind, claim.id))
             .collect();
@@ -203,6 +211,7 @@ impl Limiter {
             claims: states.into_iter().zip(limits).collect(),
             at: now,
             tokens,
+            beyond: None,
         }))
     }
 
@@ -228,7 +237,7 @@ impl Limiter {
         standing
     }
 
-    fn state(&self, kind: Kind, id: &str) -> Shared {
+    fn state(&self, kind: Kind, id: &str) -> Cell {
         let key = (kind, id.to_owned());
         let known = self.states.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = known.get(&key) {
@@ -242,7 +251,10 @@ impl Limiter {
 
 impl Permit {
     /// Takes the request back: it was refused for another reason, so it does not count.
-    pub fn cancel(self) {
+    pub fn cancel(mut self) {
+        if let Some(beyond) = &mut self.beyond {
+            beyond.cancel();
+        }
         for (state, limits) in &self.claims {
             let tokens = reserved(self.tokens, limits);
             lock(state).remove(self.at, 1, tokens);
@@ -252,6 +264,9 @@ impl Permit {
     /// Puts the tokens that were used in place of those that were expected. Only the first call
     /// counts.
     pub fn correct(&mut self, used: u64) {
+        if let Some(beyond) = &mut self.beyond {
+            beyond.correct(used);
+        }
         let expected = std::mem::replace(&mut self.tokens, used);
         for (state, limits) in &self.claims {
             let mut state = lock(state);
@@ -265,12 +280,20 @@ impl Permit {
     /// How much of the tightest limits is left at `now`, in Unix seconds.
     pub fn standing(&self, now: u64) -> Standing {
         let mut standing = Standing::default();
+        if let Some(beyond) = &self.beyond {
+            standing = beyond.standing(now);
+        }
         for (state, limits) in &self.claims {
             let mut state = lock(state);
             state.roll(now);
             standing.tighten(&state, limits, now);
         }
         standing
+    }
+
+    /// Whether a store that several gateways share had no say in it, because it was away.
+    pub fn is_alone(&self) -> bool {
+        self.beyond.as_ref().is_some_and(Beyond::is_away)
     }
 }
 

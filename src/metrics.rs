@@ -50,6 +50,7 @@ pub struct Metrics {
     log_failed: IntGauge,
     reloads: Reloads,
     console: Console,
+    limited_alone: IntCounter,
     shared: OnceLock<Option<Shared>>,
     today: Today,
 }
@@ -150,6 +151,10 @@ impl Metrics {
             )?,
             reloads: Reloads::new(&registry)?,
             console: Console::new(&registry)?,
+            limited_alone: counter(
+                "weir_limits_alone_total",
+                "Requests whose shared limits this gateway judged by its own counts: Redis was away or late.",
+            )?,
             shared: OnceLock::new(),
             today: Today::default(),
             registry,
@@ -230,6 +235,11 @@ impl Metrics {
     /// One more attempt is made.
     pub fn retried(&self) {
         self.retries.inc();
+    }
+
+    /// A request's limits were judged without the other gateways.
+    pub fn limited_alone(&self) {
+        self.limited_alone.inc();
     }
 
     /// An exchange with the console came to this.

@@ -50,7 +50,7 @@ pub(super) async fn budget(
     body.insert("tier".into(), tier_of(agent, tier));
     let models = agent.tiers.get(tier).or(agent.allowed.as_ref());
     body.insert("models_allowed".into(), json!(models));
-    body.insert("limits".into(), limits(&shared, &identity));
+    body.insert("limits".into(), limits(&shared, &identity).await);
     put(&mut body, "spendable", spendable(&accounts));
     let accounts = accounts.iter().map(|(spec, balance)| {
         let mut shown = figures(spec, balance);
@@ -79,10 +79,10 @@ fn spendable(accounts: &[(Arc<AccountSpec>, Balance)]) -> Option<Nanos> {
 }
 
 /// The tightest limits of key, agent, user and teams, and what is left of them.
-fn limits(shared: &Shared, identity: &Identity) -> Value {
+async fn limits(shared: &Shared, identity: &Identity) -> Value {
     let now = jiff::Timestamp::now().as_second();
     let now = u64::try_from(now).unwrap_or_default();
-    let standing = shared.gateway.limiter.standing(identity.claims(), now);
+    let standing = shared.gateway.standing(identity.claims(), now).await;
     let own = identity.claims();
     let bytes = own.filter_map(|claim| claim.limits.request_bytes);
     let bytes = bytes.fold(shared.gateway.settings.limits.body_bytes, usize::min);

@@ -1,7 +1,7 @@
-//! Joining the other gateways: where budgets are shared, and the first contact.
+//! Joining the other gateways: where budgets and limits are shared, and the first contact.
 
-use crate::fleet::Fleet;
 use crate::fleet::connect::Connector;
+use crate::fleet::{Fleet, SharedLimits};
 use crate::ledger::log::{LogOptions, identity};
 use crate::settings::Settings;
 use anyhow::Context as _;
@@ -20,6 +20,17 @@ pub(super) fn fleet(settings: &Settings, log: &LogOptions) -> anyhow::Result<Opt
     let id = identity(&log.path)?;
     let fleet = Fleet::new(connector, id, redis.clone(), log.clock.clone());
     Ok(Some(Arc::new(fleet)))
+}
+
+/// The part that this gateway has in shared limits; `None` where there is no Redis, or not for them.
+pub(super) fn limits(settings: &Settings) -> anyhow::Result<Option<Arc<SharedLimits>>> {
+    let redis = settings.stores.redis.as_ref();
+    let Some(redis) = redis.filter(|redis| redis.limits) else {
+        return Ok(None);
+    };
+    let connector = Connector::new(redis).context("Redis")?;
+    let limits = SharedLimits::start(connector, redis).context("the thread for shared limits")?;
+    Ok(Some(Arc::new(limits)))
 }
 
 /// Waits for the first contact, so that the first request is not refused for being early; without it

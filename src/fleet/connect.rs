@@ -53,7 +53,7 @@ pub struct Connector {
 enum Way {
     Single(Client),
     Sentinel(Group),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 #[derive(Clone)]
@@ -133,7 +133,10 @@ impl Connector {
             Server::Tcp(node) => Way::Single(dial.client(node, login)?),
             Server::Unix(path) => Way::Single(open(ConnectionAddr::Unix(path.clone()), login)?),
             Server::Sentinel(sentinel) => Way::Sentinel(Group::new(sentinel, login, dial)?),
-            Server::Cluster(nodes) => Way::Cluster(cluster(settings, nodes, &login, dial)?),
+            Server::Cluster(nodes) => {
+                let client = cluster(settings, nodes, &login, dial)?;
+                Way::Cluster(Box::new(client))
+            }
         };
         Ok(Self {
             way,

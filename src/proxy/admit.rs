@@ -223,7 +223,7 @@ async fn proxied(
         model.clone(),
         ctx.arrived,
     );
-    journey.claim(gateway, &request, ctx.unix_millis)?;
+    journey.claim(gateway, &request, ctx.unix_millis).await?;
     let prepared = if surface == Surface::CountTokens {
         match count_tokens(gateway, &mut journey, &request) {
             Counting::Here(answer) => return Ok(Some(answer)),

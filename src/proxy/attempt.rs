@@ -36,22 +36,42 @@ pub(crate) struct Prepared {
     pub remaining: crate::money::Nanos,
 }
 
+/// A reservation of which nothing was sent: unless it is, it is given back.
+struct Undispatched(Option<Reservation>);
+
+impl Undispatched {
+    fn grant(&self) -> Option<&Grant> {
+        self.0.as_ref().map(Reservation::grant)
+    }
+
+    fn dispatch(mut self) -> Option<Reservation> {
+        self.0.take()
+    }
+}
+
+impl Drop for Undispatched {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.0.take() {
+            reservation.void("never dispatched");
+        }
+    }
+}
+
 impl Journey {
     /// Takes a place among the limits of the key, the agent, the user and their teams.
     ///
     /// # Errors
     /// The limit that is reached.
-    pub(crate) fn claim(
+    pub(crate) async fn claim(
         &mut self,
         gateway: &Gateway,
         request: &Request<'_>,
         now_millis: u64,
     ) -> Result<(), Refusal> {
         let tokens = expected(request, self.body.len());
-        self.permit = gateway
-            .limiter
-            .admit(self.identity.claims(), tokens, now_millis / 1000)
-            .map_err(limited)?;
+        let claims = self.identity.claims();
+        let permit = gateway.admit(claims, tokens, now_millis / 1000).await;
+        self.permit = permit.map_err(limited)?;
         Ok(())
     }
 
@@ -78,7 +98,7 @@ impl Journey {
             return Err(self.unable());
         };
         self.at = first;
-        match self.prepare(gateway, request, reservation) {
+        match self.prepare(gateway, request, reservation).await {
             Err(refusal) if elsewhere(&refusal) => {
                 // Another model of the tier may be with a provider that can say it, or be free.
                 while self.advance() {
@@ -144,7 +164,7 @@ impl Journey {
         let reservation = self
             .hold(gateway, &offers, &names, tier, now_millis)
             .await?;
-        self.prepare(gateway, request, reservation)
+        self.prepare(gateway, request, reservation).await
     }
 
     /// Holds the worst case on every account, INTENT written.
@@ -178,44 +198,28 @@ impl Journey {
     }
 
     /// Writes the body and puts the reservation into an exchange.
-    fn prepare(
+    async fn prepare(
         &mut self,
         gateway: &Arc<Gateway>,
         request: &Request<'_>,
         reservation: Reservation,
     ) -> Result<Prepared, Refusal> {
+        let held = Undispatched(Some(reservation));
         let candidate = self.current().cloned().ok_or(Refusal::Internal)?;
-        let grant = reservation.grant();
+        let grant = held.grant().ok_or(Refusal::Internal)?;
         let fitted = grant.fitted.then_some(grant.tokens);
         let remaining = grant.balances.first().map(Balance::remaining);
         let asked_in = candidate.asked_in(request.dialect);
-        let place = self.place(gateway, &candidate, request);
-        let place = match place {
-            Ok(place) => place,
-            Err(refusal) => {
-                reservation.void("never dispatched");
-                return Err(refusal);
-            }
-        };
+        let place = self.place(gateway, &candidate, request).await?;
         let limit = self.bounded_output(request, grant);
-        let body = match asked_in {
-            None => Err(self.unable()),
-            Some(dialect) => self.write(&candidate, dialect, request, limit),
-        };
-        let (body, asked_in) = match (body, asked_in) {
-            (Ok(body), Some(dialect)) => (Bytes::from(body), dialect),
-            (Err(refusal), _) => {
-                reservation.void("never dispatched");
-                return Err(refusal);
-            }
-            (Ok(_), None) => return Err(Refusal::Internal),
-        };
+        let asked_in = asked_in.ok_or_else(|| self.unable())?;
+        let body = Bytes::from(self.write(&candidate, asked_in, request, limit)?);
         self.next = Next::Prepared;
         let exchange = Exchange::new(
             gateway,
             &self.live,
             self.identity.agent.id.clone(),
-            Some(reservation),
+            held.dispatch(),
             Arc::clone(&candidate),
             request.service_tier.unwrap_or(ServiceTier::Default),
             &body,
@@ -232,7 +236,7 @@ impl Journey {
     }
 
     /// A place among the limits of the candidate's model.
-    fn place(
+    async fn place(
         &self,
         gateway: &Gateway,
         candidate: &Candidate,
@@ -248,7 +252,7 @@ impl Journey {
         };
         let tokens = expected(request, self.body.len());
         let now = super::upstream::now_millis() / 1000;
-        let place = gateway.limiter.admit([claim], tokens, now);
+        let place = gateway.admit([claim], tokens, now).await;
         place.map_err(limited)
     }
 

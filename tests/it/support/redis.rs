@@ -188,8 +188,9 @@ impl RedisServer {
         let start = Instant::now();
         loop {
             // Another's server on the same port must not be taken for this one.
-            if let Ok(Said::Text(about)) = self.try_command(&["INFO", "server"])
+            if let Ok(Said::Text(about)) = self.try_command(&["INFO"])
                 && about.contains(&mine)
+                && !about.contains("\nloading:1")
             {
                 return true;
             }

@@ -105,6 +105,12 @@ impl Sentinels {
         let old = self.master();
         let port = old.port();
         old.kill();
+        let asked = &self.sentinels[0];
+        until("a sentinel that has another master", || {
+            // They may want the same vote at the same time, and then wait for long.
+            let _ = asked.command(&["SENTINEL", "FAILOVER", MASTER]);
+            (Self::named_by(asked) != port).then_some(())
+        });
         for sentinel in &self.sentinels {
             until("another master", || {
                 (Self::named_by(sentinel) != port).then_some(())
