@@ -14,7 +14,8 @@ All keys carry one hash tag and begin with the prefix of KEYS[1], which is `<pre
   w:<account>:<w>  what each gateway has charged in window w: totals that only grow
   h:<gateway>      its open holds
   changed          accounts by the `ver` of their last change
-  done, expired    holds that ended before they were known; holds charged because their gateway is gone
+  done             holds that ended before they were known
+  lost, x:<gateway> gateways that went without a word, and their holds, which were charged in full
 
   posted = base + the sum over w:<account>:<win>, where entries that begin with `-` count below zero.
 ]]
@@ -472,6 +473,27 @@ local function add(p, source, on, amount)
   charge(p, source, on.id, on.win, known + amount, on.counts and on.moved)
 end
 
+-- Takes back what a hold was charged when its gateway was gone: its end is known now.
+local function regain(p, owner, id)
+  local packed = redis.call('HGET', p .. 'x:' .. owner, id)
+  if not packed then
+    return nil
+  end
+  redis.call('HDEL', p .. 'x:' .. owner, id)
+  if redis.call('EXISTS', p .. 'x:' .. owner) == 0 then
+    redis.call('SREM', p .. 'lost', owner)
+  end
+  local hold = unpacked(packed)
+  for _, on in ipairs(hold.accounts) do
+    local a = load(p, on.id)
+    if a then
+      on.counts, on.moved = counts(a, on), on.gen ~= a.gen
+      add(p, '-lost:' .. owner, on, hold.amount)
+    end
+  end
+  return hold
+end
+
 -- epoch seen gateway, then the ends: gateway that held, id, how many charges, and each as account
 -- window total.
 local function settle(keys, args)
@@ -486,12 +508,9 @@ local function settle(keys, args)
     local owner, id = r.text(), r.text()
     local hold = release(p, owner, id)
     if not hold then
-      local expired = redis.call('HGET', p .. 'expired', id)
-      if expired then
-        redis.call('HDEL', p .. 'expired', id)
-        local charged = unpacked(expired)
-        for _, on in ipairs(charged.accounts) do
-          add(p, '-lost:' .. owner, on, charged.amount)
+      local lost = regain(p, owner, id)
+      if lost then
+        for _, on in ipairs(lost.accounts) do
           touched[on.id] = true
         end
       else
@@ -647,7 +666,7 @@ end
 -- Holds that the gateway has open and Redis does not know.
 local function restore(p, owner, id, hold)
   if redis.call('HEXISTS', p .. 'h:' .. owner, id) == 1 or redis.call('ZSCORE', p .. 'done', id)
-    or redis.call('HEXISTS', p .. 'expired', id) == 1 then
+    or redis.call('HEXISTS', p .. 'x:' .. owner, id) == 1 then
     return
   end
   local amount, packed = tonumber(hold.held), { hold.held }
@@ -682,6 +701,13 @@ local function assert_state(keys, args)
         release(p, owner, id)
       end
     end
+    for _, id in ipairs(redis.call('HKEYS', p .. 'x:' .. owner)) do
+      if not open[id] then
+        for _, on in ipairs(regain(p, owner, id).accounts) do
+          note(p, on.id, changed(p))
+        end
+      end
+    end
     for id, hold in pairs(open) do
       restore(p, owner, id, hold)
     end
@@ -702,7 +728,8 @@ local function expire(p, owner)
   local amount = 0
   for i = 1, #held, 2 do
     local id = held[i]
-    redis.call('HSET', p .. 'expired', id, held[i + 1])
+    redis.call('SADD', p .. 'lost', owner)
+    redis.call('HSET', p .. 'x:' .. owner, id, held[i + 1])
     local hold = release(p, owner, id)
     for _, on in ipairs(hold.accounts) do
       add(p, 'lost:' .. owner, on, hold.amount)
@@ -786,22 +813,104 @@ local function holds(keys, args)
   return redis.call('HKEYS', prefix(keys) .. 'h:' .. args[1])
 end
 
--- Everything about some accounts and gateways, for those who check the books.
+-- Every gateway that may have holds.
+local function owners(p)
+  local all = {}
+  for _, gateway in ipairs(redis.call('ZRANGE', p .. 'live', 0, -1)) do
+    all[gateway] = true
+  end
+  for _, gateway in ipairs(redis.call('HKEYS', p .. 'nonce')) do
+    all[gateway] = true
+  end
+  for _, gateway in ipairs(redis.call('SMEMBERS', p .. 'waiting')) do
+    all[gateway] = true
+  end
+  return all
+end
+
+-- The holds of a hash, by attempt: the amount and the accounts.
+local function shown_holds(key)
+  local entries, all = redis.call('HGETALL', key), {}
+  for i = 1, #entries, 2 do
+    local hold, names = unpacked(entries[i + 1]), {}
+    for _, on in ipairs(hold.accounts) do
+      names[#names + 1] = on.id
+    end
+    all[entries[i]] = { held = text(hold.amount), accounts = names }
+  end
+  return all
+end
+
+-- What is to know of one account: its state, what its holds come to, and who has charged what in
+-- its window and in those that are asked for.
+local function audited(a, p, held, labels)
+  local one = {
+    account = a.id, tag = a.tag, win = text(a.win), base = text(a.base), posted = text(a.posted),
+    pending = text(a.pending), held = text(a.held), found_pending = text(held.pending),
+    found_held = text(held.all), charged = {},
+  }
+  labels[#labels + 1] = one.win
+  for _, label in ipairs(labels) do
+    local entries, totals = redis.call('HGETALL', window(p, a.id, tonumber(label))), {}
+    for i = 1, #entries, 2 do
+      totals[entries[i]] = entries[i + 1]
+    end
+    one.charged[label] = totals
+  end
+  return one
+end
+
+-- For those who check the books. Without arguments: the state, who has a part in it, and holds that
+-- were charged as lost. With one: gateways, whose holds are listed, and accounts with the windows
+-- that are of interest besides the present one; each account is shown as of one moment.
 local function audit(keys, args)
   local p = prefix(keys)
-  local asked, reply = cjson.decode(args[1]), { charged = {}, holds = {}, expired = {} }
-  reply.phase = redis.call('HGET', p .. 'state', 'phase') or nil
-  for _, gateway in ipairs(asked.gateways) do
-    reply.holds[gateway] = redis.call('HKEYS', p .. 'h:' .. gateway)
-  end
-  for _, pair in ipairs(asked.windows) do
-    local entries, totals = redis.call('HGETALL', window(p, pair[1], tonumber(pair[2]))), {}
-    for j = 1, #entries, 2 do
-      totals[entries[j]] = entries[j + 1]
+  if not args[1] then
+    local state = redis.call('HMGET', p .. 'state', 'epoch', 'run', 'phase')
+    local reply = { phase = state[3] or nil, accounts = redis.call('ZRANGE', p .. 'changed', 0, -1),
+      gateways = {}, lost = {} }
+    reply.restarted = state[1] and state[2] ~= run_id() or false
+    local live, now = redis.call('ZRANGE', p .. 'live', 0, -1, 'WITHSCORES'), millis()
+    for i = 1, #live, 2 do
+      reply.gateways[live[i]] = text(math.max(0, now - tonumber(live[i + 1])))
     end
-    reply.charged[#reply.charged + 1] = { account = pair[1], win = pair[2], totals = totals }
+    for _, gateway in ipairs(redis.call('SMEMBERS', p .. 'lost')) do
+      reply.lost[gateway] = shown_holds(p .. 'x:' .. gateway)
+    end
+    return { 'ok', cjson.encode(reply) }
   end
-  reply.expired = redis.call('HKEYS', p .. 'expired')
+  local asked, reply = cjson.decode(args[1]), { holds = {}, accounts = {} }
+  for _, gateway in ipairs(asked.gateways) do
+    reply.holds[gateway] = shown_holds(p .. 'h:' .. gateway)
+  end
+  local known, held, all = {}, {}, owners(p)
+  for _, pair in ipairs(asked.accounts) do
+    local a = load(p, pair[1])
+    if a then
+      known[a.id], held[a.id] = a, { pending = 0, all = 0 }
+    end
+  end
+  for _, gateway in ipairs(asked.gateways) do
+    all[gateway] = true
+  end
+  for gateway in pairs(next(known) and all or {}) do
+    for _, packed in ipairs(redis.call('HVALS', p .. 'h:' .. gateway)) do
+      local hold = unpacked(packed)
+      for _, on in ipairs(hold.accounts) do
+        local a, sums = known[on.id], held[on.id]
+        if a then
+          sums.all = sums.all + hold.amount
+          sums.pending = sums.pending + (counts(a, on) and hold.amount or 0)
+        end
+      end
+    end
+  end
+  for _, pair in ipairs(asked.accounts) do
+    local a = known[pair[1]]
+    if a then
+      reply.accounts[#reply.accounts + 1] = audited(a, p, held[a.id], pair[2])
+    end
+  end
   return { 'ok', cjson.encode(reply) }
 end
 

@@ -141,19 +141,14 @@ impl Projection {
                 every,
                 window,
             } => {
-                self.memory.one(&account, |account| {
-                    account.enter(every, window);
-                    account.open(opening);
-                });
+                self.enter(&account, every, window);
+                self.memory.one(&account, |account| account.open(opening));
             }
             Action::Period {
                 account,
                 every,
                 window,
-            } => {
-                self.memory
-                    .one(&account, |account| account.enter(every, window));
-            }
+            } => self.enter(&account, every, window),
             Action::Limit { account } => self.memory.one(&account, Account::end_push),
             Action::Snapshot { state, .. } => self.restore(*state, chain),
             Action::LegacySpend { agent, cost } => {
@@ -166,6 +161,30 @@ impl Projection {
                     account.reset();
                 });
             }
+        }
+    }
+
+    /// Goes on to a window, or over to another period: then what other chains have charged goes along.
+    fn enter(&self, id: &AccountId, tag: String, start: i64) {
+        let (other, before) = self.memory.one(id, |account| {
+            let other = account.tag() != tag;
+            let before = account.window().start;
+            account.enter(tag, start);
+            (other, before)
+        });
+        if !other || before == start {
+            return;
+        }
+        let mut elsewhere = self.elsewhere();
+        let of = |(_, account, window): &Elsewhere| account == id && *window == before;
+        let moved: Vec<_> = elsewhere
+            .iter()
+            .filter(|(place, _)| of(place))
+            .map(|(place, total)| (place.clone(), *total))
+            .collect();
+        for ((chain, id, _), total) in moved {
+            let known = elsewhere.entry((chain, id, start)).or_default();
+            *known = total.max(*known);
         }
     }
 

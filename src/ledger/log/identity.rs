@@ -14,19 +14,9 @@ const BYTES: usize = 8;
 /// # Errors
 /// When the file can be neither read nor made, or holds anything else.
 pub fn identity(path: &Path) -> Result<String, LogError> {
-    let mut name = path.to_path_buf().into_os_string();
-    name.push(".id");
-    let file = PathBuf::from(name);
+    let file = file_of(path);
     let failed = |source| LogError::io(&file)(source);
-    let read = || match std::fs::read_to_string(&file) {
-        Ok(text) if is_id(text.trim()) => Ok(text.trim().to_owned()),
-        Ok(_) => Err(LogError::Damaged {
-            path: file.clone(),
-            at: 0,
-            reason: "not the id of a log",
-        }),
-        Err(source) => Err(failed(source)),
-    };
+    let read = || read(&file).and_then(|id| id.ok_or_else(|| failed(ErrorKind::NotFound.into())));
     if file.exists() {
         return read();
     }
@@ -38,7 +28,11 @@ pub fn identity(path: &Path) -> Result<String, LogError> {
         .collect();
     // Written whole under another name first: a process beside this one reads all of it or makes it.
     let draft = PathBuf::from(format!("{}.{}", file.display(), std::process::id()));
-    let made = OpenOptions::new().create(true).write(true).truncate(true).open(&draft);
+    let made = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .open(&draft);
     made.and_then(|mut draft| draft.write_all(format!("{id}\n").as_bytes()))
         .map_err(LogError::io(&draft))?;
     let linked = std::fs::hard_link(&draft, &file);
@@ -47,6 +41,34 @@ pub fn identity(path: &Path) -> Result<String, LogError> {
         Ok(()) => Ok(id),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => read(),
         Err(source) => Err(failed(source)),
+    }
+}
+
+/// The id of the log at `path` without making one: `None` for a log that has none yet, because it was
+/// never shared.
+///
+/// # Errors
+/// When the file cannot be read, or holds anything else.
+pub fn known_identity(path: &Path) -> Result<Option<String>, LogError> {
+    read(&file_of(path))
+}
+
+fn file_of(path: &Path) -> PathBuf {
+    let mut name = path.to_path_buf().into_os_string();
+    name.push(".id");
+    PathBuf::from(name)
+}
+
+fn read(file: &Path) -> Result<Option<String>, LogError> {
+    match std::fs::read_to_string(file) {
+        Ok(text) if is_id(text.trim()) => Ok(Some(text.trim().to_owned())),
+        Ok(_) => Err(LogError::Damaged {
+            path: file.to_owned(),
+            at: 0,
+            reason: "not the id of a log",
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LogError::io(file)(source)),
     }
 }
 
@@ -62,7 +84,9 @@ mod tests {
     #[test]
     fn a_log_keeps_its_id() {
         let scratch = Scratch::new();
+        assert_eq!(known_identity(&scratch.log()).unwrap(), None);
         let first = identity(&scratch.log()).unwrap();
+        assert_eq!(known_identity(&scratch.log()).unwrap(), Some(first.clone()));
         assert_eq!(identity(&scratch.log()).unwrap(), first);
         assert_ne!(identity(&Scratch::new().log()).unwrap(), first);
         assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 1);
@@ -73,5 +97,6 @@ mod tests {
         let scratch = Scratch::new();
         std::fs::write(scratch.0.join("spend.jsonl.id"), "half").unwrap();
         assert!(identity(&scratch.log()).is_err());
+        assert!(known_identity(&scratch.log()).is_err());
     }
 }
