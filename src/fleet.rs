@@ -4,10 +4,12 @@
 //! again. The record of truth stays with each gateway, in its own spend log; what is in Redis can be
 //! made again from there.
 
+pub mod audit;
 pub mod connect;
 mod functions;
 mod ledger;
 mod link;
+pub mod reconcile;
 #[cfg(test)]
 #[path = "../tests/it/support/redis.rs"]
 mod server;

@@ -145,8 +145,9 @@ local function charged(p, id, label)
   return sum
 end
 
-local function roll(a, win)
-  a.win, a.posted, a.pending, a.base, a.bv = win, 0, 0, 0, 0
+local function roll(p, a, win)
+  -- What was charged there before anybody looked, while Redis could not be asked.
+  a.win, a.posted, a.pending, a.base, a.bv = win, clamped(charged(p, a.id, win)), 0, 0, 0
 end
 
 local function move(p, a, tag, win, look)
@@ -180,7 +181,7 @@ local function bring(p, spec, look)
     move(p, a, spec.tag, spec.win, look)
     a.dirty = true
   elseif spec.win > a.win then
-    roll(a, spec.win)
+    roll(p, a, spec.win)
     a.dirty = true
   end
   a.pushed = a.pt ~= nil and a.pp == spec.limit
@@ -636,6 +637,33 @@ local function begin(keys, args)
   return { new }
 end
 
+-- What the open holds of all gateways come to on some accounts, which are given by id.
+local function holding(p, accounts, gateways)
+  local owners, sums = {}, {}
+  for id in pairs(accounts) do
+    sums[id] = { pending = 0, held = 0 }
+  end
+  for _, list in ipairs({ redis.call('ZRANGE', p .. 'live', 0, -1), redis.call('HKEYS', p .. 'nonce'),
+    redis.call('SMEMBERS', p .. 'waiting'), gateways }) do
+    for _, gateway in ipairs(list) do
+      owners[gateway] = true
+    end
+  end
+  for gateway in pairs(owners) do
+    for _, packed in ipairs(redis.call('HVALS', p .. 'h:' .. gateway)) do
+      local hold = unpacked(packed)
+      for _, on in ipairs(hold.accounts) do
+        local a, sum = accounts[on.id], sums[on.id]
+        if a then
+          sum.held = sum.held + hold.amount
+          sum.pending = sum.pending + (counts(a, on) and hold.amount or 0)
+        end
+      end
+    end
+  end
+  return sums
+end
+
 -- One account as a gateway knows it: registers go to the later version, totals to the higher one.
 local function merge(p, share)
   local win = tonumber(share.win)
@@ -643,8 +671,11 @@ local function merge(p, share)
   local new = not a
   if new then
     a = fresh(share.account, share.tag, win)
+    -- Whoever took the account away may have left its holds.
+    local sum = holding(p, { [a.id] = a }, {})[a.id]
+    a.pending, a.held = sum.pending, sum.held
   elseif a.tag == share.tag and win > a.win then
-    roll(a, win)
+    roll(p, a, win)
   end
   if share.pv and tonumber(share.pv) > a.pv then
     a.pv, a.pt, a.pp = tonumber(share.pv), tonumber(share.pt or ''), tonumber(share.pp or '')
@@ -653,13 +684,16 @@ local function merge(p, share)
     local bv, base = tonumber(share.bv), tonumber(share.base)
     -- Without a version it is opening spend, which an account that is known has had already.
     if bv > a.bv or (new and bv == 0) then
-      a.posted, a.base, a.bv = clamped(a.posted + base - a.base), base, bv
+      a.base, a.bv = base, bv
     end
   end
   save(p, a)
   for source, total in pairs(share.charged) do
     charge(p, source, a.id, win, tonumber(total), a.tag ~= share.tag)
   end
+  -- In one step, because a reset leaves a base below zero that charges have to come up to.
+  a = load(p, a.id)
+  redis.call('HSET', p .. 'a:' .. a.id, 'posted', text(clamped(a.base + charged(p, a.id, a.win))))
   note(p, a.id, changed(p))
 end
 
@@ -813,21 +847,6 @@ local function holds(keys, args)
   return redis.call('HKEYS', prefix(keys) .. 'h:' .. args[1])
 end
 
--- Every gateway that may have holds.
-local function owners(p)
-  local all = {}
-  for _, gateway in ipairs(redis.call('ZRANGE', p .. 'live', 0, -1)) do
-    all[gateway] = true
-  end
-  for _, gateway in ipairs(redis.call('HKEYS', p .. 'nonce')) do
-    all[gateway] = true
-  end
-  for _, gateway in ipairs(redis.call('SMEMBERS', p .. 'waiting')) do
-    all[gateway] = true
-  end
-  return all
-end
-
 -- The holds of a hash, by attempt: the amount and the accounts.
 local function shown_holds(key)
   local entries, all = redis.call('HGETALL', key), {}
@@ -843,11 +862,11 @@ end
 
 -- What is to know of one account: its state, what its holds come to, and who has charged what in
 -- its window and in those that are asked for.
-local function audited(a, p, held, labels)
+local function audited(p, a, sum, labels)
   local one = {
     account = a.id, tag = a.tag, win = text(a.win), base = text(a.base), posted = text(a.posted),
-    pending = text(a.pending), held = text(a.held), found_pending = text(held.pending),
-    found_held = text(held.all), charged = {},
+    pending = text(a.pending), held = text(a.held), open_pending = text(sum.pending),
+    open_held = text(sum.held), charged = {},
   }
   labels[#labels + 1] = one.win
   for _, label in ipairs(labels) do
@@ -861,8 +880,9 @@ local function audited(a, p, held, labels)
 end
 
 -- For those who check the books. Without arguments: the state, who has a part in it, and holds that
--- were charged as lost. With one: gateways, whose holds are listed, and accounts with the windows
--- that are of interest besides the present one; each account is shown as of one moment.
+-- were charged as lost. With one: `list`, gateways whose holds are listed, and `accounts` with the
+-- windows that are of interest besides the present one; each is shown as of one moment, with what its
+-- holds come to, those of `gateways` included.
 local function audit(keys, args)
   local p = prefix(keys)
   if not args[1] then
@@ -880,35 +900,18 @@ local function audit(keys, args)
     return { 'ok', cjson.encode(reply) }
   end
   local asked, reply = cjson.decode(args[1]), { holds = {}, accounts = {} }
-  for _, gateway in ipairs(asked.gateways) do
+  for _, gateway in ipairs(asked.list) do
     reply.holds[gateway] = shown_holds(p .. 'h:' .. gateway)
   end
-  local known, held, all = {}, {}, owners(p)
+  local known = {}
   for _, pair in ipairs(asked.accounts) do
-    local a = load(p, pair[1])
-    if a then
-      known[a.id], held[a.id] = a, { pending = 0, all = 0 }
-    end
+    known[pair[1]] = load(p, pair[1])
   end
-  for _, gateway in ipairs(asked.gateways) do
-    all[gateway] = true
-  end
-  for gateway in pairs(next(known) and all or {}) do
-    for _, packed in ipairs(redis.call('HVALS', p .. 'h:' .. gateway)) do
-      local hold = unpacked(packed)
-      for _, on in ipairs(hold.accounts) do
-        local a, sums = known[on.id], held[on.id]
-        if a then
-          sums.all = sums.all + hold.amount
-          sums.pending = sums.pending + (counts(a, on) and hold.amount or 0)
-        end
-      end
-    end
-  end
+  local sums = next(known) and holding(p, known, asked.gateways)
   for _, pair in ipairs(asked.accounts) do
     local a = known[pair[1]]
     if a then
-      reply.accounts[#reply.accounts + 1] = audited(a, p, held[a.id], pair[2])
+      reply.accounts[#reply.accounts + 1] = audited(p, a, sums[a.id], pair[2])
     end
   end
   return { 'ok', cjson.encode(reply) }

@@ -576,6 +576,6 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// Whether Redis does not know the functions.
-fn is_unknown(error: &RedisError) -> bool {
+pub(super) fn is_unknown(error: &RedisError) -> bool {
     error.to_string().contains("Function not found")
 }

@@ -23,6 +23,7 @@ mod framing;
 mod identity;
 mod layers;
 mod leaving;
+mod ledger_verify;
 mod limits;
 mod listings;
 mod matrix;

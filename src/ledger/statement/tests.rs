@@ -80,6 +80,7 @@ async fn what_every_chain_charged_goes_along_into_another_period() {
         let held = book.reserve(request.ask(attempt(), now)).await.unwrap();
         let _ = held.settle(bill(cost));
     }
+    at.fetch_add(1, Ordering::Relaxed);
     first.adopt(&[Arc::clone(&daily)]);
     let request = ask(&daily);
     let held = first.reserve(request.ask(attempt(), now)).await.unwrap();
