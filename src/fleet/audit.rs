@@ -8,6 +8,7 @@ use super::functions;
 use super::link::is_unknown;
 use super::share::list;
 use crate::identity::{AccountId, AttemptId};
+use crate::ledger::statement::Label;
 use crate::money::Nanos;
 use crate::settings;
 use redis::RedisError;
@@ -75,8 +76,8 @@ pub type KeptHolds = BTreeMap<String, BTreeMap<AttemptId, KeptHold>>;
 pub struct KeptAccount {
     /// Tag of its period.
     pub tag: String,
-    /// Start of its window.
-    pub window: i64,
+    /// Its window.
+    pub label: Label,
     /// Posted in the window.
     pub posted: Nanos,
     /// The part of it that is no charge.
@@ -90,7 +91,7 @@ pub struct KeptAccount {
     /// Held in any window, by the open holds.
     pub open_held: Nanos,
     /// What each gateway has charged, by window; names that begin with `-` take back.
-    pub charged: BTreeMap<i64, BTreeMap<String, Nanos>>,
+    pub charged: BTreeMap<Label, BTreeMap<String, Nanos>>,
 }
 
 /// The shared state.
@@ -102,21 +103,36 @@ pub struct Kept {
     pub gateways: BTreeMap<String, Duration>,
     /// Accounts, by id.
     pub accounts: BTreeMap<AccountId, KeptAccount>,
-    /// Open holds of the gateways that were asked for.
+    /// Open holds of the gateways that were asked for, and of all that are known.
     pub holds: KeptHolds,
-    /// Holds that were charged because their gateway was gone.
+    /// Holds of theirs that were charged because they were gone.
     pub lost: KeptHolds,
+}
+
+impl Kept {
+    /// Every gateway that gives signs of life, or that anything was charged by or for.
+    pub fn known(&self) -> BTreeSet<String> {
+        let charged = self.accounts.values();
+        let charged = charged.flat_map(|account| account.charged.values().flat_map(BTreeMap::keys));
+        let charged = charged.map(|name| gateway_of(name).0.to_owned());
+        charged.chain(self.gateways.keys().cloned()).collect()
+    }
+}
+
+/// The gateway in the name of a total, and whether it is what its lost holds were charged.
+pub(super) fn gateway_of(name: &str) -> (&str, bool) {
+    let name = name.strip_prefix('-').unwrap_or(name);
+    let lost = name.strip_prefix("lost:");
+    (lost.unwrap_or(name), lost.is_some())
 }
 
 /// What is of interest.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
-    /// Ids of logs: holds are listed of every gateway of theirs.
-    pub logs: BTreeSet<String>,
-    /// Gateways, whether they give signs of life or not.
+    /// Gateways, whether Redis knows them or not.
     pub gateways: BTreeSet<String>,
     /// Accounts, and windows of theirs besides the present one.
-    pub accounts: BTreeMap<AccountId, BTreeSet<i64>>,
+    pub accounts: BTreeMap<AccountId, BTreeSet<Label>>,
 }
 
 #[derive(Deserialize)]
@@ -126,7 +142,6 @@ struct Said {
     gateways: HashMap<String, String>,
     #[serde(deserialize_with = "list")]
     accounts: Vec<String>,
-    lost: HashMap<String, HashMap<String, SaidHold>>,
 }
 
 #[derive(Deserialize)]
@@ -139,6 +154,7 @@ struct SaidHold {
 #[derive(Deserialize)]
 struct SaidPart {
     holds: HashMap<String, HashMap<String, SaidHold>>,
+    lost: HashMap<String, HashMap<String, SaidHold>>,
     #[serde(deserialize_with = "list")]
     accounts: Vec<SaidAccount>,
 }
@@ -147,7 +163,7 @@ struct SaidPart {
 struct SaidAccount {
     account: String,
     tag: String,
-    win: String,
+    label: String,
     base: String,
     posted: String,
     pending: String,
@@ -192,15 +208,15 @@ fn holds(said: HashMap<String, HashMap<String, SaidHold>>) -> Result<KeptHolds, 
 
 impl SaidAccount {
     fn kept(self) -> Result<(AccountId, KeptAccount), AuditError> {
-        let totals = |(window, totals): (String, HashMap<String, String>)| {
+        let totals = |(label, totals): (String, HashMap<String, String>)| {
             let total = |(gateway, total): (String, String)| Ok((gateway, nanos(&total)?));
             let totals = totals.into_iter().map(total);
-            Ok((number(&window)?, totals.collect::<Result<_, AuditError>>()?))
+            Ok((number(&label)?, totals.collect::<Result<_, AuditError>>()?))
         };
         let id = AccountId::new(&self.account).map_err(|_| AuditError::Nonsense)?;
         let kept = KeptAccount {
             tag: self.tag,
-            window: number(&self.win)?,
+            label: number(&self.label)?,
             posted: nanos(&self.posted)?,
             base: nanos(&self.base)?,
             pending: nanos(&self.pending)?,
@@ -255,44 +271,26 @@ impl Auditor {
                 Some("open") => Phase::Open,
                 Some(_) => Phase::Recovering,
             },
-            lost: holds(said.lost)?,
             ..Kept::default()
         };
         for (gateway, age) in said.gateways {
             kept.gateways
                 .insert(gateway, Duration::from_millis(number(&age)?));
         }
-        let of_logs = |gateway: &&String| {
-            let log = gateway.split_once(':').map(|(log, _)| log);
-            log.is_some_and(|log| asked.logs.contains(log))
-        };
-        let mut gateways: BTreeSet<&str> = asked.gateways.iter().map(String::as_str).collect();
-        let others = kept.gateways.keys().chain(kept.lost.keys());
-        gateways.extend(others.filter(of_logs).map(String::as_str));
-        let list: Vec<&str> = gateways.into_iter().collect();
-        let question = Question {
-            list: list.clone(),
-            ..Question::default()
-        };
-        let part: SaidPart = self.call(Some(&question)).await?;
-        let found = holds(part.holds)?;
-
         let mut accounts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for account in &said.accounts {
             accounts.entry(account).or_default();
         }
-        for (account, windows) in &asked.accounts {
-            let windows = windows.iter().map(ToString::to_string);
-            accounts
-                .entry(account.as_str())
-                .or_default()
-                .extend(windows);
+        for (account, labels) in &asked.accounts {
+            let labels = labels.iter().map(ToString::to_string);
+            accounts.entry(account.as_str()).or_default().extend(labels);
         }
+        let given: Vec<&str> = asked.gateways.iter().map(String::as_str).collect();
         let accounts: Vec<_> = accounts.into_iter().collect();
         for chunk in accounts.chunks(CHUNK) {
             let question = Question {
                 list: Vec::new(),
-                gateways: list.clone(),
+                gateways: given.clone(),
                 accounts: chunk.to_vec(),
             };
             let part: SaidPart = self.call(Some(&question)).await?;
@@ -301,7 +299,14 @@ impl Auditor {
                 kept.accounts.insert(id, account);
             }
         }
-        kept.holds = found;
+        let gateways = kept.known();
+        let named = gateways.union(&asked.gateways).map(String::as_str);
+        let question = Question {
+            list: named.collect(),
+            ..Question::default()
+        };
+        let part: SaidPart = self.call(Some(&question)).await?;
+        (kept.holds, kept.lost) = (holds(part.holds)?, holds(part.lost)?);
         Ok(kept)
     }
 

@@ -10,14 +10,15 @@ All keys carry one hash tag and begin with the prefix of KEYS[1], which is `<pre
   waiting          gateways that grants wait for while the state is put together again
   a:<account>      tag and win(dow) of its period, posted, pending (held in this window), held (in any),
                    base, the registers of pushes; `gen` counts changes of the period, `gwin` is the
-                   window in which the last one happened
-  w:<account>:<w>  what each gateway has charged in window w: totals that only grow
+                   window in which the last one happened, `was` the one before
+  w:<account>:<l>  what each gateway has charged in a window, totals that only grow; the label l is
+                   `gen` and the start of the window
   h:<gateway>      its open holds
+  x:<gateway>      holds that were charged because the gateway was gone
   changed          accounts by the `ver` of their last change
   done             holds that ended before they were known
-  lost, x:<gateway> gateways that went without a word, and their holds, which were charged in full
 
-  posted = base + the sum over w:<account>:<win>, where entries that begin with `-` count below zero.
+  posted = base + the sum over the present window's totals, where entries that begin with `-` count below zero.
 ]]
 
 local MAX = 9007199254740992
@@ -88,7 +89,7 @@ local function standing(p, epoch, seen)
 end
 
 local FIELDS = {
-  'tag', 'win', 'gen', 'gwin', 'posted', 'pending', 'held', 'base', 'bv', 'pt', 'pp', 'pv',
+  'tag', 'win', 'gen', 'gwin', 'was', 'posted', 'pending', 'held', 'base', 'bv', 'pt', 'pp', 'pv',
 }
 
 -- An account as it stands, or nil.
@@ -99,16 +100,16 @@ local function load(p, id)
   end
   return {
     id = id, tag = v[1], win = tonumber(v[2]), gen = tonumber(v[3]), gwin = tonumber(v[4]),
-    posted = tonumber(v[5]), pending = tonumber(v[6]), held = tonumber(v[7]),
-    base = tonumber(v[8]), bv = tonumber(v[9]),
-    pt = tonumber(v[10] or ''), pp = tonumber(v[11] or ''), pv = tonumber(v[12] or '0'),
+    was = tonumber(v[5]), posted = tonumber(v[6]), pending = tonumber(v[7]), held = tonumber(v[8]),
+    base = tonumber(v[9]), bv = tonumber(v[10]),
+    pt = tonumber(v[11] or ''), pp = tonumber(v[12] or ''), pv = tonumber(v[13] or '0'),
   }
 end
 
 local function save(p, a)
   local key = p .. 'a:' .. a.id
   redis.call('HSET', key, 'tag', a.tag, 'win', text(a.win), 'gen', text(a.gen), 'gwin', text(a.gwin),
-    'posted', text(a.posted), 'pending', text(a.pending), 'held', text(a.held),
+    'was', text(a.was), 'posted', text(a.posted), 'pending', text(a.pending), 'held', text(a.held),
     'base', text(a.base), 'bv', text(a.bv), 'pv', text(a.pv))
   if a.pt then
     redis.call('HSET', key, 'pt', text(a.pt), 'pp', text(a.pp))
@@ -123,13 +124,21 @@ end
 
 local function fresh(id, tag, win)
   return {
-    id = id, tag = tag, win = win, gen = 1, gwin = win, posted = 0, pending = 0, held = 0,
+    id = id, tag = tag, win = win, gen = 1, gwin = win, was = win, posted = 0, pending = 0, held = 0,
     base = 0, bv = 0, pv = 0,
   }
 end
 
 local function window(p, id, label)
-  return p .. 'w:' .. id .. ':' .. text(label)
+  return p .. 'w:' .. id .. ':' .. label
+end
+
+local function label_of(gen, win)
+  return text(gen) .. ':' .. text(win)
+end
+
+local function present(a)
+  return label_of(a.gen, a.win)
 end
 
 -- What all gateways have charged in a window.
@@ -146,26 +155,27 @@ local function charged(p, id, label)
 end
 
 local function roll(p, a, win)
-  -- What was charged there before anybody looked, while Redis could not be asked.
-  a.win, a.posted, a.pending, a.base, a.bv = win, clamped(charged(p, a.id, win)), 0, 0, 0
+  a.win, a.pending, a.base, a.bv = win, 0, 0, 0
+  -- What was charged there already, while Redis could not be asked.
+  a.posted = clamped(charged(p, a.id, present(a)))
 end
 
-local function move(p, a, tag, win, look)
+local function move(p, a, tag, win, gen, look)
   -- What everybody has charged goes along, so that it goes on growing there.
-  local before = look and {} or redis.call('HGETALL', window(p, a.id, a.win))
-  local after = window(p, a.id, win)
+  local before = look and {} or redis.call('HGETALL', window(p, a.id, present(a)))
+  local after = window(p, a.id, label_of(gen, win))
   for i = 1, #before, 2 do
     local known = tonumber(redis.call('HGET', after, before[i]) or '0')
     if tonumber(before[i + 1]) > known then
       redis.call('HSET', after, before[i], before[i + 1])
     end
   end
-  if win ~= 0 and not look then
+  if tag ~= 'none' and not look then
     redis.call('EXPIRE', after, MONTH)
   end
-  a.gen, a.gwin, a.tag, a.win = a.gen + 1, win, tag, win
+  a.was, a.gen, a.gwin, a.tag, a.win = a.win, gen, win, tag, win
   a.pending = a.held
-  a.base = a.posted - charged(p, a.id, win)
+  a.base = a.posted - charged(p, a.id, present(a))
 end
 
 -- The account under a gateway's policy, brought to its present window. Nil when it was there once.
@@ -178,7 +188,7 @@ local function bring(p, spec, look)
     a = fresh(spec.id, spec.tag, spec.win)
     a.posted, a.base, a.dirty = clamped(spec.opening), clamped(spec.opening), true
   elseif a.tag ~= spec.tag then
-    move(p, a, spec.tag, spec.win, look)
+    move(p, a, spec.tag, spec.win, a.gen + 1, look)
     a.dirty = true
   elseif spec.win > a.win then
     roll(p, a, spec.win)
@@ -383,7 +393,7 @@ local function reserve(keys, args)
       else
         redis.call('HSET', p .. 'a:' .. a.id, 'pending', text(a.pending), 'held', text(a.held))
       end
-      packed[#packed + 1] = a.id .. PART .. text(a.win) .. PART .. text(a.gen)
+      packed[#packed + 1] = a.id .. PART .. present(a) .. PART .. text(a.gen)
     end
   end
   redis.call('HSET', p .. 'h:' .. owner, id, table.concat(packed, SEPARATOR))
@@ -393,6 +403,9 @@ local function reserve(keys, args)
     for _, figure in ipairs({ shown(a) }) do
       reply[#reply + 1] = figure
     end
+    reply[#reply + 1] = text(a.gen)
+    reply[#reply + 1] = text(a.was)
+    reply[#reply + 1] = text(a.gwin)
   end
   return reply
 end
@@ -400,7 +413,7 @@ end
 -- Whether what was held in `hold` counts in the account's present window.
 local function counts(a, hold)
   if hold.gen == a.gen then
-    return hold.win == a.win
+    return hold.label == present(a)
   end
   return a.win == a.gwin
 end
@@ -411,7 +424,7 @@ local function unpacked(packed)
   for i = 2, #parts do
     local account = split(parts[i], PART)
     hold.accounts[i - 1] = {
-      id = account[1], win = tonumber(account[2]), gen = tonumber(account[3]),
+      id = account[1], label = account[2], gen = tonumber(account[3]),
     }
   end
   return hold
@@ -443,60 +456,60 @@ local function release(p, owner, id)
   return hold
 end
 
--- Raises the total that `source` has charged in a window, and what is posted with it.
-local function charge(p, source, id, label, total, moved)
+-- Raises the total that `source` has charged in a window; how much higher it is now.
+local function raise(p, source, id, label, total, kept)
   local key = window(p, id, label)
   local known = tonumber(redis.call('HGET', key, source) or '0')
   if total <= known then
-    return
+    return 0
   end
   redis.call('HSET', key, source, text(total))
-  if label ~= 0 then
+  if not kept then
     redis.call('EXPIRE', key, MONTH)
   end
+  return total - known
+end
+
+-- The same, and what is posted with it. What was `moved` into the present window by a change of the
+-- period counts there, too: totals go along with such a change and grow on.
+local function charge(p, source, id, label, total, moved)
   local a = load(p, id)
+  local kept = a and a.tag == 'none'
+  local more = raise(p, source, id, label, total, kept)
   if not a then
     return
   end
-  local sign = string.sub(source, 1, 1) == '-' and -1 or 1
-  local more = sign * (total - known)
-  if label == a.win then
-    adjust(a, more)
+  if label ~= present(a) then
+    more = moved and raise(p, source, id, present(a), total, kept) or 0
+  end
+  if more > 0 then
+    adjust(a, string.sub(source, 1, 1) == '-' and -more or more)
     redis.call('HSET', p .. 'a:' .. id, 'posted', text(a.posted))
-  elseif moved then
-    adjust(a, more)
-    redis.call('HSET', p .. 'a:' .. id, 'posted', text(a.posted), 'base', text(a.base + more))
   end
 end
 
 local function add(p, source, on, amount)
-  local known = tonumber(redis.call('HGET', window(p, on.id, on.win), source) or '0')
-  charge(p, source, on.id, on.win, known + amount, on.counts and on.moved)
+  local known = tonumber(redis.call('HGET', window(p, on.id, on.label), source) or '0')
+  charge(p, source, on.id, on.label, known + amount, on.counts and on.moved)
 end
 
--- Takes back what a hold was charged when its gateway was gone: its end is known now.
-local function regain(p, owner, id)
+-- Takes back what was charged for a hold because its gateway was gone: it says itself what it cost.
+local function correct(p, owner, id)
   local packed = redis.call('HGET', p .. 'x:' .. owner, id)
   if not packed then
     return nil
   end
   redis.call('HDEL', p .. 'x:' .. owner, id)
-  if redis.call('EXISTS', p .. 'x:' .. owner) == 0 then
-    redis.call('SREM', p .. 'lost', owner)
+  local charged = unpacked(packed)
+  for _, on in ipairs(charged.accounts) do
+    add(p, '-lost:' .. owner, on, charged.amount)
+    note(p, on.id, changed(p))
   end
-  local hold = unpacked(packed)
-  for _, on in ipairs(hold.accounts) do
-    local a = load(p, on.id)
-    if a then
-      on.counts, on.moved = counts(a, on), on.gen ~= a.gen
-      add(p, '-lost:' .. owner, on, hold.amount)
-    end
-  end
-  return hold
+  return true
 end
 
 -- epoch seen gateway, then the ends: gateway that held, id, how many charges, and each as account
--- window total.
+-- label total.
 local function settle(keys, args)
   local p, r = prefix(keys), reader(args)
   local epoch, seen, source = r.text(), r.text(), r.text()
@@ -508,22 +521,15 @@ local function settle(keys, args)
   for _ = 1, r.number() do
     local owner, id = r.text(), r.text()
     local hold = release(p, owner, id)
-    if not hold then
-      local lost = regain(p, owner, id)
-      if lost then
-        for _, on in ipairs(lost.accounts) do
-          touched[on.id] = true
-        end
-      else
-        redis.call('ZADD', p .. 'done', millis(), id)
-      end
+    if not hold and not correct(p, owner, id) then
+      redis.call('ZADD', p .. 'done', millis(), id)
     end
     local moved = {}
     for _, on in ipairs(hold and hold.accounts or {}) do
       moved[on.id] = on.counts and on.moved
     end
     for _ = 1, r.number() do
-      local account, label, total = r.text(), r.number(), r.number()
+      local account, label, total = r.text(), r.text(), r.number()
       charge(p, source, account, label, total, moved[account])
       touched[account] = true
     end
@@ -536,7 +542,7 @@ local function settle(keys, args)
     if a and a.tag == DAY then
       reply[#reply + 1] = account
       reply[#reply + 1] = text(a.win)
-      reply[#reply + 1] = text(clamped(charged(p, account, a.win)))
+      reply[#reply + 1] = text(clamped(charged(p, account, present(a))))
     end
   end
   return reply
@@ -576,7 +582,11 @@ local function push(keys, args)
   end
   a.dirty = true
   store(p, a)
-  return { 'ok', text(before), text(a.base), text(a.bv), text(a.pv), shown(a) }
+  local limit, posted, pending, win, pushed = shown(a)
+  return {
+    'ok', text(before), text(a.base), text(a.bv), text(a.pv), limit, posted, pending, win, pushed,
+    text(a.gen), text(a.was), text(a.gwin),
+  }
 end
 
 -- epoch seen now, account: the end of a push whose policy limit is another one by now.
@@ -666,21 +676,24 @@ end
 
 -- One account as a gateway knows it: registers go to the later version, totals to the higher one.
 local function merge(p, share)
-  local win = tonumber(share.win)
+  local win, gen = tonumber(share.win), tonumber(share.gen)
   local a = load(p, share.account)
   local new = not a
   if new then
     a = fresh(share.account, share.tag, win)
+    a.gen = gen
     -- Whoever took the account away may have left its holds.
     local sum = holding(p, { [a.id] = a }, {})[a.id]
     a.pending, a.held = sum.pending, sum.held
-  elseif a.tag == share.tag and win > a.win then
+  elseif gen > a.gen then
+    move(p, a, share.tag, win, gen)
+  elseif gen == a.gen and win > a.win then
     roll(p, a, win)
   end
   if share.pv and tonumber(share.pv) > a.pv then
     a.pv, a.pt, a.pp = tonumber(share.pv), tonumber(share.pt or ''), tonumber(share.pp or '')
   end
-  if a.tag == share.tag and a.win == win and share.bv then
+  if a.gen == gen and a.win == win then
     local bv, base = tonumber(share.bv), tonumber(share.base)
     -- Without a version it is opening spend, which an account that is known has had already.
     if bv > a.bv or (new and bv == 0) then
@@ -689,18 +702,17 @@ local function merge(p, share)
   end
   save(p, a)
   for source, total in pairs(share.charged) do
-    charge(p, source, a.id, win, tonumber(total), a.tag ~= share.tag)
+    charge(p, source, a.id, label_of(gen, win), tonumber(total), a.gen ~= gen)
   end
   -- In one step, because a reset leaves a base below zero that charges have to come up to.
   a = load(p, a.id)
-  redis.call('HSET', p .. 'a:' .. a.id, 'posted', text(clamped(a.base + charged(p, a.id, a.win))))
+  redis.call('HSET', p .. 'a:' .. a.id, 'posted', text(clamped(a.base + charged(p, a.id, present(a)))))
   note(p, a.id, changed(p))
 end
 
 -- Holds that the gateway has open and Redis does not know.
 local function restore(p, owner, id, hold)
-  if redis.call('HEXISTS', p .. 'h:' .. owner, id) == 1 or redis.call('ZSCORE', p .. 'done', id)
-    or redis.call('HEXISTS', p .. 'x:' .. owner, id) == 1 then
+  if redis.call('HEXISTS', p .. 'h:' .. owner, id) == 1 or redis.call('ZSCORE', p .. 'done', id) then
     return
   end
   local amount, packed = tonumber(hold.held), { hold.held }
@@ -712,7 +724,7 @@ local function restore(p, owner, id, hold)
         a.pending = a.pending + amount
       end
       redis.call('HSET', p .. 'a:' .. a.id, 'pending', text(a.pending), 'held', text(a.held))
-      packed[#packed + 1] = a.id .. PART .. text(win) .. PART .. text(a.gen)
+      packed[#packed + 1] = a.id .. PART .. label_of(a.gen, win) .. PART .. text(a.gen)
     end
   end
   redis.call('HSET', p .. 'h:' .. owner, id, table.concat(packed, SEPARATOR))
@@ -730,16 +742,12 @@ local function assert_state(keys, args)
     merge(p, share)
   end
   for owner, open in pairs(holds) do
+    for _, id in ipairs(redis.call('HKEYS', p .. 'x:' .. owner)) do
+      correct(p, owner, id)
+    end
     for _, id in ipairs(redis.call('HKEYS', p .. 'h:' .. owner)) do
       if not open[id] then
         release(p, owner, id)
-      end
-    end
-    for _, id in ipairs(redis.call('HKEYS', p .. 'x:' .. owner)) do
-      if not open[id] then
-        for _, on in ipairs(regain(p, owner, id).accounts) do
-          note(p, on.id, changed(p))
-        end
       end
     end
     for id, hold in pairs(open) do
@@ -762,7 +770,6 @@ local function expire(p, owner)
   local amount = 0
   for i = 1, #held, 2 do
     local id = held[i]
-    redis.call('SADD', p .. 'lost', owner)
     redis.call('HSET', p .. 'x:' .. owner, id, held[i + 1])
     local hold = release(p, owner, id)
     for _, on in ipairs(hold.accounts) do
@@ -814,11 +821,11 @@ local function sync(keys, args)
     last = tonumber(ids[i + 1])
     if a then
       local share = {
-        account = a.id, tag = a.tag, win = text(a.win), base = text(a.base), bv = text(a.bv),
+        account = a.id, tag = a.tag, gen = text(a.gen), win = text(a.win), base = text(a.base), bv = text(a.bv),
         pv = text(a.pv), pt = a.pt and text(a.pt) or nil, pp = a.pp and text(a.pp) or nil,
         posted = text(a.posted), pending = text(a.pending), charged = {},
       }
-      local entries = redis.call('HGETALL', window(p, a.id, a.win))
+      local entries = redis.call('HGETALL', window(p, a.id, present(a)))
       for j = 1, #entries, 2 do
         share.charged[entries[j]] = entries[j + 1]
       end
@@ -864,13 +871,13 @@ end
 -- its window and in those that are asked for.
 local function audited(p, a, sum, labels)
   local one = {
-    account = a.id, tag = a.tag, win = text(a.win), base = text(a.base), posted = text(a.posted),
+    account = a.id, tag = a.tag, label = present(a), win = text(a.win), base = text(a.base), posted = text(a.posted),
     pending = text(a.pending), held = text(a.held), open_pending = text(sum.pending),
     open_held = text(sum.held), charged = {},
   }
-  labels[#labels + 1] = one.win
+  labels[#labels + 1] = one.label
   for _, label in ipairs(labels) do
-    local entries, totals = redis.call('HGETALL', window(p, a.id, tonumber(label))), {}
+    local entries, totals = redis.call('HGETALL', window(p, a.id, label)), {}
     for i = 1, #entries, 2 do
       totals[entries[i]] = entries[i + 1]
     end
@@ -879,8 +886,8 @@ local function audited(p, a, sum, labels)
   return one
 end
 
--- For those who check the books. Without arguments: the state, who has a part in it, and holds that
--- were charged as lost. With one: `list`, gateways whose holds are listed, and `accounts` with the
+-- For those who check the books. Without arguments: the state, and who has a part in it. With one:
+-- `list`, gateways whose holds are listed, open ones and those charged as lost, and `accounts` with the
 -- windows that are of interest besides the present one; each is shown as of one moment, with what its
 -- holds come to, those of `gateways` included.
 local function audit(keys, args)
@@ -888,20 +895,18 @@ local function audit(keys, args)
   if not args[1] then
     local state = redis.call('HMGET', p .. 'state', 'epoch', 'run', 'phase')
     local reply = { phase = state[3] or nil, accounts = redis.call('ZRANGE', p .. 'changed', 0, -1),
-      gateways = {}, lost = {} }
+      gateways = {} }
     reply.restarted = state[1] and state[2] ~= run_id() or false
     local live, now = redis.call('ZRANGE', p .. 'live', 0, -1, 'WITHSCORES'), millis()
     for i = 1, #live, 2 do
       reply.gateways[live[i]] = text(math.max(0, now - tonumber(live[i + 1])))
     end
-    for _, gateway in ipairs(redis.call('SMEMBERS', p .. 'lost')) do
-      reply.lost[gateway] = shown_holds(p .. 'x:' .. gateway)
-    end
     return { 'ok', cjson.encode(reply) }
   end
-  local asked, reply = cjson.decode(args[1]), { holds = {}, accounts = {} }
+  local asked, reply = cjson.decode(args[1]), { holds = {}, lost = {}, accounts = {} }
   for _, gateway in ipairs(asked.list) do
     reply.holds[gateway] = shown_holds(p .. 'h:' .. gateway)
+    reply.lost[gateway] = shown_holds(p .. 'x:' .. gateway)
   end
   local known = {}
   for _, pair in ipairs(asked.accounts) do

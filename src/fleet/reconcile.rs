@@ -10,7 +10,7 @@ mod tests;
 
 use super::audit::{Asked, Kept};
 use crate::identity::{AccountId, AttemptId};
-use crate::ledger::statement::Statement;
+use crate::ledger::statement::{Label, Statement};
 use crate::money::Nanos;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,8 +76,8 @@ pub struct Unmatched {
     pub kind: Kind,
     /// The account, where it is one's.
     pub account: Option<AccountId>,
-    /// Start of its window.
-    pub window: Option<i64>,
+    /// Its window.
+    pub label: Option<Label>,
     /// The gateway, `<id of its log>:<chain>`.
     pub gateway: Option<String>,
     /// The attempt, where it is a hold.
@@ -94,7 +94,7 @@ pub struct Unmatched {
 type Place<'a> = (
     Kind,
     Option<&'a AccountId>,
-    Option<i64>,
+    Option<Label>,
     Option<&'a str>,
     Option<AttemptId>,
 );
@@ -104,7 +104,7 @@ impl Unmatched {
         Self {
             kind,
             account: None,
-            window: None,
+            label: None,
             gateway: None,
             attempt: None,
             agent: None,
@@ -113,12 +113,12 @@ impl Unmatched {
         }
     }
 
-    fn of_account(self, account: &AccountId, window: i64) -> Self {
+    fn of_account(self, account: &AccountId, label: Label) -> Self {
         let account = Some(account.clone());
-        let window = Some(window);
+        let label = Some(label);
         Self {
             account,
-            window,
+            label,
             ..self
         }
     }
@@ -142,7 +142,7 @@ impl Unmatched {
         (
             self.kind,
             self.account.as_ref(),
-            self.window,
+            self.label,
             gateway,
             self.attempt,
         )
@@ -159,8 +159,8 @@ impl Unmatched {
 pub struct Row {
     /// The account.
     pub account: AccountId,
-    /// Start of the window.
-    pub window: i64,
+    /// Its window.
+    pub label: Label,
     /// Tag of its period.
     pub period: String,
     /// Charged by the given logs.
@@ -225,22 +225,20 @@ impl Findings {
 pub fn asked(logs: &[Statement], now: i64) -> Asked {
     let mut asked = Asked::default();
     for log in logs {
-        asked.logs.extend(log.id.clone());
-        asked
-            .gateways
-            .extend(log.chains.keys().filter_map(|chain| log.source(chain)));
-        for (account, (_, window)) in &log.accounts {
-            let windows = asked.accounts.entry(account.clone()).or_default();
-            if is_recent(log, account, *window, now) {
-                windows.insert(*window);
+        let gateways = log.chains.keys().filter_map(|chain| log.source(chain));
+        asked.gateways.extend(gateways);
+        for (account, (_, label)) in &log.accounts {
+            let labels = asked.accounts.entry(account.clone()).or_default();
+            if is_recent(log, account, *label, now) {
+                labels.insert(*label);
             }
         }
     }
     asked
 }
 
-fn is_recent(log: &Statement, account: &AccountId, window: i64, now: i64) -> bool {
-    let end = log.end_of(account, window);
+fn is_recent(log: &Statement, account: &AccountId, label: Label, now: i64) -> bool {
+    let end = log.end_of(account, label.window);
     end.is_none_or(|end| end > now - RECENT)
 }
 
@@ -248,7 +246,6 @@ fn is_recent(log: &Statement, account: &AccountId, window: i64, now: i64) -> boo
 /// the same logs in the same order.
 pub fn compare(before: &[Statement], kept: &Kept, after: &[Statement], now: i64) -> Findings {
     let mut findings = Findings::default();
-    let asked = asked(after, now);
     for (before, after) in before.iter().zip(after) {
         if after.id.is_none() {
             let charged = after.charged.values().copied().sum();
@@ -259,24 +256,22 @@ pub fn compare(before: &[Statement], kept: &Kept, after: &[Statement], now: i64)
         }
         holds(&mut findings, before, kept, after);
     }
-    for (account, windows) in &asked.accounts {
-        let there = kept.accounts.get(account);
-        let mut windows = windows.clone();
-        let recent = |window: &i64| {
-            after
-                .iter()
-                .any(|log| is_recent(log, account, *window, now))
+    for (account, mut labels) in asked(after, now).accounts {
+        let there = kept.accounts.get(&account);
+        let recent = |label: &Label| {
+            let mut logs = after.iter();
+            logs.any(|log| is_recent(log, &account, *label, now))
         };
-        windows.extend(there.map(|there| there.window).filter(recent));
-        for window in windows {
-            let row = accounts::charges(&mut findings, before, there, after, (account, window));
+        labels.extend(there.map(|there| there.label).filter(recent));
+        for label in labels {
+            let row = accounts::charges(&mut findings, before, there, after, (&account, label));
             findings.rows.push(row);
         }
     }
     for (account, there) in &kept.accounts {
         accounts::parts(&mut findings, account, there);
     }
-    strangers(&mut findings, &asked.logs, kept);
+    strangers(&mut findings, after, kept);
     findings
 }
 
@@ -343,23 +338,21 @@ fn agent(accounts: &[String]) -> Option<String> {
     accounts.iter().find_map(agent)
 }
 
-/// Gateways that Redis knows of, by their holds, charges or signs of life.
-fn strangers(findings: &mut Findings, logs: &BTreeSet<String>, kept: &Kept) {
-    let given = |gateway: &str| {
-        let log = gateway.split_once(':').map_or(gateway, |(log, _)| log);
-        logs.contains(log)
-    };
-    let charged = kept.accounts.values();
-    let charged = charged.flat_map(|account| account.charged.values().flat_map(BTreeMap::keys));
-    let charged = charged.filter(|source| !source.contains("lost:"));
-    let all = kept.gateways.keys().chain(kept.lost.keys()).chain(charged);
-    let all: BTreeSet<&String> = all.filter(|gateway| !given(gateway)).collect();
-    for gateway in all {
-        let heard = kept.gateways.get(gateway);
+/// Gateways that Redis knows of, and that have no part in the logs.
+fn strangers(findings: &mut Findings, logs: &[Statement], kept: &Kept) {
+    for gateway in kept.known() {
+        let log = gateway.split_once(':').map(|(log, _)| log);
+        if logs
+            .iter()
+            .any(|given| log.is_some() && given.id.as_deref() == log)
+        {
+            continue;
+        }
+        let heard = kept.gateways.get(&gateway);
         let stranger = Stranger {
             heard_ms: heard.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-            lost: kept.lost.get(gateway).map_or(0, BTreeMap::len),
+            lost: kept.lost.get(&gateway).map_or(0, BTreeMap::len),
         };
-        findings.strangers.insert(gateway.clone(), stranger);
+        findings.strangers.insert(gateway, stranger);
     }
 }

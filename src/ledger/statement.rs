@@ -3,15 +3,19 @@
 //! Decides what every chain of a log has charged and which of its holds are open, without opening
 //! the log: gateways may be writing it. What else has to agree with that is not decided here.
 
+use super::log::record::Party;
 use super::log::segment::Family;
 use super::log::{LogError, Summary, known_identity, verify};
 use super::recover::recover;
 use crate::budget::AccountSpec;
+use crate::budget::account::Account;
 use crate::budget::period::Period;
 use crate::identity::{AccountId, AgentId, AttemptId};
 use crate::money::Nanos;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// A chain that nobody writes, so that every chain of the log is another process's.
@@ -19,6 +23,38 @@ const NOBODY: &str = "-";
 
 /// How often a log is checked again because a live process rotated it meanwhile.
 const ATTEMPTS: usize = 5;
+
+/// A window of an account, as gateways that share it name it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Label {
+    /// How often the account's period had changed, from 1.
+    pub turn: u64,
+    /// Start of the window.
+    pub window: i64,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.turn, self.window)
+    }
+}
+
+/// Text that is no [`Label`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no window of an account")]
+pub struct NoLabel;
+
+impl FromStr for Label {
+    type Err = NoLabel;
+
+    fn from_str(text: &str) -> Result<Self, NoLabel> {
+        let parts = text.split_once(':').ok_or(NoLabel)?;
+        match (parts.0.parse(), parts.1.parse()) {
+            (Ok(turn), Ok(window)) => Ok(Self { turn, window }),
+            _ => Err(NoLabel),
+        }
+    }
+}
 
 /// What one log says.
 #[derive(Clone, Debug, Default)]
@@ -29,10 +65,10 @@ pub struct Statement {
     pub id: Option<String>,
     /// Its chains, and whether a process of this machine writes them.
     pub chains: BTreeMap<Arc<str>, bool>,
-    /// Tag of the period and start of the window of each account.
-    pub accounts: BTreeMap<AccountId, (String, i64)>,
-    /// What each chain has charged, by chain, account and start of the window.
-    pub charged: BTreeMap<(Arc<str>, AccountId, i64), Nanos>,
+    /// Tag of the period and present window of each account.
+    pub accounts: BTreeMap<AccountId, (String, Label)>,
+    /// What each chain has charged in the windows of accounts.
+    pub charged: BTreeMap<(Arc<str>, AccountId, Label), Nanos>,
     /// Holds without an end.
     pub open: BTreeMap<AttemptId, OpenHold>,
 }
@@ -56,20 +92,29 @@ impl Statement {
     pub fn read(path: &Path, specs: &[Arc<AccountSpec>]) -> Result<Self, LogError> {
         let recovered = recover(&Family::of(path), NOBODY, specs)?;
         let projection = recovered.projection;
-        let mut charged = projection.elsewhere().clone();
+        let label = |turn: u64, window| Label {
+            turn: turn.max(1),
+            window,
+        };
+        let mut charged = BTreeMap::new();
+        for (place, total) in &*projection.elsewhere() {
+            let label = label(place.turn, place.window);
+            let place = (Arc::clone(&place.chain), place.account.clone(), label);
+            *charged.entry(place).or_default() += *total;
+        }
         let accounts = projection.memory.freeze(|accounts| {
-            let state = |(id, account): (&&AccountId, &&crate::budget::account::Account)| {
-                let window = account.window().start;
+            let state = |(id, account): (&&AccountId, &&Account)| {
+                let label = label(account.turn(), account.window().start);
                 // Rows without a chain belong to the log's own path.
                 if account.charged() > Nanos::ZERO {
-                    let place = ("".into(), (*id).clone(), window);
+                    let place = ("".into(), (*id).clone(), label);
                     *charged.entry(place).or_default() += account.charged();
                 }
-                ((*id).clone(), (account.tag().to_owned(), window))
+                ((*id).clone(), (account.tag().to_owned(), label))
             };
             accounts.iter().map(state).collect()
         });
-        let hold = |party: Arc<super::log::record::Party>| {
+        let hold = |party: Arc<Party>| {
             let hold = OpenHold {
                 chain: Arc::clone(&party.chain),
                 agent: party.agent.clone(),
@@ -95,16 +140,16 @@ impl Statement {
         self.id.as_ref().map(|id| format!("{id}:{chain}"))
     }
 
-    /// What a chain has charged in a window of an account; `None` where the log no longer says,
-    /// because the account has gone on to a later window.
-    pub fn total(&self, chain: &Arc<str>, account: &AccountId, window: i64) -> Option<Nanos> {
-        let place = (Arc::clone(chain), account.clone(), window);
-        let newest = self.accounts.get(account).map(|(_, window)| *window);
-        match self.charged.get(&place) {
-            Some(total) => Some(*total),
-            None if newest.is_some_and(|newest| newest > window) => None,
-            None => Some(Nanos::ZERO),
-        }
+    /// What a chain has charged in a window of an account; `None` where the log does not say, because
+    /// the account has gone on to a later window, or to a period that the log has not heard of.
+    pub fn total(&self, chain: &Arc<str>, account: &AccountId, label: Label) -> Option<Nanos> {
+        let place = (Arc::clone(chain), account.clone(), label);
+        let known = self.charged.get(&place).copied();
+        let silent = self
+            .accounts
+            .get(account)
+            .is_some_and(|(_, newest)| newest.turn != label.turn || newest.window > label.window);
+        known.or_else(|| (!silent).then_some(Nanos::ZERO))
     }
 
     /// The end of an account's window that starts at `window`, as far as that is known.

@@ -17,7 +17,12 @@ fn sharing(provider: &Provider, redis: &RedisServer, more: &str) -> Setup {
 /// What the command says and its exit code, with the files of the gateway in `directory`.
 fn run(directory: &Path, arguments: &[&str]) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(["ledger", "verify", "--policy=policy.yaml", "--config=weir.yaml"])
+        .args([
+            "ledger",
+            "verify",
+            "--policy=policy.yaml",
+            "--config=weir.yaml",
+        ])
         .args(arguments)
         .current_dir(directory)
         .env_clear()
@@ -34,7 +39,10 @@ fn verified(directory: &Path, logs: &[PathBuf], wait: &str) -> (i32, Value) {
     let wait = format!("--wait={wait}");
     let (code, said) = run(directory, &[&["--json", &wait], &logs[..]].concat());
     let value = serde_json::from_str(&said);
-    (code, value.unwrap_or_else(|error| panic!("{error}: {said}")))
+    (
+        code,
+        value.unwrap_or_else(|error| panic!("{error}: {said}")),
+    )
 }
 
 /// The name that Redis knows a gateway by.
@@ -45,7 +53,10 @@ fn source(gateway: &Gateway) -> String {
 
 fn kinds(report: &Value) -> Vec<&str> {
     let items = report["unmatched"]["items"].as_array().unwrap();
-    items.iter().map(|item| item["kind"].as_str().unwrap()).collect()
+    items
+        .iter()
+        .map(|item| item["kind"].as_str().unwrap())
+        .collect()
 }
 
 fn row(report: &Value) -> &Value {
@@ -68,7 +79,11 @@ async fn the_books_of_two_gateways_agree_while_they_run() {
     assert!(open.chunk().await.unwrap().is_some());
     let logs = [one.log_path(), two.log_path()];
     let (code, report) = verified(&one.directory, &logs, "30s");
-    assert_eq!((code, &report["agrees"]), (0, &Value::Bool(true)), "{report}");
+    assert_eq!(
+        (code, &report["agrees"]),
+        (0, &Value::Bool(true)),
+        "{report}"
+    );
     assert_eq!(report["settled"]["count"], 3);
     assert_eq!(report["settled"]["nano_usd"], 1_750_000_000);
     assert_eq!(report["settled"]["usd"], "1.75");
@@ -82,19 +97,30 @@ async fn the_books_of_two_gateways_agree_while_they_run() {
     assert_eq!(account["difference_nano_usd"], 0);
     assert_eq!(report["holds"]["logs"]["count"], 1);
     assert_eq!(report["holds"]["logs"], report["holds"]["redis"]);
-    assert_eq!(account["pending_nano_usd"], report["holds"]["redis"]["nano_usd"]);
+    assert_eq!(
+        account["pending_nano_usd"],
+        report["holds"]["redis"]["nano_usd"]
+    );
     assert_eq!(report["unmatched"]["items"], Value::Array(vec![]));
     assert_eq!(report["oldest"], Value::Null);
     assert_eq!(report["not_given"], Value::Array(vec![]));
     // The other one's log is somewhere else: no reason to complain, and worth a word.
     let (code, report) = verified(&one.directory, &[], "30s");
-    assert_eq!((code, &report["agrees"]), (0, &Value::Bool(true)), "{report}");
+    assert_eq!(
+        (code, &report["agrees"]),
+        (0, &Value::Bool(true)),
+        "{report}"
+    );
     assert_eq!(report["not_given"][0]["gateway"], source(&two));
     assert_eq!(row(&report)["logs_nano_usd"], 1_250_000_000);
     assert_eq!(row(&report)["others_nano_usd"], 500_000_000);
     let (code, said) = run(&one.directory, &[]);
     assert_eq!(code, 0, "{said}");
-    for line in ["settled    2 attempts, $1.25", "agent:default", "unmatched  0, $0.0"] {
+    for line in [
+        "settled    2 attempts, $1.25",
+        "agent:default",
+        "unmatched  0, $0.0",
+    ] {
         assert!(said.contains(line), "{line}: {said}");
     }
 }
@@ -105,7 +131,7 @@ async fn what_somebody_took_out_of_redis_is_found() {
     let gateway = sharing(&provider, &redis, "").start().await;
     gateway.chat("[[cost=0.25]]").send().await;
     assert_eq!(verified(&gateway.directory, &[], "30s").0, 0);
-    let key = "weir:{weir}:w:agent:default:0";
+    let key = "weir:{weir}:w:agent:default:1:0";
     assert_eq!(redis.command(&["HDEL", key, &source(&gateway)]).number(), 1);
     let (code, report) = verified(&gateway.directory, &[], "0s");
     assert_eq!((code, &report["agrees"]), (1, &Value::Bool(false)));
@@ -119,7 +145,10 @@ async fn what_somebody_took_out_of_redis_is_found() {
     assert_eq!(report["unmatched"]["count"], 2);
     let (code, said) = run(&gateway.directory, &["--wait=0s"]);
     assert_eq!(code, 1);
-    assert!(said.contains("charged by the log, and by Redis: $0.25, $0.0;"), "{said}");
+    assert!(
+        said.contains("charged by the log, and by Redis: $0.25, $0.0;"),
+        "{said}"
+    );
     // The next settlement says what all of them come to.
     gateway.chat("[[cost=0.5]]").send().await;
     let (code, report) = verified(&gateway.directory, &[], "0s");
@@ -134,11 +163,14 @@ async fn a_hold_that_nobody_has_is_found_with_its_age() {
     assert_eq!(verified(&gateway.directory, &[], "30s").0, 0);
     // Alive, it would give the hold back by itself before long.
     gateway.kill9();
-    let ended = gateway.events("intent")[0]["id"].as_str().unwrap().to_owned();
+    let ended = gateway.events("intent")[0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let orphan = "req_00000000010000000000000000-1";
     let key = format!("weir:{{weir}}:h:{}", source(&gateway));
     for id in [orphan, &ended] {
-        let hold = "250000000\u{1}agent:default\u{2}0\u{2}1";
+        let hold = "250000000\u{1}agent:default\u{2}1:0\u{2}1";
         assert_eq!(redis.command(&["HSET", &key, id, hold]).number(), 1);
     }
     let (code, report) = verified(&gateway.directory, &[], "0s");
@@ -151,8 +183,14 @@ async fn a_hold_that_nobody_has_is_found_with_its_age() {
     assert_eq!(report["oldest"]["agent"], "default");
     assert!(report["oldest"]["age_ms"].as_u64() > Some(1_000_000));
     let (_, said) = run(&gateway.directory, &["--wait=0s"]);
-    assert!(said.contains(&format!("oldest     {orphan} of default, ")), "{said}");
-    assert!(said.contains("held in Redis, unknown to the log: $0.0, $0.25;"), "{said}");
+    assert!(
+        said.contains(&format!("oldest     {orphan} of default, ")),
+        "{said}"
+    );
+    assert!(
+        said.contains("held in Redis, unknown to the log: $0.0, $0.25;"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,7 +243,11 @@ async fn without_redis_the_log_is_checked_and_without_either_there_is_an_error()
     gateway.chat("[[cost=0.25]]").send().await;
     let (code, said) = run(&gateway.directory, &[]);
     assert_eq!(code, 0, "{said}");
-    for line in ["no Redis is set up", "default: $0.25 settled", "every record is whole"] {
+    for line in [
+        "no Redis is set up",
+        "default: $0.25 settled",
+        "every record is whole",
+    ] {
         assert!(said.contains(line), "{line}: {said}");
     }
     let (code, report) = verified(&gateway.directory, &[], "0s");
@@ -219,7 +261,11 @@ async fn without_redis_the_log_is_checked_and_without_either_there_is_an_error()
     std::fs::write(gateway.directory.join("weir.yaml"), &settings).unwrap();
     // Set up since, and this gateway has not been started again.
     let (code, report) = verified(&gateway.directory, &[], "0s");
-    assert_eq!((code, kinds(&report)), (1, vec!["log_not_shared"]), "{report}");
+    assert_eq!(
+        (code, kinds(&report)),
+        (1, vec!["log_not_shared"]),
+        "{report}"
+    );
     assert_eq!(report["redis"]["state"], "empty");
     drop(redis);
     let (code, said) = run(&gateway.directory, &[]);

@@ -31,5 +31,6 @@ mod metadata;
 mod secure;
 mod smoke;
 mod spend_log;
+mod teams;
 mod tiers;
 mod titan;

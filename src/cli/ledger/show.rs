@@ -111,7 +111,8 @@ fn sum((number, amount): (usize, Nanos)) -> Value {
 fn row(row: &Row) -> Value {
     json!({
         "account": row.account,
-        "window": row.window,
+        "window": row.label.window,
+        "turn": row.label.turn,
         "period": row.period,
         "logs_nano_usd": row.logs.0,
         "redis_nano_usd": row.redis.0,
@@ -135,7 +136,8 @@ fn unmatched(one: &Unmatched) -> Value {
         }
     };
     put("account", one.account.as_ref().map(|id| id.as_str().into()));
-    put("window", one.window.map(Value::from));
+    put("window", one.label.map(|label| label.window.into()));
+    put("turn", one.label.map(|label| label.turn.into()));
     put("gateway", one.gateway.clone().map(Value::from));
     put("id", one.attempt.map(|id| id.to_string().into()));
     put("agent", one.agent.clone().map(Value::from));
@@ -230,8 +232,8 @@ fn described(one: &Unmatched, now_millis: u64) -> String {
     ] {
         let _ = name.map(|name| write!(text, " {name};"));
     }
-    if let Some(window) = one.window {
-        let _ = write!(text, " {};", time(window));
+    if let Some(label) = one.label {
+        let _ = write!(text, " {};", time(label.window));
     }
     if let Some(gateway) = &one.gateway {
         let _ = write!(text, " {gateway};");
@@ -258,7 +260,7 @@ fn table(findings: &Findings) -> Vec<String> {
     rows.extend(findings.rows.iter().map(|row| {
         vec![
             row.account.to_string(),
-            time(row.window),
+            time(row.label.window),
             dollars(row.logs),
             dollars(row.redis),
             dollars(row.redis - row.logs),

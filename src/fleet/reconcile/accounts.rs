@@ -1,9 +1,9 @@
 //! Accounts: what logs and Redis charged, and what Redis says of them.
 
 use super::{Findings, Kind, Row, Unmatched};
-use crate::fleet::audit::KeptAccount;
+use crate::fleet::audit::{KeptAccount, gateway_of};
 use crate::identity::AccountId;
-use crate::ledger::statement::Statement;
+use crate::ledger::statement::{Label, Statement};
 use crate::money::{MAX_AMOUNT, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,15 +14,15 @@ pub(super) fn charges(
     before: &[Statement],
     there: Option<&KeptAccount>,
     after: &[Statement],
-    (account, window): (&AccountId, i64),
+    (account, label): (&AccountId, Label),
 ) -> Row {
     let nothing = BTreeMap::new();
-    let current = there.filter(|there| there.window == window);
-    let totals = there.and_then(|there| there.charged.get(&window));
+    let current = there.filter(|there| there.label == label);
+    let totals = there.and_then(|there| there.charged.get(&label));
     let totals = totals.unwrap_or(&nothing);
     let mut row = Row {
         account: account.clone(),
-        window,
+        label,
         period: period(after, account),
         logs: Nanos::ZERO,
         redis: Nanos::ZERO,
@@ -44,8 +44,8 @@ pub(super) fn charges(
             let source = format!("{log}:{chain}");
             let found = totals.get(&source).copied().unwrap_or_default();
             given.insert(source.clone());
-            let least = before.total(&chain, account, window);
-            let Some(most) = after.total(&chain, account, window) else {
+            let least = before.total(&chain, account, label);
+            let Some(most) = after.total(&chain, account, label) else {
                 continue;
             };
             row.logs += most;
@@ -59,25 +59,22 @@ pub(super) fn charges(
                 least.unwrap_or(most)
             };
             let one = Unmatched::new(Kind::Charged, expected, found);
-            let one = one.of_account(account, window).of_gateway(&source);
+            let one = one.of_account(account, label).of_gateway(&source);
             findings.unmatched.push(one);
         }
     }
     for (source, total) in totals {
-        match source
-            .strip_prefix('-')
-            .unwrap_or(source)
-            .strip_prefix("lost:")
-        {
-            Some(_) if source.starts_with('-') => row.lost -= *total,
-            Some(_) => row.lost += *total,
-            None if !given.contains(source) => row.others += *total,
-            None => {}
+        let back = source.starts_with('-');
+        match gateway_of(source) {
+            (_, true) if back => row.lost -= *total,
+            (_, true) => row.lost += *total,
+            _ if !given.contains(source) => row.others += *total,
+            _ => {}
         }
     }
     if there.is_none() && row.logs > Nanos::ZERO {
         let one = Unmatched::new(Kind::AccountNotInRedis, row.logs, Nanos::ZERO);
-        findings.unmatched.push(one.of_account(account, window));
+        findings.unmatched.push(one.of_account(account, label));
     }
     row
 }
@@ -91,7 +88,7 @@ fn period(logs: &[Statement], account: &AccountId) -> String {
 pub(super) fn parts(findings: &mut Findings, account: &AccountId, there: &KeptAccount) {
     let mut charged = there.base;
     let mut taken_back = false;
-    for (source, total) in there.charged.get(&there.window).into_iter().flatten() {
+    for (source, total) in there.charged.get(&there.label).into_iter().flatten() {
         let back = source.starts_with('-');
         taken_back |= back;
         charged += if back { -*total } else { *total };
@@ -102,7 +99,7 @@ pub(super) fn parts(findings: &mut Findings, account: &AccountId, there: &KeptAc
         let one = Unmatched::new(Kind::Posted, charged, there.posted);
         findings
             .unmatched
-            .push(one.of_account(account, there.window));
+            .push(one.of_account(account, there.label));
     }
     let held = [
         (there.open_pending, there.pending),
@@ -112,6 +109,6 @@ pub(super) fn parts(findings: &mut Findings, account: &AccountId, there: &KeptAc
         let one = Unmatched::new(Kind::Held, open, counted);
         findings
             .unmatched
-            .push(one.of_account(account, there.window));
+            .push(one.of_account(account, there.label));
     }
 }

@@ -61,11 +61,13 @@ pub(in crate::ledger) enum Action {
         opening: Nanos,
         every: String,
         window: i64,
+        turn: u64,
     },
     Period {
         account: AccountId,
         every: String,
         window: i64,
+        turn: u64,
     },
     Limit {
         account: AccountId,
@@ -131,6 +133,7 @@ struct Fields<'a> {
     policy: Option<i64>,
     opening: Option<i64>,
     period: Option<i64>,
+    turn: Option<u64>,
     base: Option<i64>,
     version: Option<u64>,
     state: Option<Box<Snapshot>>,
@@ -227,11 +230,13 @@ fn action(fields: Fields<'_>, chain: &Arc<str>) -> Option<Action> {
         Some("open") => Action::Open {
             account: account()?,
             opening: Nanos(fields.opening?),
+            turn: fields.turn.unwrap_or(0),
             every: fields.every?.into_owned(),
             window: window?,
         },
         Some("period") => Action::Period {
             account: account()?,
+            turn: fields.turn.unwrap_or(0),
             every: fields.every?.into_owned(),
             window: window?,
         },

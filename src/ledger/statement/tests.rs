@@ -11,7 +11,7 @@ fn read(scratch: &Scratch) -> Statement {
 }
 
 fn total(statement: &Statement, chain: &Arc<str>, spec: &AccountSpec, window: i64) -> Option<i64> {
-    let total = statement.total(chain, &spec.id, window);
+    let total = statement.total(chain, &spec.id, Label { turn: 1, window });
     total.map(|total| total.0)
 }
 
@@ -92,5 +92,8 @@ async fn what_every_chain_charged_goes_along_into_another_period() {
     assert_eq!(total(&statement, chains[1], &daily, day), Some(7));
     assert_eq!(total(&statement, &"0-0".into(), &daily, month), None);
     assert_eq!(statement.end_of(&daily.id, day), Some(day + 86_400));
-    assert_eq!(statement.accounts[&daily.id], ("daily UTC".to_owned(), day));
+    let (tag, label) = &statement.accounts[&daily.id];
+    assert_eq!((tag.as_str(), label.window), ("daily UTC", day));
+    assert_eq!(label.to_string().parse(), Ok(*label));
+    assert_eq!("1".parse::<Label>(), Err(NoLabel));
 }
