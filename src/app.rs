@@ -2,6 +2,7 @@
 //!
 //! The only place that names concrete stores and joins the proxy with the admin API.
 
+mod console;
 mod leave;
 mod share;
 
@@ -181,6 +182,8 @@ fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
         service.add_tls_with_settings(&tls.address.to_string(), None, offered);
     }
     server.add_service(service);
+    let console = console::Console(Arc::clone(gateway));
+    server.add_service(background_service("console", console));
     server.add_service(background_service("leave", leave::Leave::new(gateway)));
     tracing::info!(%address, threads = settings.threads, "listening");
     server.run(RunArgs {

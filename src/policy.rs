@@ -10,6 +10,7 @@
 
 mod agents;
 pub mod audit;
+pub mod console;
 mod firewall;
 pub mod keys;
 mod limits;
@@ -35,6 +36,7 @@ use crate::settings::firewall::is_in_force;
 use crate::settings::origin::Fact;
 use crate::settings::problem::{Problem, Problems};
 use crate::settings::reader::Reader;
+use console::Console;
 use keys::KeyRing;
 use models::{Model, Models};
 use provider::Block;
@@ -80,6 +82,8 @@ pub struct Policy {
     pub retries: u16,
     /// How long a request may take until its answer begins, all attempts together.
     pub deadline: Duration,
+    /// Where budgets come from and spend goes to; nothing when it is switched off.
+    pub console: Option<Arc<Console>>,
     /// The record of truth.
     pub spend_log: PathBuf,
     /// Whether answers carry `_execwall`.
@@ -178,6 +182,7 @@ impl Default for Policy {
             user_teams: BTreeMap::new(),
             retries: 2,
             deadline: Duration::from_secs(600),
+            console: None,
             spend_log: PathBuf::from("./spend.jsonl"),
             metadata: true,
             bound: BoundMode::Strict,

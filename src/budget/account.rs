@@ -379,6 +379,11 @@ impl Account {
         self.elsewhere = clamped(self.elsewhere - amount);
     }
 
+    /// Takes over what a shared store says of [`Account::charged`].
+    pub fn set_charged(&mut self, charged: Nanos) {
+        self.charged = charged;
+    }
+
     /// What own records have charged in the current window.
     pub fn charged(&self) -> Nanos {
         self.charged

@@ -144,6 +144,7 @@ impl Words<'_> {
             turn: self.number()?,
             last: self.number()?,
             first: self.number()?,
+            charged: self.nanos()?,
         })
     }
 
@@ -242,6 +243,7 @@ pub(super) fn settle(
         command
             .arg(source(&end.chain))
             .arg(end.id.to_string())
+            .arg(end.cost.unwrap_or_default().0)
             .arg(end.charges.len());
         for charge in &end.charges {
             command
@@ -275,6 +277,7 @@ pub(super) fn balanced(reply: &[String], spec: &AccountSpec) -> Option<Result<Ba
 pub(super) fn push(
     state_key: &str,
     state: &Known,
+    source: &str,
     spec: &AccountSpec,
     change: Push,
     now: u64,
@@ -283,6 +286,7 @@ pub(super) fn push(
     let mut command = call("weir_push_1", state_key);
     known(&mut command, state);
     command
+        .arg(source)
         .arg(now)
         .arg(amount(change.total))
         .arg(amount(change.spent));

@@ -274,6 +274,12 @@ local function shown(a)
   return text(a.limit), text(a.posted), text(a.pending), text(a.win), a.pushed and '1' or '0'
 end
 
+-- How the account came to its period, and what a gateway that missed a change has charged here.
+local function history(p, a, owner)
+  local mine = a.gen > 2 and redis.call('HGET', window(p, a.id, present(a)), owner) or '0'
+  return text(a.gen), text(a.was), text(a.gwin), mine
+end
+
 -- The decision that Weir's memory ledger makes, over the same figures.
 local function decide(accounts, offers, thresholds, tier)
   if tier < 0 then
@@ -403,9 +409,9 @@ local function reserve(keys, args)
     for _, figure in ipairs({ shown(a) }) do
       reply[#reply + 1] = figure
     end
-    reply[#reply + 1] = text(a.gen)
-    reply[#reply + 1] = text(a.was)
-    reply[#reply + 1] = text(a.gwin)
+    for _, figure in ipairs({ history(p, a, owner) }) do
+      reply[#reply + 1] = figure
+    end
   end
   return reply
 end
@@ -470,9 +476,10 @@ local function raise(p, source, id, label, total, kept)
   return total - known
 end
 
--- The same, and what is posted with it. What was `moved` into the present window by a change of the
--- period counts there, too: totals go along with such a change and grow on.
-local function charge(p, source, id, label, total, moved)
+-- The same, and what is posted with it. A hold that was `moved` into the present window by a change of
+-- the period counts there with its `cost`, or with what is new of the total where it is not known. The
+-- totals of the window that ended so went along and grow on: for them the total says it all.
+local function charge(p, source, id, label, total, moved, cost)
   local a = load(p, id)
   local kept = a and a.tag == 'none'
   local more = raise(p, source, id, label, total, kept)
@@ -480,7 +487,16 @@ local function charge(p, source, id, label, total, moved)
     return
   end
   if label ~= present(a) then
-    more = moved and raise(p, source, id, present(a), total, kept) or 0
+    if not moved then
+      return
+    end
+    if label == label_of(a.gen - 1, a.was) then
+      more = raise(p, source, id, present(a), total, kept)
+    else
+      more = cost or more
+      a.base = a.base + more
+      redis.call('HSET', p .. 'a:' .. id, 'base', text(a.base))
+    end
   end
   if more > 0 then
     adjust(a, string.sub(source, 1, 1) == '-' and -more or more)
@@ -490,7 +506,7 @@ end
 
 local function add(p, source, on, amount)
   local known = tonumber(redis.call('HGET', window(p, on.id, on.label), source) or '0')
-  charge(p, source, on.id, on.label, known + amount, on.counts and on.moved)
+  charge(p, source, on.id, on.label, known + amount, on.counts and on.moved, amount)
 end
 
 -- Takes back what was charged for a hold because its gateway was gone: it says itself what it cost.
@@ -508,8 +524,8 @@ local function correct(p, owner, id)
   return true
 end
 
--- epoch seen gateway, then the ends: gateway that held, id, how many charges, and each as account
--- label total.
+-- epoch seen gateway, then the ends: gateway that held, id, cost, how many charges, and each as
+-- account label total.
 local function settle(keys, args)
   local p, r = prefix(keys), reader(args)
   local epoch, seen, source = r.text(), r.text(), r.text()
@@ -528,9 +544,10 @@ local function settle(keys, args)
     for _, on in ipairs(hold and hold.accounts or {}) do
       moved[on.id] = on.counts and on.moved
     end
+    local cost = r.number()
     for _ = 1, r.number() do
       local account, label, total = r.text(), r.text(), r.number()
-      charge(p, source, account, label, total, moved[account])
+      charge(p, source, account, label, total, moved[account], cost)
       touched[account] = true
     end
   end
@@ -558,10 +575,10 @@ local function day(keys, args)
   return { 'ok' }
 end
 
--- epoch seen now total spent, account. Amounts may be empty.
+-- epoch seen gateway now total spent, account. Amounts may be empty.
 local function push(keys, args)
   local p, r = prefix(keys), reader(args)
-  local epoch, seen, now = r.text(), r.text(), r.number()
+  local epoch, seen, owner, now = r.text(), r.text(), r.text(), r.number()
   local total, spent = r.number(), r.number()
   local state = standing(p, epoch, seen)
   if state ~= 'ok' then
@@ -571,7 +588,7 @@ local function push(keys, args)
   if not a then
     return { 'lost' }
   end
-  local before, policy = a.posted, tonumber(args[9])
+  local before, policy = a.posted, tonumber(args[10])
   if total then
     a.pt, a.pp, a.pv = total, policy, math.max(a.pv + 1, now)
     a.limit, a.pushed = total, true
@@ -583,9 +600,10 @@ local function push(keys, args)
   a.dirty = true
   store(p, a)
   local limit, posted, pending, win, pushed = shown(a)
+  local gen, was, gwin, mine = history(p, a, owner)
   return {
     'ok', text(before), text(a.base), text(a.bv), text(a.pv), limit, posted, pending, win, pushed,
-    text(a.gen), text(a.was), text(a.gwin),
+    gen, was, gwin, mine,
   }
 end
 

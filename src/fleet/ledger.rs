@@ -162,7 +162,7 @@ impl Shared for Fleet {
             return Err(Away);
         }
         let key = &self.link.state_key;
-        let command = functions::push(key, &up.known(), spec, change, now_millis);
+        let command = functions::push(key, &up.known(), &up.source, spec, change, now_millis);
         let read = |reply: &[String]| functions::pushed(reply, spec);
         let read = self.ask(&up, &command, read).await;
         self.open(&up, read)

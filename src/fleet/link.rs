@@ -272,7 +272,7 @@ impl Link {
                 tracing::warn!(%reason, "no shared budgets at present");
                 complaint = Some(reason);
             }
-            tokio::time::sleep(wait.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
+            tokio::time::sleep(wait * fastrand::u32(50..=100) / 100).await;
             wait = (wait * 2).min(LAST_WAIT);
         }
     }

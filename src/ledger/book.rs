@@ -5,6 +5,8 @@
 //! are appended while the accounts are locked. What a record does is decided in `projection.rs`, how
 //! it is made durable in [`super::log`].
 
+mod raise;
+
 use super::keeper::{Keeper, with_body};
 use super::log::record::{self, Party};
 use super::log::segment::Family;

@@ -305,6 +305,9 @@ fn keep_up(
         if known && account.tag() != tag {
             account.enter(tag, moved.first);
         }
+        if known && moved.turn != next {
+            account.set_charged(moved.charged);
+        }
         account.set_turn(moved.turn);
         if known {
             adopted(spec, account, PERIOD);

@@ -149,7 +149,7 @@ impl Projection {
                 window,
                 turn,
             } => {
-                self.enter(&account, every, window, turn);
+                self.enter(chain, &account, every, window, turn);
                 self.memory.one(&account, |account| account.open(opening));
             }
             Action::Period {
@@ -157,7 +157,7 @@ impl Projection {
                 every,
                 window,
                 turn,
-            } => self.enter(&account, every, window, turn),
+            } => self.enter(chain, &account, every, window, turn),
             Action::Limit { account } => self.memory.one(&account, Account::end_push),
             Action::Snapshot { state, .. } => self.restore(*state, chain),
             Action::LegacySpend { agent, cost } => {
@@ -173,36 +173,57 @@ impl Projection {
         }
     }
 
-    /// Goes on to a window, or over to another period: then what other chains have charged goes along.
-    fn enter(&self, id: &AccountId, tag: String, start: i64, turn: u64) {
+    /// Goes on to a window, or over to another period: then what other chains have charged goes
+    /// along. `turn` is how often the period has changed, and what `chain` has charged since.
+    fn enter(
+        &self,
+        chain: &Arc<str>,
+        id: &AccountId,
+        tag: String,
+        start: i64,
+        turn: Option<(u64, Nanos)>,
+    ) {
         let ((other, from), to) = self.memory.one(id, |account| {
             let place = |account: &Account| (account.turn(), account.window().start);
             let before = (account.tag() != tag, place(account));
             account.enter(tag, start);
-            account.set_turn(turn);
+            if let Some((turn, charged)) = turn {
+                account.set_turn(turn);
+                if *chain == self.own {
+                    account.set_charged(charged);
+                }
+            }
             (before, place(account))
         });
-        if from == to || (!other && from.1 != to.1) {
-            return;
-        }
         let mut elsewhere = self.elsewhere();
-        let moved = elsewhere.iter().filter_map(|(place, total)| {
-            let before = place.account == *id && (place.turn, place.window) == from;
-            let (turn, window) = to;
-            before.then(|| {
-                (
-                    Elsewhere {
-                        turn,
-                        window,
-                        ..place.clone()
-                    },
-                    *total,
-                )
-            })
-        });
-        for (place, total) in moved.collect::<Vec<_>>() {
-            let known = elsewhere.entry(place).or_default();
-            *known = total.max(*known);
+        if other || (from.0 != to.0 && from.1 == to.1) {
+            let moved = elsewhere.iter().filter_map(|(place, total)| {
+                let before = place.account == *id && (place.turn, place.window) == from;
+                let (turn, window) = to;
+                before.then(|| {
+                    (
+                        Elsewhere {
+                            turn,
+                            window,
+                            ..place.clone()
+                        },
+                        *total,
+                    )
+                })
+            });
+            for (place, total) in moved.collect::<Vec<_>>() {
+                let known = elsewhere.entry(place).or_default();
+                *known = total.max(*known);
+            }
+        }
+        if let Some((turn, charged)) = turn.filter(|_| *chain != self.own) {
+            let place = Elsewhere {
+                chain: Arc::clone(chain),
+                account: id.clone(),
+                turn,
+                window: start,
+            };
+            elsewhere.insert(place, charged);
         }
     }
 

@@ -36,6 +36,9 @@ pub struct Moved {
     pub last: i64,
     /// Start of the window in which what was posted and held there counts.
     pub first: i64,
+    /// What this process's records have charged in the present window, for a process that has
+    /// missed more than one change.
+    pub charged: Nanos,
 }
 
 /// A hold that has ended.

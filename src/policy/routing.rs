@@ -2,13 +2,14 @@
 
 use super::teams::Teams;
 use super::users::Users;
-use super::{BoundMode, Policy, agents, keys, prices, upstream};
+use super::{BoundMode, Policy, agents, console, keys, prices, upstream};
 use crate::identity::UserId;
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
 use crate::settings::units;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most output tokens that any setting may name.
@@ -70,7 +71,7 @@ impl Parties<'_> {
 
 /// Reads `cost_routing`.
 fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> Parties<'r> {
-    upstream::read_console(&section.section("console"));
+    policy.console = console::read(&section.section("console")).map(Arc::new);
     policy.upstream = upstream::read(&section.section("openrouter"));
     policy.spend_log = section.or("spend_log", policy.spend_log.clone(), log_path, |path| {
         path.display().to_string()

@@ -342,6 +342,7 @@ pub(in crate::ledger) fn adopted(
     number_field(out, "period", state.window().start);
     if state.turn() > 0 {
         count_field(out, "turn", state.turn());
+        number_field(out, "charged", state.charged().0);
     }
 }
 
