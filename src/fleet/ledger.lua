@@ -36,8 +36,21 @@ local function run_id()
   return run
 end
 
+-- Numbers that were written lately: most of those in a reply are limits and windows, always the same.
+local texts, room = {}, 0
+
 local function text(number)
-  return string.format('%.0f', number)
+  local known = texts[number]
+  if known then
+    return known
+  end
+  if room == 0 then
+    texts, room = {}, 1000
+  end
+  -- Zero has a sign, and is one key with and without it.
+  known = number == 0 and '0' or string.format('%.0f', number)
+  texts[number], room = known, room - 1
+  return known
 end
 
 local function clamped(amount)
@@ -280,8 +293,9 @@ local function history(p, a, owner)
   return text(a.gen), text(a.was), text(a.gwin), mine
 end
 
--- The decision that Weir's memory ledger makes, over the same figures.
-local function decide(accounts, offers, thresholds, tier)
+-- The decision that Weir's memory ledger makes, over the same figures. `offer_of` knows the offer of a
+-- tier.
+local function decide(accounts, offer_of, thresholds, tier)
   if tier < 0 then
     tier = math.max(0, #thresholds - 1)
     for i, threshold in ipairs(thresholds) do
@@ -291,7 +305,7 @@ local function decide(accounts, offers, thresholds, tier)
       end
     end
   end
-  local offer = offers[tier + 1] or offers[#offers]
+  local offer = offer_of(tier)
   local spent, tightest
   for i, a in ipairs(accounts) do
     if a.hard then
@@ -311,9 +325,8 @@ local function decide(accounts, offers, thresholds, tier)
     return nil, { 'unpriced', text(tier) }
   end
   local posted = accounts[spent].limit - accounts[spent].posted
-  local exhausted = { 'exhausted', text(spent - 1), text(tier), shown(accounts[spent]) }
   if posted <= 0 then
-    return nil, exhausted
+    return nil, { 'exhausted', text(spent - 1), text(tier), shown(accounts[spent]) }
   end
   if cost(offer, offer.wanted) <= 0 then
     return { tier = tier, tokens = offer.wanted, held = 0, wanted = offer.wanted }
@@ -323,7 +336,7 @@ local function decide(accounts, offers, thresholds, tier)
     return { tier = tier, tokens = tokens, held = cost(offer, tokens), wanted = offer.wanted }
   end
   if not fit(offer, posted) then
-    return nil, exhausted
+    return nil, { 'exhausted', text(spent - 1), text(tier), shown(accounts[spent]) }
   end
   return nil, { 'inflight', text(tightest - 1), text(tier), shown(accounts[tightest]) }
 end
@@ -331,6 +344,9 @@ end
 local function reader(args)
   local at = 0
   return {
+    at = function()
+      return at
+    end,
     text = function()
       at = at + 1
       return args[at]
@@ -353,7 +369,7 @@ end
 local function reserve(keys, args)
   local p, r = prefix(keys), reader(args)
   local epoch, seen, owner, id, tier = r.text(), r.text(), r.text(), r.text(), r.number()
-  local thresholds, accounts, offers = {}, {}, {}
+  local thresholds, accounts = {}, {}
   for i = 1, r.number() do
     thresholds[i] = r.number()
   end
@@ -376,13 +392,14 @@ local function reserve(keys, args)
     a.hard = a.hard or spec.hard
     accounts[i] = a
   end
-  for i = 1, r.number() do
-    offers[i] = {
-      fixed = r.number(), whole = r.number(), rest = r.number(), wanted = r.number(),
-      minimum = r.number(), unpriced = r.text() == '1',
+  local offers, first = r.number(), r.at()
+  local granted, denied = decide(accounts, function(of)
+    local at = first + 6 * math.min(of, offers - 1)
+    return {
+      fixed = tonumber(args[at + 1]), whole = tonumber(args[at + 2]), rest = tonumber(args[at + 3]),
+      wanted = tonumber(args[at + 4]), minimum = tonumber(args[at + 5]), unpriced = args[at + 6] == '1',
     }
-  end
-  local granted, denied = decide(accounts, offers, thresholds, tier)
+  end, thresholds, tier)
   if not granted then
     for _, a in pairs(places) do
       store(p, a)
@@ -451,7 +468,7 @@ local function release(p, owner, id)
   for _, on in ipairs(hold.accounts) do
     local a = load(p, on.id)
     if a then
-      on.counts, on.moved = counts(a, on), on.gen ~= a.gen
+      on.account, on.counts, on.moved = a, counts(a, on), on.gen ~= a.gen
       a.held = math.max(0, a.held - hold.amount)
       if on.counts then
         a.pending = math.max(0, a.pending - hold.amount)
@@ -470,7 +487,7 @@ local function raise(p, source, id, label, total, kept)
     return 0
   end
   redis.call('HSET', key, source, text(total))
-  if not kept then
+  if known == 0 and not kept then
     redis.call('EXPIRE', key, MONTH)
   end
   return total - known
@@ -479,8 +496,8 @@ end
 -- The same, and what is posted with it. A hold that was `moved` into the present window by a change of
 -- the period counts there with its `cost`, or with what is new of the total where it is not known. The
 -- totals of the window that ended so went along and grow on: for them the total says it all.
-local function charge(p, source, id, label, total, moved, cost)
-  local a = load(p, id)
+local function charge(p, source, id, label, total, moved, cost, a)
+  a = a or load(p, id)
   local kept = a and a.tag == 'none'
   local more = raise(p, source, id, label, total, kept)
   if not a then
@@ -540,14 +557,15 @@ local function settle(keys, args)
     if not hold and not correct(p, owner, id) then
       redis.call('ZADD', p .. 'done', millis(), id)
     end
-    local moved = {}
+    local held = {}
     for _, on in ipairs(hold and hold.accounts or {}) do
-      moved[on.id] = on.counts and on.moved
+      held[on.id] = on
     end
     local cost = r.number()
     for _ = 1, r.number() do
       local account, label, total = r.text(), r.text(), r.number()
-      charge(p, source, account, label, total, moved[account], cost)
+      local on = held[account] or {}
+      charge(p, source, account, label, total, on.counts and on.moved, cost, on.account)
       touched[account] = true
     end
   end
