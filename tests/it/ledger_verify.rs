@@ -146,7 +146,7 @@ async fn what_somebody_took_out_of_redis_is_found() {
     let (code, said) = run(&gateway.directory, &["--wait=0s"]);
     assert_eq!(code, 1);
     assert!(
-        said.contains("charged by the log, and by Redis: $0.25, $0.0;"),
+        said.contains("charged by the log, and by Redis: expected $0.25, found $0.0;"),
         "{said}"
     );
     // A gateway that connects says what stands in its log, and everything is added up again.
@@ -189,7 +189,7 @@ async fn a_hold_that_nobody_has_is_found_with_its_age() {
         "{said}"
     );
     assert!(
-        said.contains("held in Redis, unknown to the log: $0.0, $0.25;"),
+        said.contains("held in Redis, unknown to the log: expected $0.0, found $0.25;"),
         "{said}"
     );
 }

@@ -156,14 +156,16 @@ pub(super) fn text(report: &Report) -> String {
         let id = statement.and_then(|statement| statement.id.as_deref());
         let chains = statement.map_or(0, |statement| statement.chains.len());
         line(format!(
-            "log        {}, {}: {chains} chains",
+            "log        {}, {}: {}",
             log.path.display(),
-            id.unwrap_or("never shared")
+            id.unwrap_or("never shared"),
+            of(chains, "chain")
         ));
     }
     line(format!(
-        "records    {} in {} files",
-        sums.records, sums.files
+        "records    {} in {}",
+        sums.records,
+        of(sums.files, "file")
     ));
     line(format!(
         "settled    {} attempts, ${}",
@@ -177,11 +179,11 @@ pub(super) fn text(report: &Report) -> String {
         return out;
     };
     line(format!(
-        "redis      {}, tenant {}: {}; {} gateways",
+        "redis      {}, tenant {}: {}; {}",
         redis.place(),
         redis.tenant,
         kept.phase.names().1,
-        kept.gateways.len()
+        of(kept.gateways.len(), "gateway")
     ));
     let ((open, held), (there, kept), (lost, charged)) =
         (findings.open, findings.kept, findings.lost);
@@ -201,9 +203,9 @@ pub(super) fn text(report: &Report) -> String {
             .map_or("not there any more".into(), |age| {
                 format!("heard {} ago", age_of(age))
             });
-        let lost = stranger.lost;
+        let lost = of(stranger.lost, "hold");
         line(format!(
-            "not given  the log of {gateway}, {heard}, {lost} holds lost"
+            "not given  the log of {gateway} {heard}, {lost} lost"
         ));
     }
     let all = &findings.unmatched;
@@ -219,9 +221,13 @@ pub(super) fn text(report: &Report) -> String {
     out
 }
 
+fn of(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 fn described(one: &Unmatched, now_millis: u64) -> String {
     let mut text = one.kind.names().1.to_owned();
-    let _ = write!(text, ": ${}, ${};", one.expected, one.found);
+    let _ = write!(text, ": expected ${}, found ${};", one.expected, one.found);
     if let Some(id) = one.attempt {
         let age = age_of(id.request.age(now_millis));
         let _ = write!(text, " {id}, {age} old;");
