@@ -482,7 +482,8 @@ impl Link {
 
     /// Says which holds have ended, in the order in which they did.
     async fn say(&self, up: &Up, connection: &mut Connection) -> Result<(), Broken> {
-        for spec in std::mem::take(&mut *lock(&self.overtaken)) {
+        let overtaken = std::mem::take(&mut *lock(&self.overtaken));
+        for spec in overtaken {
             let now = self.clock.millis();
             let command = functions::unpush(&self.state_key, &up.known(), &spec, now);
             let _: Vec<String> = command.query_async(connection).await?;

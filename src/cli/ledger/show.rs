@@ -2,6 +2,7 @@
 
 use super::Report;
 use crate::fleet::reconcile::{Findings, Row, Unmatched};
+use crate::identity::AccountId;
 use crate::ledger::log::Summary;
 use crate::money::Nanos;
 use serde_json::{Value, json};
@@ -234,7 +235,7 @@ fn described(one: &Unmatched, now_millis: u64) -> String {
     }
     for name in [
         one.agent.as_deref(),
-        one.account.as_ref().map(|id| id.as_str()),
+        one.account.as_ref().map(AccountId::as_str),
     ] {
         let _ = name.map(|name| write!(text, " {name};"));
     }

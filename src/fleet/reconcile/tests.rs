@@ -132,7 +132,8 @@ fn holds_are_looked_for_on_both_sides() {
     };
     assert_eq!(kinds(&with, &lost, &with), []);
     assert_eq!(kinds(&without, &lost, &without), [Kind::LostNotOpen]);
-    let mut findings = compare(&[without.clone()], &somebody, &[without.clone()], NOW);
+    let logs = [without];
+    let mut findings = compare(&logs, &somebody, &logs, NOW);
     let (oldest, age) = findings.oldest(0x0194_bc3b_7200 + 60_000).unwrap();
     assert_eq!((oldest.agent.as_deref(), age), (Some("a"), 60_000));
     findings.only_again(&findings.clone());

@@ -284,12 +284,6 @@ impl RedisServer {
             .unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    /// The same as another user.
-    pub(crate) fn command_as(&self, login: [&str; 2], words: &[&str]) -> Said {
-        let said = speak::ask(self.port, Some((login[0], login[1])), words);
-        said.unwrap_or_else(|error| panic!("{words:?}: {error}"))
-    }
-
     fn try_command(&self, words: &[&str]) -> std::io::Result<Said> {
         let login = self.options.login.as_ref();
         let login = login.map(|(user, password)| (user.as_str(), password.as_str()));
