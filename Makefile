@@ -39,7 +39,7 @@ lint: ## format, clippy, documentation, licences and banned crates
 	.ci/deny
 
 bench: ## micro-benchmarks, then nginx, bare Pingora and Weir side by side (REPS=3, BENCH_ARGS=...)
-	@.ci/need cmake nginx python3
+	@.ci/need cmake nginx python3 redis
 	cargo build --locked --profile dist --bin weir
 	cargo build --locked --release --manifest-path benches/e2e/Cargo.toml --target-dir "$(E2E)"
 	cargo build --locked --release --manifest-path benches/e2e/bare/Cargo.toml --target-dir "$(E2E)"

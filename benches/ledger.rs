@@ -1,19 +1,29 @@
-//! What one reservation costs: reserve and settle, in memory alone and with the spend log.
+//! What one reservation costs: reserve and settle, in memory alone, with the spend log, and shared
+//! through Redis.
 //!
 //! Each round is one whole request: an atomic hold on an agent's and the gateway's account, an INTENT
-//! record, a charge, a SETTLE record. The log is on the file system of the temporary directory.
+//! record, a charge, a SETTLE record. The log is on the file system of the temporary directory. Redis
+//! is one on this machine, which is started here and keeps an append-only file; without a
+//! `redis-server` on the path that part is left out. What Redis adds to a request, and what it costs
+//! there, is measured by `benches/e2e/run.py --only redis`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 use weir::budget::period::{Period, PeriodKind};
 use weir::budget::tier::Threshold;
 use weir::budget::{AccountSpec, Offer};
+use weir::fleet::Fleet;
+use weir::fleet::connect::Connector;
 use weir::identity::{AccountId, AgentId, AttemptId, KeyId, RequestId};
-use weir::ledger::log::LogOptions;
+use weir::ledger::log::{Clock, LogOptions, identity};
 use weir::ledger::memory::Memory;
 use weir::ledger::{Ask, Book, Hold, Ledger};
 use weir::money::{MAX_AMOUNT, Nanos, Picos};
+use weir::settings::{Node, Redis, Server};
 use weir::usage::{Bill, CostSource, Usage};
 
 /// 2025-01-31 12:00 UTC.
@@ -123,8 +133,62 @@ impl Drop for Scratch {
     }
 }
 
+/// A Redis of its own, gone afterwards.
+struct RedisServer {
+    process: Child,
+    port: u16,
+    _directory: Scratch,
+}
+
+impl RedisServer {
+    /// `None` where there is no `redis-server` on the path.
+    fn start() -> Option<Self> {
+        let directory = Scratch::new("redis");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        drop(listener);
+        let process = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "yes"])
+            .current_dir(&directory.0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
+        let process = process.ok()?;
+        let server = Self {
+            process,
+            port,
+            _directory: directory,
+        };
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Some(server)
+    }
+
+    /// A part in the state there for the gateway with that log.
+    fn join(&self, options: &LogOptions) -> Arc<Fleet> {
+        let node = Node {
+            host: "127.0.0.1".to_owned(),
+            port: self.port,
+        };
+        let settings = Redis::at(Server::Tcp(node));
+        let connector = Connector::new(&settings).expect("plain settings");
+        let id = identity(&options.path).expect("a directory of its own");
+        Arc::new(Fleet::new(connector, id, settings, Clock::default()))
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .expect("a runtime")
 }
@@ -142,10 +206,10 @@ fn ledger(criterion: &mut Criterion) {
     criterion.bench_function("ledger/memory", |bencher| {
         bencher.iter(|| {
             let ask = request.ask();
-            let grant = runtime
-                .block_on(memory.reserve(&ask))
-                .expect("within limits");
-            memory.settle(&Hold::new(&ask, &grant), Nanos::ZERO)
+            runtime.block_on(async {
+                let grant = memory.reserve(&ask).await.expect("within limits");
+                memory.settle(&Hold::new(&ask, &grant), Nanos::ZERO).await
+            })
         });
     });
 
@@ -180,5 +244,25 @@ fn ledger(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, ledger);
+fn shared(criterion: &mut Criterion) {
+    let Some(server) = RedisServer::start() else {
+        eprintln!("ledger/redis: left out, because there is no redis-server on the path");
+        return;
+    };
+    let (runtime, request) = (runtime(), Request::new());
+    let prices: Arc<str> = "2025-01-31".into();
+    let scratch = Scratch::new("shared");
+    let options = LogOptions::at(scratch.0.join("spend.jsonl"));
+    let fleet = server.join(&options);
+    let part = Arc::clone(&fleet);
+    let (book, _) = Book::open_sharing(options, &request.accounts, Some(part)).expect("a new log");
+    while !fleet.figures().up {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    criterion.bench_function("ledger/redis", |bencher| {
+        bencher.iter(|| runtime.block_on(round(&book, &request, &prices)));
+    });
+}
+
+criterion_group!(benches, ledger, shared);
 criterion_main!(benches);

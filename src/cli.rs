@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod key;
+pub mod ledger;
 pub mod mock;
 pub mod prices;
 pub mod serve;
@@ -34,6 +35,8 @@ enum Command {
     Prices(prices::PricesArgs),
     /// Look into the spend log.
     Spend(spend::SpendArgs),
+    /// Compare spend logs with what gateways share.
+    Ledger(ledger::LedgerArgs),
 }
 
 /// The files that a user writes.
@@ -72,5 +75,6 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Key(args) => key::run(&args),
         Command::Prices(args) => prices::run(args),
         Command::Spend(args) => spend::run(&args),
+        Command::Ledger(args) => ledger::run(&args),
     }
 }

@@ -4,11 +4,13 @@
 //! again. The record of truth stays with each gateway, in its own spend log; what is in Redis can be
 //! made again from there.
 
+pub mod audit;
 pub mod connect;
 mod functions;
 mod ledger;
 mod limits;
 mod link;
+pub mod reconcile;
 #[cfg(test)]
 #[path = "../tests/it/support/redis.rs"]
 mod server;

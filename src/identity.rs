@@ -122,13 +122,23 @@ pub struct RequestId {
     random: u64,
 }
 
+/// The part of Unix milliseconds that an id has.
+const MILLIS: u64 = 0xff_ffff_ffff;
+
 impl RequestId {
     /// A new id for a request that arrived at `unix_millis`.
     pub fn new(unix_millis: u64) -> Self {
         Self {
-            millis: unix_millis & 0xff_ffff_ffff,
+            millis: unix_millis & MILLIS,
             random: fastrand::u64(..),
         }
+    }
+
+    /// How long ago the request arrived, in milliseconds; 0 for one that is still to come. Right for
+    /// requests of the last seventeen years.
+    pub fn age(self, now_millis: u64) -> u64 {
+        let age = now_millis.wrapping_sub(self.millis) & MILLIS;
+        if age > MILLIS / 2 { 0 } else { age }
     }
 
     /// A number that is spread evenly over all ids.

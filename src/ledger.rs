@@ -25,6 +25,7 @@ mod reservation;
 #[cfg(test)]
 pub(crate) mod scratch;
 pub mod shared;
+pub mod statement;
 #[cfg(test)]
 mod tests;
 

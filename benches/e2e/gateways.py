@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -57,6 +58,8 @@ class Load:
 
 class Gateway:
     headers = ()
+    # Of the process that keeps what the gateway shares.
+    store_pids = ()
 
     def __init__(self, name, port):
         self.name, self.port = name, port
@@ -128,3 +131,40 @@ class Weir(Gateway):
         with open(os.path.join(directory, "conf/weir.yaml"), "w") as file:
             file.write(text.replace("9300", str(self.port)))
         return [self.program, "serve"]
+
+
+class Sharing(Weir):
+    """The same Weir with its budgets in a Redis of its own, which runs on the load's core."""
+
+    def __init__(self, name, port, program, redis_port):
+        super().__init__(name, port, program)
+        self.redis_port, self.redis = redis_port, None
+
+    def prepare(self, directory):
+        program = shutil.which("redis-server")
+        if not program:
+            raise RuntimeError("redis-server is not installed")
+        # As docs/fleet.md says: every command in the append-only file, on the disk within a second.
+        command = [program, "--port", str(self.redis_port), "--bind", "127.0.0.1", "--dir", directory,
+                   "--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction"]
+        self.redis = pinned(LOAD_CORE, command, stdout=subprocess.DEVNULL)
+        self.store_pids = [self.redis.pid]
+        begin = time.monotonic()
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.redis_port), 1).close()
+                break
+            except OSError:
+                if self.redis.poll() is not None or time.monotonic() - begin > 10:
+                    raise RuntimeError("redis-server does not answer") from None
+                time.sleep(0.05)
+        command = super().prepare(directory)
+        with open(os.path.join(directory, "conf/weir.yaml"), "a") as file:
+            file.write(f"stores:\n  redis:\n    url: redis://127.0.0.1:{self.redis_port}/0\n")
+        return command
+
+    def stop(self):
+        super().stop()
+        if self.redis:
+            end(self.redis)
+            self.redis = None

@@ -11,6 +11,8 @@ FIGURES = {
 # scenario -> the highest ratio to bare Pingora
 TARGETS = {"c64": 1.25, "body100k": 1.9, "slow1000": 1.2}
 MEMORY_TARGET_KB = 80
+# What sharing budgets through Redis may add to the median of a request that has the machine for itself.
+SHARING_TARGET_MS = 0.4
 
 
 def median(values):
@@ -110,6 +112,29 @@ def duel(results):
                             + [spread(values, "{:.3f}"), f"{better} of {len(values)}"])
     head = ["scenario", first, second, f"{second} / {first}", f"{second} lower"]
     return table(head, rows) + notes(results), not errors(results)
+
+
+def sharing(results):
+    """Weir that shares through Redis beside Weir alone: what it adds, paired by round."""
+    alone, shared = results["gateways"]
+    rows, verdict = [], ""
+    for scenario, title in (("c1", "one connection"), ("paced64", "1,500 a second on 64 connections"),
+                            ("c64", "64 connections, as fast as they go")):
+        if scenario not in results["samples"]:
+            continue
+        for figure, name, scale, form in (("p50_us", "p50 ms", 1000, "{:.3f}"), ("p99_us", "p99 ms", 1000, "{:.3f}"),
+                                          ("cpu_us", "CPU µs of the gateway", 1, "{:.1f}"),
+                                          ("store_cpu_us", "CPU µs of Redis", 1, "{:.1f}"),
+                                          ("rps", "answers/s", 1, "{:.0f}")):
+            sides = [[value and value / scale for value in column(results, scenario, name, figure)]
+                     for name in (alone, shared)]
+            added = [mine - other for other, mine in zip(*sides) if mine is not None and other is not None]
+            mark_of = mark(median(added), SHARING_TARGET_MS) if (scenario, figure) == ("c1", "p50_us") else ""
+            verdict = verdict or mark_of
+            rows.append([f"{scenario}: {title}", name, *(spread(side, form) for side in sides), spread(added, form),
+                         mark_of and f"≤ {SHARING_TARGET_MS} ms", mark_of])
+    head = ["scenario", "a request", alone, shared, "added", "target", ""]
+    return table(head, rows) + notes(results), verdict != "FAIL" and not errors(results)
 
 
 def notes(results):

@@ -3,6 +3,8 @@
 
     run.py --bin DIR [--weir BINARY] [--reps 3]     the comparison; without --weir the two references
     run.py --bin DIR --ab BINARY_A BINARY_B         two builds of Weir against each other
+    run.py --bin DIR --weir BINARY --only redis     Weir alone beside Weir that shares its budgets through a
+                                                    Redis on this machine: what that adds to a request
 
 Every repetition starts fresh processes. All gateways then stand side by side, and each scenario runs in
 short slices for each in turn with the order rotated, so that what else the machine does hits all alike.
@@ -32,7 +34,12 @@ SCENARIOS = {
     "c64": (dict(conns=64, duration=1.5), None),
     "sse64": (dict(conns=64, duration=1.5, stream=True, directive="chunks=64"), 68),
     "body100k": (dict(conns=16, duration=1.5, body_size=102400), None),
+    "c1": (dict(conns=1, duration=3), None),
+    # Arrivals at a fixed rate, far from what either gateway can do.
+    "paced64": (dict(conns=64, duration=3, rate=1500), None),
 }
+COMPARED = ["slow1000", "c64", "sse64", "body100k"]
+SHARED = ["c1", "paced64", "c64"]
 GENTLE = [dict(conns=8, duration=0.5), dict(conns=8, duration=0.5, stream=True)]
 THOROUGH = [dict(conns=64, duration=1), dict(conns=64, duration=1, stream=True),
             dict(conns=16, duration=0.5, body_size=102400)]
@@ -101,7 +108,7 @@ class Bench:
             if self.arguments.nice:
                 machine.prefer([os.getpid(), self.mock.pid], self.arguments.nice)
                 for gateway in order:
-                    machine.prefer(gateway.pids, self.arguments.nice)
+                    machine.prefer([*gateway.pids, *gateway.store_pids], self.arguments.nice)
             # The streams come first: memory that earlier work left with the allocator would hide
             # what they take.
             self.warm(order, GENTLE)
@@ -131,6 +138,8 @@ class Bench:
                 sample = self.measure(gateway, scenario)
                 line = (f"{sample['cpu_us']:9.1f} us CPU a request  {sample['rps']:8.0f}/s  share {sample['share']:.2f}"
                         f"  errors {sample['errors']}  others {sample['foreign_cores']:.2f} cores")
+                if gateway.store_pids:
+                    line += f"  store {sample['store_cpu_us']:.1f} us"
                 if sample["errors"]:
                     line += f"  {sample['error_kinds']} {sample['error_sample'] or ''}"
             except (RuntimeError, subprocess.TimeoutExpired) as problem:
@@ -144,22 +153,22 @@ class Bench:
         if scenario == "slow1000":
             memory = StreamMemory(gateway.pids)
             memory.start()
-        own = [os.getpid(), self.mock.pid, *gateway.pids]
+        own = [os.getpid(), self.mock.pid, *gateway.pids, *gateway.store_pids]
 
         def reading():
             children = os.times()
             load = children.children_user + children.children_system
-            return (machine.cpu_seconds(gateway.pids), machine.cpu_seconds(own) + load,
-                    machine.busy_seconds()[0], time.monotonic())
+            return (machine.cpu_seconds(gateway.pids), machine.cpu_seconds(gateway.store_pids),
+                    machine.cpu_seconds(own) + load, machine.busy_seconds()[0], time.monotonic())
 
         before = reading()
         seen = self.load.run(gateway, **options)
-        used, ours, busy, took = (new - old for new, old in zip(reading(), before))
+        used, stored, ours, busy, took = (new - old for new, old in zip(reading(), before))
         answers = seen["ok"] + seen["errors"]
         if not seen["ok"]:
             raise RuntimeError(f"no answer counted: {seen['error_kinds']} {seen['error_sample']}")
         sample = {
-            "cpu_us": used * 1e6 / answers, "rps": seen["rps"], "share": used / took,
+            "cpu_us": used * 1e6 / answers, "store_cpu_us": stored * 1e6 / answers, "rps": seen["rps"], "share": used / took,
             "errors": seen["errors"], "error_kinds": seen["error_kinds"], "error_sample": seen["error_sample"],
             "p50_us": seen["latency_us"]["p50"], "p99_us": seen["latency_us"]["p99"],
             "foreign_cores": max(0.0, (busy - ours) / took),
@@ -202,13 +211,17 @@ def arguments():
     parser.add_argument("--bin", required=True, help="where loadgen, fastmock and bare-pingora are")
     parser.add_argument("--weir", help="the weir binary; left out, only the references run")
     parser.add_argument("--ab", nargs=2, metavar=("A", "B"), help="compare two weir binaries")
+    parser.add_argument("--only", choices=["redis"], help="what sharing through Redis adds")
     parser.add_argument("--reps", type=int, default=3)
-    parser.add_argument("--scenarios", default=",".join(SCENARIOS), type=lambda text: text.split(","))
+    parser.add_argument("--scenarios", type=lambda text: text.split(","))
     parser.add_argument("--out", default=os.path.join(here, "out"))
     parser.add_argument("--nice", type=int, default=0, help="priority on a busy machine, such as -10 (root)")
     parser.add_argument("--perf", action="store_true", help="also record one profile a gateway and scenario")
     parser.add_argument("--check", action="store_true", help="end with 1 when a target is missed")
     parsed = parser.parse_args()
+    if parsed.only and not parsed.weir:
+        parser.error("--only redis needs --weir")
+    parsed.scenarios = parsed.scenarios or (SHARED if parsed.only else COMPARED)
     unknown = [name for name in parsed.scenarios if name not in SCENARIOS]
     if unknown:
         parser.error(f"unknown scenario {unknown[0]}; there are {', '.join(SCENARIOS)}")
@@ -224,6 +237,9 @@ def main():
     given = arguments()
     if given.ab:
         contestants = [gateways.Weir("A", 9300, given.ab[0]), gateways.Weir("B", 9301, given.ab[1])]
+    elif given.only:
+        contestants = [gateways.Weir("memory", 9300, given.weir),
+                       gateways.Sharing("redis", 9301, given.weir, 9302)]
     else:
         contestants = [gateways.Nginx("nginx", 9201),
                        gateways.Bare("bare", 9202, os.path.join(given.bin, "bare-pingora"))]
@@ -234,7 +250,8 @@ def main():
         bench.run()
     except (RuntimeError, FileNotFoundError) as problem:
         sys.exit(f"bench: {problem}")
-    text, met = (report.duel if given.ab else report.comparison)(bench.results)
+    told = report.duel if given.ab else report.sharing if given.only else report.comparison
+    text, met = told(bench.results)
     with open(os.path.join(given.out, "results.json"), "w") as file:
         json.dump(bench.results, file, indent=1)
     with open(os.path.join(given.out, "results.md"), "w") as file:

@@ -126,6 +126,15 @@ impl Period {
         }
     }
 
+    /// The period that a tag stands for, where its zone has a name.
+    pub fn of_tag(tag: &str) -> Option<Self> {
+        let (kind, zone) = tag.split_once(' ').unwrap_or((tag, "UTC"));
+        Some(Self {
+            kind: kind.parse().ok()?,
+            zone: TimeZone::get(zone).ok()?,
+        })
+    }
+
     fn find(&self, second: i64) -> Option<Window> {
         let local = || {
             Some(
@@ -195,6 +204,22 @@ mod tests {
         "Asia/Kathmandu",
         "Pacific/Apia",
     ];
+
+    #[test]
+    fn a_tag_stands_for_its_period() {
+        for kind in PeriodKind::ALL {
+            for zone in ZONES {
+                let period = period(kind, zone);
+                let found = Period::of_tag(&period.tag()).unwrap();
+                assert_eq!(found.tag(), period.tag());
+                assert_eq!(found.window(1_700_000_000), period.window(1_700_000_000));
+            }
+        }
+        assert_eq!(Period::of_tag("daily"), Some(period(PeriodKind::Daily, "UTC")));
+        for none in ["", "yearly UTC", "daily Nowhere/Else"] {
+            assert_eq!(Period::of_tag(none), None, "{none}");
+        }
+    }
 
     fn period(kind: PeriodKind, zone: &str) -> Period {
         Period {

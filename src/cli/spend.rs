@@ -1,8 +1,8 @@
 //! `weir spend`: look into the spend log without a running gateway.
 
-use crate::ledger::log;
+use crate::ledger::log::{self, LogError};
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What to do with the spend log.
@@ -28,7 +28,12 @@ enum SpendCommand {
 /// When the log cannot be read.
 pub fn run(args: &SpendArgs) -> anyhow::Result<ExitCode> {
     let SpendCommand::Verify { log } = &args.command;
-    let summary = log::verify(log)?;
+    Ok(check(log)?.unwrap_or(ExitCode::SUCCESS))
+}
+
+/// Prints what a log says; an exit status when it is damaged.
+pub(super) fn check(path: &Path) -> Result<Option<ExitCode>, LogError> {
+    let summary = log::verify(path)?;
     println!("{} records in {} files", summary.records, summary.segments);
     for (agent, settled) in &summary.settled {
         println!("{agent}: ${settled} settled");
@@ -46,7 +51,7 @@ pub fn run(args: &SpendArgs) -> anyhow::Result<ExitCode> {
     }
     let Some(damage) = summary.damage else {
         println!("every record is whole");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(None);
     };
     println!(
         "{}: damaged at byte {}: {}",
@@ -54,5 +59,5 @@ pub fn run(args: &SpendArgs) -> anyhow::Result<ExitCode> {
         damage.at,
         damage.reason
     );
-    Ok(ExitCode::from(2))
+    Ok(Some(ExitCode::from(2)))
 }

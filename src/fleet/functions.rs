@@ -4,6 +4,7 @@
 //! What the functions decide is in `ledger.lua`, which computes as [`crate::ledger::Decision`] does.
 
 use crate::budget::account::Based;
+use crate::budget::period::Window;
 use crate::budget::{AccountSpec, Balance, Offer};
 use crate::ledger::shared::{Changed, End, Granted, Moved};
 use crate::ledger::{Ask, Denied, Grant, Push};
@@ -62,9 +63,13 @@ pub(super) enum Reserved {
 
 /// A call of `function` on the keys of `tenant`.
 pub(super) fn call(function: &str, state_key: &str) -> Cmd {
-    let mut command = redis::cmd("FCALL");
-    command.arg(function).arg(1).arg(state_key);
+    let mut command = Cmd::new();
+    name(&mut command, function, state_key);
     command
+}
+
+fn name(command: &mut Cmd, function: &str, state_key: &str) {
+    command.arg("FCALL").arg(function).arg(1).arg(state_key);
 }
 
 /// The key that names the state of a tenant, and by its hash tag the place of all others.
@@ -76,12 +81,20 @@ fn known(command: &mut Cmd, known: &Known) {
     command.arg(&known.epoch).arg(known.seen);
 }
 
-fn account(command: &mut Cmd, spec: &AccountSpec, now_millis: u64) {
+fn window(spec: &AccountSpec, now_millis: u64) -> Window {
     let now = i64::try_from(now_millis / 1000).unwrap_or(i64::MAX);
+    spec.period.window(now)
+}
+
+fn account(command: &mut Cmd, spec: &AccountSpec, now_millis: u64) {
+    account_in(command, spec, window(spec, now_millis));
+}
+
+fn account_in(command: &mut Cmd, spec: &AccountSpec, window: Window) {
     command
         .arg(spec.id.as_str())
         .arg(spec.period.tag())
-        .arg(spec.period.window(now).start)
+        .arg(window.start)
         .arg(spec.limit.0)
         .arg(u8::from(spec.hard))
         .arg(spec.opening.0);
@@ -99,9 +112,24 @@ fn offer(command: &mut Cmd, offer: &Offer) {
         .arg(u8::from(offer.unpriced.is_some()));
 }
 
-/// The call that reserves.
-pub(super) fn reserve(state_key: &str, state: &Known, source: &str, ask: &Ask<'_>) -> Cmd {
-    let mut command = call("weir_reserve_1", state_key);
+/// The windows that the accounts of an ask are in now, as long as Redis knows of no later ones. Finding
+/// one takes a calendar, so it is done once for the question and the answer.
+pub(super) fn windows(ask: &Ask<'_>) -> Vec<Window> {
+    let accounts = ask.accounts.iter();
+    accounts.map(|spec| window(spec, ask.now_millis)).collect()
+}
+
+/// The call that reserves, in these `windows`.
+pub(super) fn reserve(
+    state_key: &str,
+    state: &Known,
+    source: &str,
+    ask: &Ask<'_>,
+    windows: &[Window],
+) -> Cmd {
+    let words = ask.thresholds.len() + 6 * (ask.accounts.len() + ask.offers.len());
+    let mut command = Cmd::with_capacity(words + 12, 8 * words + 256);
+    name(&mut command, "weir_reserve_1", state_key);
     known(&mut command, state);
     command.arg(source).arg(ask.id.to_string());
     match ask.tier {
@@ -113,8 +141,8 @@ pub(super) fn reserve(state_key: &str, state: &Known, source: &str, ask: &Ask<'_
         command.arg(threshold.0);
     }
     command.arg(ask.accounts.len());
-    for spec in ask.accounts {
-        account(&mut command, spec, ask.now_millis);
+    for (spec, window) in ask.accounts.iter().zip(windows) {
+        account_in(&mut command, spec, *window);
     }
     command.arg(ask.offers.len());
     for one in ask.offers {
@@ -150,21 +178,29 @@ impl Words<'_> {
 
     /// An account, and the start of its window.
     fn balance(&mut self, spec: &AccountSpec) -> Option<Balance> {
+        self.balance_in(spec, None)
+    }
+
+    /// The same, where its window is known already unless it is another one.
+    fn balance_in(&mut self, spec: &AccountSpec, window: Option<&Window>) -> Option<Balance> {
         let (limit, posted, pending) = (self.nanos()?, self.nanos()?, self.nanos()?);
         let period_start: i64 = self.number()?;
+        let known = window.filter(|window| window.start == period_start);
+        let window = known.copied();
+        let window = window.unwrap_or_else(|| spec.period.window(period_start));
         Some(Balance {
             limit,
             posted,
             pending,
             period_start,
-            period_end: spec.period.window(period_start).end,
+            period_end: window.end,
             pushed: self.number::<u8>()? == 1,
         })
     }
 }
 
 /// What the reply to [`reserve`] means; `None` when it is none.
-pub(super) fn reserved(reply: &[String], ask: &Ask<'_>) -> Option<Reserved> {
+pub(super) fn reserved(reply: &[String], ask: &Ask<'_>, windows: &[Window]) -> Option<Reserved> {
     let mut words = Words(reply.iter());
     let word = words.text()?.to_owned();
     if let Some(state) = State::of(&word) {
@@ -173,7 +209,8 @@ pub(super) fn reserved(reply: &[String], ask: &Ask<'_>) -> Option<Reserved> {
     let denied = match word.as_str() {
         "granted" => {
             let seen = words.number()?;
-            return granted(&mut words, ask).map(|granted| Reserved::Granted(granted, seen));
+            return granted(&mut words, ask, windows)
+                .map(|granted| Reserved::Granted(granted, seen));
         }
         "unpriced" => {
             let tier: usize = words.number()?;
@@ -206,12 +243,12 @@ pub(super) fn reserved(reply: &[String], ask: &Ask<'_>) -> Option<Reserved> {
     Some(Reserved::Denied(denied))
 }
 
-fn granted(words: &mut Words<'_>, ask: &Ask<'_>) -> Option<Granted> {
+fn granted(words: &mut Words<'_>, ask: &Ask<'_>, windows: &[Window]) -> Option<Granted> {
     let (tier, tokens, held) = (words.number()?, words.number()?, words.nanos()?);
     let mut balances = Vec::with_capacity(ask.accounts.len());
     let mut moved = Vec::with_capacity(ask.accounts.len());
-    for spec in ask.accounts {
-        balances.push(words.balance(spec)?);
+    for (index, spec) in ask.accounts.iter().enumerate() {
+        balances.push(words.balance_in(spec, windows.get(index))?);
         moved.push(words.moved()?);
     }
     let grant = Grant {

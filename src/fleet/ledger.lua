@@ -36,8 +36,21 @@ local function run_id()
   return run
 end
 
+-- Numbers that were written lately: most of those in a reply are limits and windows, always the same.
+local texts, room = {}, 0
+
 local function text(number)
-  return string.format('%.0f', number)
+  local known = texts[number]
+  if known then
+    return known
+  end
+  if room == 0 then
+    texts, room = {}, 1000
+  end
+  -- Zero has a sign, and is one key with and without it.
+  known = number == 0 and '0' or string.format('%.0f', number)
+  texts[number], room = known, room - 1
+  return known
 end
 
 local function clamped(amount)
@@ -154,8 +167,10 @@ local function charged(p, id, label)
   return sum
 end
 
-local function roll(a, win)
-  a.win, a.posted, a.pending, a.base, a.bv = win, 0, 0, 0, 0
+local function roll(p, a, win)
+  a.win, a.pending, a.base, a.bv = win, 0, 0, 0
+  -- What was charged there already, while Redis could not be asked.
+  a.posted = clamped(charged(p, a.id, present(a)))
 end
 
 local function move(p, a, tag, win, gen, look)
@@ -189,7 +204,7 @@ local function bring(p, spec, look)
     move(p, a, spec.tag, spec.win, a.gen + 1, look)
     a.dirty = true
   elseif spec.win > a.win then
-    roll(a, spec.win)
+    roll(p, a, spec.win)
     a.dirty = true
   end
   a.pushed = a.pt ~= nil and a.pp == spec.limit
@@ -278,8 +293,9 @@ local function history(p, a, owner)
   return text(a.gen), text(a.was), text(a.gwin), mine
 end
 
--- The decision that Weir's memory ledger makes, over the same figures.
-local function decide(accounts, offers, thresholds, tier)
+-- The decision that Weir's memory ledger makes, over the same figures. `offer_of` knows the offer of a
+-- tier.
+local function decide(accounts, offer_of, thresholds, tier)
   if tier < 0 then
     tier = math.max(0, #thresholds - 1)
     for i, threshold in ipairs(thresholds) do
@@ -289,7 +305,7 @@ local function decide(accounts, offers, thresholds, tier)
       end
     end
   end
-  local offer = offers[tier + 1] or offers[#offers]
+  local offer = offer_of(tier)
   local spent, tightest
   for i, a in ipairs(accounts) do
     if a.hard then
@@ -309,9 +325,8 @@ local function decide(accounts, offers, thresholds, tier)
     return nil, { 'unpriced', text(tier) }
   end
   local posted = accounts[spent].limit - accounts[spent].posted
-  local exhausted = { 'exhausted', text(spent - 1), text(tier), shown(accounts[spent]) }
   if posted <= 0 then
-    return nil, exhausted
+    return nil, { 'exhausted', text(spent - 1), text(tier), shown(accounts[spent]) }
   end
   if cost(offer, offer.wanted) <= 0 then
     return { tier = tier, tokens = offer.wanted, held = 0, wanted = offer.wanted }
@@ -321,7 +336,7 @@ local function decide(accounts, offers, thresholds, tier)
     return { tier = tier, tokens = tokens, held = cost(offer, tokens), wanted = offer.wanted }
   end
   if not fit(offer, posted) then
-    return nil, exhausted
+    return nil, { 'exhausted', text(spent - 1), text(tier), shown(accounts[spent]) }
   end
   return nil, { 'inflight', text(tightest - 1), text(tier), shown(accounts[tightest]) }
 end
@@ -329,6 +344,9 @@ end
 local function reader(args)
   local at = 0
   return {
+    at = function()
+      return at
+    end,
     text = function()
       at = at + 1
       return args[at]
@@ -351,7 +369,7 @@ end
 local function reserve(keys, args)
   local p, r = prefix(keys), reader(args)
   local epoch, seen, owner, id, tier = r.text(), r.text(), r.text(), r.text(), r.number()
-  local thresholds, accounts, offers = {}, {}, {}
+  local thresholds, accounts = {}, {}
   for i = 1, r.number() do
     thresholds[i] = r.number()
   end
@@ -374,13 +392,14 @@ local function reserve(keys, args)
     a.hard = a.hard or spec.hard
     accounts[i] = a
   end
-  for i = 1, r.number() do
-    offers[i] = {
-      fixed = r.number(), whole = r.number(), rest = r.number(), wanted = r.number(),
-      minimum = r.number(), unpriced = r.text() == '1',
+  local offers, first = r.number(), r.at()
+  local granted, denied = decide(accounts, function(of)
+    local at = first + 6 * math.min(of, offers - 1)
+    return {
+      fixed = tonumber(args[at + 1]), whole = tonumber(args[at + 2]), rest = tonumber(args[at + 3]),
+      wanted = tonumber(args[at + 4]), minimum = tonumber(args[at + 5]), unpriced = args[at + 6] == '1',
     }
-  end
-  local granted, denied = decide(accounts, offers, thresholds, tier)
+  end, thresholds, tier)
   if not granted then
     for _, a in pairs(places) do
       store(p, a)
@@ -449,7 +468,7 @@ local function release(p, owner, id)
   for _, on in ipairs(hold.accounts) do
     local a = load(p, on.id)
     if a then
-      on.counts, on.moved = counts(a, on), on.gen ~= a.gen
+      on.account, on.counts, on.moved = a, counts(a, on), on.gen ~= a.gen
       a.held = math.max(0, a.held - hold.amount)
       if on.counts then
         a.pending = math.max(0, a.pending - hold.amount)
@@ -468,17 +487,17 @@ local function raise(p, source, id, label, total, kept)
     return 0
   end
   redis.call('HSET', key, source, text(total))
-  if not kept then
+  if known == 0 and not kept then
     redis.call('EXPIRE', key, MONTH)
   end
   return total - known
 end
 
 -- The same, and what is posted with it. A hold that was `moved` into the present window by a change of
--- the period counts there with its `cost`. The totals of the window that ended so went along and grow
--- on: for them the total says it all.
-local function charge(p, source, id, label, total, moved, cost)
-  local a = load(p, id)
+-- the period counts there with its `cost`, or with what is new of the total where it is not known. The
+-- totals of the window that ended so went along and grow on: for them the total says it all.
+local function charge(p, source, id, label, total, moved, cost, a)
+  a = a or load(p, id)
   local kept = a and a.tag == 'none'
   local more = raise(p, source, id, label, total, kept)
   if not a then
@@ -491,8 +510,8 @@ local function charge(p, source, id, label, total, moved, cost)
     if label == label_of(a.gen - 1, a.was) then
       more = raise(p, source, id, present(a), total, kept)
     else
-      more = cost
-      a.base = a.base + cost
+      more = cost or more
+      a.base = a.base + more
       redis.call('HSET', p .. 'a:' .. id, 'base', text(a.base))
     end
   end
@@ -538,14 +557,15 @@ local function settle(keys, args)
     if not hold and not correct(p, owner, id) then
       redis.call('ZADD', p .. 'done', millis(), id)
     end
-    local moved = {}
+    local held = {}
     for _, on in ipairs(hold and hold.accounts or {}) do
-      moved[on.id] = on.counts and on.moved
+      held[on.id] = on
     end
     local cost = r.number()
     for _ = 1, r.number() do
       local account, label, total = r.text(), r.text(), r.number()
-      charge(p, source, account, label, total, moved[account], cost)
+      local on = held[account] or {}
+      charge(p, source, account, label, total, on.counts and on.moved, cost, on.account)
       touched[account] = true
     end
   end
@@ -663,6 +683,33 @@ local function begin(keys, args)
   return { new }
 end
 
+-- What the open holds of all gateways come to on some accounts, which are given by id.
+local function holding(p, accounts, gateways)
+  local owners, sums = {}, {}
+  for id in pairs(accounts) do
+    sums[id] = { pending = 0, held = 0 }
+  end
+  for _, list in ipairs({ redis.call('ZRANGE', p .. 'live', 0, -1), redis.call('HKEYS', p .. 'nonce'),
+    redis.call('SMEMBERS', p .. 'waiting'), gateways }) do
+    for _, gateway in ipairs(list) do
+      owners[gateway] = true
+    end
+  end
+  for gateway in pairs(owners) do
+    for _, packed in ipairs(redis.call('HVALS', p .. 'h:' .. gateway)) do
+      local hold = unpacked(packed)
+      for _, on in ipairs(hold.accounts) do
+        local a, sum = accounts[on.id], sums[on.id]
+        if a then
+          sum.held = sum.held + hold.amount
+          sum.pending = sum.pending + (counts(a, on) and hold.amount or 0)
+        end
+      end
+    end
+  end
+  return sums
+end
+
 -- One account as a gateway knows it: registers go to the later version, totals to the higher one.
 local function merge(p, share)
   local win, gen = tonumber(share.win), tonumber(share.gen)
@@ -671,10 +718,13 @@ local function merge(p, share)
   if new then
     a = fresh(share.account, share.tag, win)
     a.gen = gen
+    -- Whoever took the account away may have left its holds.
+    local sum = holding(p, { [a.id] = a }, {})[a.id]
+    a.pending, a.held = sum.pending, sum.held
   elseif gen > a.gen then
     move(p, a, share.tag, win, gen)
   elseif gen == a.gen and win > a.win then
-    roll(a, win)
+    roll(p, a, win)
   end
   if share.pv and tonumber(share.pv) > a.pv then
     a.pv, a.pt, a.pp = tonumber(share.pv), tonumber(share.pt or ''), tonumber(share.pp or '')
@@ -683,13 +733,16 @@ local function merge(p, share)
     local bv, base = tonumber(share.bv), tonumber(share.base)
     -- Without a version it is opening spend, which an account that is known has had already.
     if bv > a.bv or (new and bv == 0) then
-      a.posted, a.base, a.bv = clamped(a.posted + base - a.base), base, bv
+      a.base, a.bv = base, bv
     end
   end
   save(p, a)
   for source, total in pairs(share.charged) do
-    charge(p, source, a.id, label_of(gen, win), tonumber(total), a.gen ~= gen, tonumber(total))
+    charge(p, source, a.id, label_of(gen, win), tonumber(total), a.gen ~= gen)
   end
+  -- In one step, because a reset leaves a base below zero that charges have to come up to.
+  a = load(p, a.id)
+  redis.call('HSET', p .. 'a:' .. a.id, 'posted', text(clamped(a.base + charged(p, a.id, present(a)))))
   note(p, a.id, changed(p))
 end
 
@@ -837,21 +890,70 @@ local function holds(keys, args)
   return redis.call('HKEYS', prefix(keys) .. 'h:' .. args[1])
 end
 
--- Everything about some accounts and gateways, for those who check the books.
+-- The holds of a hash, by attempt: the amount and the accounts.
+local function shown_holds(key)
+  local entries, all = redis.call('HGETALL', key), {}
+  for i = 1, #entries, 2 do
+    local hold, names = unpacked(entries[i + 1]), {}
+    for _, on in ipairs(hold.accounts) do
+      names[#names + 1] = on.id
+    end
+    all[entries[i]] = { held = text(hold.amount), accounts = names }
+  end
+  return all
+end
+
+-- What is to know of one account: its state, what its holds come to, and who has charged what in
+-- its window and in those that are asked for.
+local function audited(p, a, sum, labels)
+  local one = {
+    account = a.id, tag = a.tag, label = present(a), win = text(a.win), base = text(a.base), posted = text(a.posted),
+    pending = text(a.pending), held = text(a.held), open_pending = text(sum.pending),
+    open_held = text(sum.held), charged = {},
+  }
+  labels[#labels + 1] = one.label
+  for _, label in ipairs(labels) do
+    local entries, totals = redis.call('HGETALL', window(p, a.id, label)), {}
+    for i = 1, #entries, 2 do
+      totals[entries[i]] = entries[i + 1]
+    end
+    one.charged[label] = totals
+  end
+  return one
+end
+
+-- For those who check the books. Without arguments: the state, and who has a part in it. With one:
+-- `list`, gateways whose holds are listed, open ones and those charged as lost, and `accounts` with the
+-- windows that are of interest besides the present one; each is shown as of one moment, with what its
+-- holds come to, those of `gateways` included.
 local function audit(keys, args)
   local p = prefix(keys)
-  local asked, reply = cjson.decode(args[1]), { charged = {}, holds = {}, expired = {} }
-  reply.phase = redis.call('HGET', p .. 'state', 'phase') or nil
-  for _, gateway in ipairs(asked.gateways) do
-    reply.holds[gateway] = redis.call('HKEYS', p .. 'h:' .. gateway)
-    reply.expired[gateway] = redis.call('HKEYS', p .. 'x:' .. gateway)
-  end
-  for _, pair in ipairs(asked.windows) do
-    local entries, totals = redis.call('HGETALL', window(p, pair[1], pair[2])), {}
-    for j = 1, #entries, 2 do
-      totals[entries[j]] = entries[j + 1]
+  if not args[1] then
+    local state = redis.call('HMGET', p .. 'state', 'epoch', 'run', 'phase')
+    local reply = { phase = state[3] or nil, accounts = redis.call('ZRANGE', p .. 'changed', 0, -1),
+      gateways = {} }
+    reply.restarted = state[1] and state[2] ~= run_id() or false
+    local live, now = redis.call('ZRANGE', p .. 'live', 0, -1, 'WITHSCORES'), millis()
+    for i = 1, #live, 2 do
+      reply.gateways[live[i]] = text(math.max(0, now - tonumber(live[i + 1])))
     end
-    reply.charged[#reply.charged + 1] = { account = pair[1], label = pair[2], totals = totals }
+    return { 'ok', cjson.encode(reply) }
+  end
+  local asked, reply = cjson.decode(args[1]), { holds = {}, lost = {}, accounts = {} }
+  for _, gateway in ipairs(asked.list) do
+    reply.holds[gateway] = shown_holds(p .. 'h:' .. gateway)
+    reply.lost[gateway] = shown_holds(p .. 'x:' .. gateway)
+  end
+  local known = {}
+  for _, pair in ipairs(asked.accounts) do
+    known[pair[1]] = load(p, pair[1])
+  end
+  local sums = next(known) and holding(p, known, asked.gateways)
+  for _, pair in ipairs(asked.accounts) do
+    local a = known[pair[1]]
+    if a then
+      reply.accounts[#reply.accounts + 1] = audited(p, a, sums[a.id], pair[2])
+    end
   end
   return { 'ok', cjson.encode(reply) }
 end

@@ -103,13 +103,14 @@ impl Shared for Fleet {
         let Some(up) = self.link.up() else {
             return Err(Denied::Unavailable);
         };
-        let command = functions::reserve(&self.link.state_key, &up.known(), &up.source, ask);
+        let (key, windows) = (&self.link.state_key, functions::windows(ask));
+        let command = functions::reserve(key, &up.known(), &up.source, ask, &windows);
         let mut asked = Asked {
             link: &self.link,
             up: &up,
             id: Some(ask.id),
         };
-        let read = |reply: &[String]| functions::reserved(reply, ask);
+        let read = |reply: &[String]| functions::reserved(reply, ask, &windows);
         let Some(reserved) = self.ask(&up, &command, read).await else {
             return Err(Denied::Unavailable);
         };

@@ -272,7 +272,7 @@ impl Link {
                 tracing::warn!(%reason, "no shared budgets at present");
                 complaint = Some(reason);
             }
-            tokio::time::sleep(wait.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
+            tokio::time::sleep(wait * fastrand::u32(50..=100) / 100).await;
             wait = (wait * 2).min(LAST_WAIT);
         }
     }
@@ -482,7 +482,8 @@ impl Link {
 
     /// Says which holds have ended, in the order in which they did.
     async fn say(&self, up: &Up, connection: &mut Connection) -> Result<(), Broken> {
-        for spec in std::mem::take(&mut *lock(&self.overtaken)) {
+        let overtaken = std::mem::take(&mut *lock(&self.overtaken));
+        for spec in overtaken {
             let now = self.clock.millis();
             let command = functions::unpush(&self.state_key, &up.known(), &spec, now);
             let _: Vec<String> = command.query_async(connection).await?;
@@ -576,6 +577,6 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// Whether Redis does not know the functions.
-fn is_unknown(error: &RedisError) -> bool {
+pub(super) fn is_unknown(error: &RedisError) -> bool {
     error.to_string().contains("Function not found")
 }

@@ -149,28 +149,15 @@ impl Projection {
                 window,
                 turn,
             } => {
-                self.memory.one(&account, |account| {
-                    account.enter(every, window);
-                    if let Some((turn, _)) = turn {
-                        account.set_turn(turn);
-                    }
-                    account.open(opening);
-                });
+                self.enter(chain, &account, every, window, turn);
+                self.memory.one(&account, |account| account.open(opening));
             }
             Action::Period {
                 account,
                 every,
                 window,
                 turn,
-            } => self.memory.one(&account, |account| {
-                account.enter(every, window);
-                if let Some((turn, charged)) = turn {
-                    account.set_turn(turn);
-                    if *chain == self.own {
-                        account.set_charged(charged);
-                    }
-                }
-            }),
+            } => self.enter(chain, &account, every, window, turn),
             Action::Limit { account } => self.memory.one(&account, Account::end_push),
             Action::Snapshot { state, .. } => self.restore(*state, chain),
             Action::LegacySpend { agent, cost } => {
@@ -183,6 +170,60 @@ impl Projection {
                     account.reset();
                 });
             }
+        }
+    }
+
+    /// Goes on to a window, or over to another period: then what other chains have charged goes
+    /// along. `turn` is how often the period has changed, and what `chain` has charged since.
+    fn enter(
+        &self,
+        chain: &Arc<str>,
+        id: &AccountId,
+        tag: String,
+        start: i64,
+        turn: Option<(u64, Nanos)>,
+    ) {
+        let ((other, from), to) = self.memory.one(id, |account| {
+            let place = |account: &Account| (account.turn(), account.window().start);
+            let before = (account.tag() != tag, place(account));
+            account.enter(tag, start);
+            if let Some((turn, charged)) = turn {
+                account.set_turn(turn);
+                if *chain == self.own {
+                    account.set_charged(charged);
+                }
+            }
+            (before, place(account))
+        });
+        let mut elsewhere = self.elsewhere();
+        if other || (from.0 != to.0 && from.1 == to.1) {
+            let moved = elsewhere.iter().filter_map(|(place, total)| {
+                let before = place.account == *id && (place.turn, place.window) == from;
+                let (turn, window) = to;
+                before.then(|| {
+                    (
+                        Elsewhere {
+                            turn,
+                            window,
+                            ..place.clone()
+                        },
+                        *total,
+                    )
+                })
+            });
+            for (place, total) in moved.collect::<Vec<_>>() {
+                let known = elsewhere.entry(place).or_default();
+                *known = total.max(*known);
+            }
+        }
+        if let Some((turn, charged)) = turn.filter(|_| *chain != self.own) {
+            let place = Elsewhere {
+                chain: Arc::clone(chain),
+                account: id.clone(),
+                turn,
+                window: start,
+            };
+            elsewhere.insert(place, charged);
         }
     }
 

@@ -97,6 +97,44 @@ async fn what_redis_forgot_is_said_again_by_those_who_know_it() {
 }
 
 #[tokio::test]
+async fn a_reset_is_not_forgotten_with_the_state() {
+    let server = RedisServer::start();
+    let settings = settings(&server, "t");
+    let (one, two) = (Shelf::open(settings.clone()), Shelf::open(settings));
+    let spec = Arc::new(account("agent:a", 1000));
+    for (shelf, cost) in [(&one, 100), (&two, 200)] {
+        let hold = held(shelf, &spec, cost).await;
+        shelf.settle(&hold, Nanos(cost)).await;
+    }
+    assert_eq!(one.reset(&spec, NOON).await, Nanos(300));
+    let hold = held(&two, &spec, 50).await;
+    two.settle(&hold, Nanos(50)).await;
+    assert_eq!(seen(&[&one, &two], &spec).await, (50, 0));
+    let before = (one.figures().lost, two.figures().lost);
+    server.flush_all();
+    found_out(&one, before.0).await;
+    found_out(&two, before.1).await;
+    assert_eq!(seen(&[&one, &two], &spec).await, (50, 0));
+}
+
+#[tokio::test]
+async fn an_account_that_somebody_deleted_is_put_together_again_with_its_holds() {
+    let server = RedisServer::start();
+    let one = Shelf::open(settings(&server, "t"));
+    let spec = Arc::new(account("agent:a", 1000));
+    let first = held(&one, &spec, 100).await;
+    one.settle(&first, Nanos(40)).await;
+    let _ = held(&one, &spec, 300).await;
+    let before = one.figures().lost;
+    server.command(&["DEL", "weir:{t}:a:agent:a"]);
+    let request = Request::new(&[&spec], fixed(10));
+    let refused = one.book().reserve(request.ask(attempt(), NOON)).await;
+    assert_eq!(refused.unwrap_err(), Denied::Unavailable);
+    found_out(&one, before).await;
+    assert_eq!(seen(&[&one], &spec).await, (40, 300));
+}
+
+#[tokio::test]
 async fn a_gateway_that_was_killed_is_charged_once_when_it_comes_back() {
     let server = RedisServer::start();
     let settings = settings(&server, "t");

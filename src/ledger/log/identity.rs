@@ -14,19 +14,9 @@ const BYTES: usize = 8;
 /// # Errors
 /// When the file can be neither read nor made, or holds anything else.
 pub fn identity(path: &Path) -> Result<String, LogError> {
-    let mut name = path.to_path_buf().into_os_string();
-    name.push(".id");
-    let file = PathBuf::from(name);
+    let file = file_of(path);
     let failed = |source| LogError::io(&file)(source);
-    let read = || match std::fs::read_to_string(&file) {
-        Ok(text) if is_id(text.trim()) => Ok(text.trim().to_owned()),
-        Ok(_) => Err(LogError::Damaged {
-            path: file.clone(),
-            at: 0,
-            reason: "not the id of a log",
-        }),
-        Err(source) => Err(failed(source)),
-    };
+    let read = || read(&file).and_then(|id| id.ok_or_else(|| failed(ErrorKind::NotFound.into())));
     if file.exists() {
         return read();
     }
@@ -54,6 +44,34 @@ pub fn identity(path: &Path) -> Result<String, LogError> {
     }
 }
 
+/// The id of the log at `path` without making one: `None` for a log that has none yet, because it was
+/// never shared.
+///
+/// # Errors
+/// When the file cannot be read, or holds anything else.
+pub fn known_identity(path: &Path) -> Result<Option<String>, LogError> {
+    read(&file_of(path))
+}
+
+fn file_of(path: &Path) -> PathBuf {
+    let mut name = path.to_path_buf().into_os_string();
+    name.push(".id");
+    PathBuf::from(name)
+}
+
+fn read(file: &Path) -> Result<Option<String>, LogError> {
+    match std::fs::read_to_string(file) {
+        Ok(text) if is_id(text.trim()) => Ok(Some(text.trim().to_owned())),
+        Ok(_) => Err(LogError::Damaged {
+            path: file.to_owned(),
+            at: 0,
+            reason: "not the id of a log",
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LogError::io(file)(source)),
+    }
+}
+
 fn is_id(text: &str) -> bool {
     text.len() == 2 * BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -66,7 +84,9 @@ mod tests {
     #[test]
     fn a_log_keeps_its_id() {
         let scratch = Scratch::new();
+        assert_eq!(known_identity(&scratch.log()).unwrap(), None);
         let first = identity(&scratch.log()).unwrap();
+        assert_eq!(known_identity(&scratch.log()).unwrap(), Some(first.clone()));
         assert_eq!(identity(&scratch.log()).unwrap(), first);
         assert_ne!(identity(&Scratch::new().log()).unwrap(), first);
         assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 1);
@@ -77,5 +97,6 @@ mod tests {
         let scratch = Scratch::new();
         std::fs::write(scratch.0.join("spend.jsonl.id"), "half").unwrap();
         assert!(identity(&scratch.log()).is_err());
+        assert!(known_identity(&scratch.log()).is_err());
     }
 }

@@ -7,6 +7,7 @@ use super::LogError;
 use super::chain::Cursor;
 use super::line::Action;
 use super::segment::Family;
+use crate::identity::AttemptId;
 use crate::money::Nanos;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -20,20 +21,33 @@ pub struct Summary {
     pub records: u64,
     /// Settled in all records, resets not counted, by agent.
     pub settled: BTreeMap<String, Nanos>,
+    /// Settlements, rows of the Execwall OR Gate included.
+    pub settlements: u64,
+    /// The sum of what they cost.
+    pub cost: Nanos,
     /// Settlements that charged a whole hold because nothing was known.
     pub unresolved: u64,
+    /// What those charged.
+    pub unresolved_cost: Nanos,
     /// Reservations without an end.
     pub open: usize,
     /// Bytes of a torn end, which the next start cuts off.
     pub torn_bytes: u64,
     /// The first damage, if there is any.
     pub damage: Option<Damage>,
+    /// Whether each attempt is open.
+    attempts: HashMap<AttemptId, bool>,
 }
 
 impl Summary {
     /// Whether nothing is damaged. A torn end is what a sudden end leaves, and does no harm.
     pub fn is_sound(&self) -> bool {
         self.damage.is_none()
+    }
+
+    /// Whether an attempt is open; `None` when no record names it.
+    pub fn is_open(&self, id: AttemptId) -> Option<bool> {
+        self.attempts.get(&id).copied()
     }
 }
 
@@ -67,6 +81,8 @@ pub fn verify(path: &Path) -> Result<Summary, LogError> {
                 summary.records += 1;
                 let mut add = |agent: &str, cost| {
                     *summary.settled.entry(agent.to_owned()).or_default() += cost;
+                    summary.settlements += 1;
+                    summary.cost += cost;
                 };
                 match entry.action {
                     Action::Intent(party) => {
@@ -80,7 +96,10 @@ pub fn verify(path: &Path) -> Result<Summary, LogError> {
                         unresolved,
                     } if attempts.insert(id, false) != Some(false) => {
                         add(agent.as_str(), cost);
-                        summary.unresolved += u64::from(unresolved);
+                        if unresolved {
+                            summary.unresolved += 1;
+                            summary.unresolved_cost += cost;
+                        }
                     }
                     Action::Void { id } => {
                         attempts.insert(id, false);
@@ -103,5 +122,6 @@ pub fn verify(path: &Path) -> Result<Summary, LogError> {
         }
     }
     summary.open = attempts.values().filter(|open| **open).count();
+    summary.attempts = attempts;
     Ok(summary)
 }
