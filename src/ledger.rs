@@ -27,6 +27,9 @@ mod scratch;
 pub mod shared;
 #[cfg(test)]
 mod tests;
+mod turn;
+#[cfg(test)]
+mod turn_tests;
 
 pub use book::{Book, Counters};
 pub use reservation::{Reservation, Settled};
