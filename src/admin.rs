@@ -370,6 +370,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         lost_records: counters.lost,
         log_bytes: counters.log_bytes,
         log_failed: counters.poisoned,
+        shared: gateway.fleet.as_ref().map(|fleet| fleet.figures()),
     });
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(header::CONTENT_TYPE, kind)], text).into_response()

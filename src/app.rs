@@ -3,6 +3,7 @@
 //! The only place that names concrete stores and joins the proxy with the admin API.
 
 mod leave;
+mod share;
 
 use crate::admin::Admin;
 use crate::answer::Answer;
@@ -11,6 +12,7 @@ use crate::catalog::Catalog;
 use crate::gateway::{Gateway, Live};
 use crate::ledger::Book;
 use crate::ledger::log::LogOptions;
+use crate::ledger::shared::Shared;
 use crate::metrics::Metrics;
 use crate::policy::audit::audit;
 use crate::policy::{self, Policy};
@@ -71,11 +73,12 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         telemetry::flush();
         anyhow::bail!("the configuration is not safe to serve with; `weir check` explains");
     }
-    let (book, recovery) = Book::open(
-        log_options(&live.policy, &settings),
-        &live.policy.accounts(),
-    )
-    .with_context(|| format!("spend log {}", live.policy.spend_log.display()))?;
+    let log = || format!("spend log {}", live.policy.spend_log.display());
+    let options = log_options(&live.policy, &settings);
+    let fleet = share::fleet(&settings, &options).with_context(log)?;
+    let shared = fleet.clone().map(|fleet| fleet as Arc<dyn Shared>);
+    let (book, recovery) =
+        Book::open_sharing(options, &live.policy.accounts(), shared).with_context(log)?;
     tracing::info!(
         segment = %recovery.segment.display(),
         records = recovery.records,
@@ -86,6 +89,9 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         "spend log replayed"
     );
     tokens::warm();
+    if let Some(fleet) = &fleet {
+        share::wait(fleet, &settings);
+    }
 
     let reload = {
         let (files, environment) = (files.clone(), environment.clone());
@@ -100,6 +106,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         reload,
         settings,
         Arc::clone(&book),
+        fleet,
         metrics,
     ));
     let result = run(&gateway, upgrade);

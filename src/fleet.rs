@@ -1,6 +1,19 @@
 //! What gateways share with each other through Redis.
 //!
-//! Decides how Redis is reached. The record of truth stays with each gateway, in its own spend log;
-//! what is in Redis can be made again from there.
+//! Decides how Redis is reached, when it may be asked, and how a state that it lost is put together
+//! again. The record of truth stays with each gateway, in its own spend log; what is in Redis can be
+//! made again from there.
 
 pub mod connect;
+mod functions;
+mod ledger;
+mod link;
+#[cfg(test)]
+#[path = "../tests/it/support/redis.rs"]
+mod server;
+mod share;
+#[cfg(test)]
+mod tests;
+
+pub use ledger::Fleet;
+pub use link::Figures;

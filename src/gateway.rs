@@ -7,6 +7,7 @@ mod outgoing;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
+use crate::fleet::Fleet;
 use crate::identity::AgentId;
 use crate::ledger::Book;
 use crate::limit::Limiter;
@@ -110,6 +111,8 @@ pub struct Gateway {
     pub settings: Settings,
     /// Balances and the record of truth.
     pub book: Arc<Book>,
+    /// What other gateways know, where budgets are shared.
+    pub fleet: Option<Arc<Fleet>>,
     /// Requests, tokens and concurrency of keys, agents, users and models.
     pub limiter: Limiter,
     /// What is measured.
@@ -127,6 +130,7 @@ impl Gateway {
         reload: Reload,
         settings: Settings,
         book: Arc<Book>,
+        fleet: Option<Arc<Fleet>>,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -134,6 +138,7 @@ impl Gateway {
             reload,
             settings,
             book,
+            fleet,
             metrics,
             limiter: Limiter::default(),
             stopping: Arc::default(),

@@ -23,7 +23,7 @@ mod recover;
 mod replay_tests;
 mod reservation;
 #[cfg(test)]
-mod scratch;
+pub(crate) mod scratch;
 pub mod shared;
 #[cfg(test)]
 mod tests;

@@ -4,13 +4,17 @@
 //! labels only because they come from the policy, never from a client. Nothing here can fail a
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
+mod shared;
 mod today;
 
+use crate::fleet::Figures;
 use crate::usage::{Bill, CostSource};
 use prometheus::{
     CounterVec, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
     Registry, TextEncoder,
 };
+use shared::Shared;
+use std::sync::OnceLock;
 use std::time::Duration;
 pub use today::Day;
 use today::Today;
@@ -40,6 +44,7 @@ pub struct Metrics {
     log_bytes: IntGauge,
     log_failed: IntGauge,
     reload_failures: IntCounter,
+    shared: OnceLock<Option<Shared>>,
     today: Today,
 }
 
@@ -141,6 +146,7 @@ impl Metrics {
                 "weir_config_reload_failures_total",
                 "Reloads refused because the files were not valid.",
             )?,
+            shared: OnceLock::new(),
             today: Today::default(),
             registry,
         })
@@ -236,6 +242,13 @@ impl Metrics {
         self.lost_records.set(total(levels.lost_records));
         self.log_bytes.set(total(levels.log_bytes));
         self.log_failed.set(i64::from(levels.log_failed));
+        if let Some(figures) = levels.shared {
+            let shared = self.shared.get_or_init(|| Shared::new(&self.registry));
+            // Two metrics of one name there are never, so it is there.
+            if let Some(shared) = shared {
+                shared.set(figures);
+            }
+        }
         let mut text = Vec::new();
         // Writing to memory cannot fail; an exposition that cannot be encoded is empty.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
@@ -261,6 +274,8 @@ pub struct Levels {
     pub log_bytes: u64,
     /// Whether the spend log has failed.
     pub log_failed: bool,
+    /// The store that gateways share, where there is one.
+    pub shared: Option<Figures>,
 }
 
 /// A status as a label without an allocation; statuses Weir does not know itself become their class.

@@ -43,6 +43,8 @@ pub struct Pushed {
     pub total: Nanos,
     /// The policy's own limit at that time; once the policy says something else, it wins again.
     pub policy: Nanos,
+    /// When, in Unix milliseconds: the later of two pushes wins.
+    pub at: u64,
 }
 
 /// A window that is over and still has open holds.

@@ -10,6 +10,7 @@ use crate::settings::{self, Node, Sentinel, Server};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
@@ -51,12 +52,12 @@ pub struct Connector {
 #[derive(Clone)]
 enum Way {
     Single(Client),
-    Sentinel(Sentinels),
+    Sentinel(Group),
     Cluster(ClusterClient),
 }
 
 #[derive(Clone)]
-struct Sentinels {
+struct Group {
     master: String,
     asked: Vec<Client>,
     login: RedisConnectionInfo,
@@ -131,7 +132,7 @@ impl Connector {
         let way = match &settings.server {
             Server::Tcp(node) => Way::Single(dial.client(node, login)?),
             Server::Unix(path) => Way::Single(open(ConnectionAddr::Unix(path.clone()), login)?),
-            Server::Sentinel(sentinel) => Way::Sentinel(Sentinels::new(sentinel, login, dial)?),
+            Server::Sentinel(sentinel) => Way::Sentinel(Group::new(sentinel, login, dial)?),
             Server::Cluster(nodes) => Way::Cluster(cluster(settings, nodes, &login, dial)?),
         };
         Ok(Self {
@@ -152,7 +153,7 @@ impl Connector {
         let connecting = async {
             Ok(match &self.way {
                 Way::Single(client) => Connection::One(self.dial(client).await?),
-                Way::Sentinel(sentinels) => Connection::One(self.master(sentinels).await?),
+                Way::Sentinel(group) => Connection::One(self.master(group).await?),
                 Way::Cluster(client) => Connection::Many(client.get_async_connection().await?),
             })
         };
@@ -169,9 +170,9 @@ impl Connector {
     }
 
     /// A connection to the master of the moment.
-    async fn master(&self, sentinels: &Sentinels) -> RedisResult<MultiplexedConnection> {
-        let node = self.ask(sentinels).await?;
-        let client = sentinels.dial.client(&node, sentinels.login.clone())?;
+    async fn master(&self, group: &Group) -> RedisResult<MultiplexedConnection> {
+        let node = self.ask(group).await?;
+        let client = group.dial.client(&node, group.login.clone())?;
         let mut connection = self.dial(&client).await?;
         // One that came back from a break may not know yet that another took its place.
         let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut connection).await?;
@@ -191,11 +192,11 @@ impl Connector {
 
     /// Who most of the sentinels say is the master. All are asked at once, and no more than half of the
     /// time is waited for those that say nothing.
-    async fn ask(&self, sentinels: &Sentinels) -> RedisResult<Node> {
+    async fn ask(&self, group: &Group) -> RedisResult<Node> {
         let mut asked = JoinSet::new();
-        for client in &sentinels.asked {
+        for client in &group.asked {
             let (connector, client) = (self.clone(), client.clone());
-            let master = sentinels.master.clone();
+            let master = group.master.clone();
             asked.spawn(async move {
                 let mut connection = connector.dial(&client).await?;
                 let mut command = redis::cmd("SENTINEL");
@@ -207,7 +208,7 @@ impl Connector {
         }
         let mut votes: HashMap<Node, usize> = HashMap::new();
         let mut failed = None;
-        let most = sentinels.asked.len() / 2 + 1;
+        let most = group.asked.len() / 2 + 1;
         let counting = async {
             while let Some(answer) = asked.join_next().await {
                 match answer {
@@ -231,13 +232,13 @@ impl Connector {
             None => RedisError::from((
                 ErrorKind::MasterNameNotFoundBySentinel,
                 "no sentinel knows the master",
-                sentinels.master.clone(),
+                group.master.clone(),
             )),
         })
     }
 }
 
-impl Sentinels {
+impl Group {
     fn new(sentinel: &Sentinel, login: RedisConnectionInfo, dial: Dial) -> RedisResult<Self> {
         let (username, password) = (sentinel.username.as_deref(), sentinel.password.as_ref());
         let own = self::login(username, password, 0);
@@ -303,6 +304,24 @@ pub enum Connection {
     Many(ClusterConnection),
 }
 
+impl Connection {
+    /// Sends a command to every master.
+    ///
+    /// # Errors
+    /// When one of them refuses it or does not answer.
+    pub async fn everywhere(&mut self, command: &Cmd) -> RedisResult<()> {
+        match self {
+            Self::One(connection) => connection.req_packed_command(command).await?,
+            Self::Many(connection) => {
+                let all = MultipleNodeRoutingInfo::AllMasters;
+                let every = RoutingInfo::MultiNode((all, None));
+                connection.route_command(command.clone(), every).await?
+            }
+        };
+        Ok(())
+    }
+}
+
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
@@ -330,3 +349,6 @@ impl ConnectionLike for Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

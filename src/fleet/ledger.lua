@@ -21,6 +21,7 @@ All keys carry one hash tag and begin with the prefix of KEYS[1], which is `<pre
 
 local MAX = 9007199254740992
 local MONTH = 3456000
+local DAY = 'daily UTC'
 local SEPARATOR, PART = '\1', '\2'
 
 -- Of the server that runs this, so that another one in its place is noticed.
@@ -147,14 +148,26 @@ local function roll(a, win)
   a.win, a.posted, a.pending, a.base, a.bv = win, 0, 0, 0, 0
 end
 
-local function move(p, a, tag, win)
+local function move(p, a, tag, win, look)
+  -- What everybody has charged goes along, so that it goes on growing there.
+  local before = look and {} or redis.call('HGETALL', window(p, a.id, a.win))
+  local after = window(p, a.id, win)
+  for i = 1, #before, 2 do
+    local known = tonumber(redis.call('HGET', after, before[i]) or '0')
+    if tonumber(before[i + 1]) > known then
+      redis.call('HSET', after, before[i], before[i + 1])
+    end
+  end
+  if win ~= 0 and not look then
+    redis.call('EXPIRE', after, MONTH)
+  end
   a.gen, a.gwin, a.tag, a.win = a.gen + 1, win, tag, win
   a.pending = a.held
   a.base = a.posted - charged(p, a.id, win)
 end
 
 -- The account under a gateway's policy, brought to its present window. Nil when it was there once.
-local function bring(p, spec)
+local function bring(p, spec, look)
   local a = load(p, spec.id)
   if not a then
     if redis.call('ZSCORE', p .. 'changed', spec.id) then
@@ -163,7 +176,7 @@ local function bring(p, spec)
     a = fresh(spec.id, spec.tag, spec.win)
     a.posted, a.base, a.dirty = clamped(spec.opening), clamped(spec.opening), true
   elseif a.tag ~= spec.tag then
-    move(p, a, spec.tag, spec.win)
+    move(p, a, spec.tag, spec.win, look)
     a.dirty = true
   elseif spec.win > a.win then
     roll(a, spec.win)
@@ -459,10 +472,11 @@ local function add(p, source, on, amount)
   charge(p, source, on.id, on.win, known + amount, on.counts and on.moved)
 end
 
--- epoch seen, then the ends: gateway id, how many charges, and each as account window total.
+-- epoch seen gateway, then the ends: gateway that held, id, how many charges, and each as account
+-- window total.
 local function settle(keys, args)
   local p, r = prefix(keys), reader(args)
-  local epoch, seen = r.text(), r.text()
+  local epoch, seen, source = r.text(), r.text(), r.text()
   local state = standing(p, epoch, seen)
   if state == 'lost' then
     return { state }
@@ -490,15 +504,32 @@ local function settle(keys, args)
     end
     for _ = 1, r.number() do
       local account, label, total = r.text(), r.number(), r.number()
-      charge(p, owner, account, label, total, moved[account])
+      charge(p, source, account, label, total, moved[account])
       touched[account] = true
     end
   end
   local ver = changed(p)
+  local reply = { state, text(ver) }
   for account in pairs(touched) do
     note(p, account, ver)
+    local a = string.sub(account, 1, 5) == 'user:' and load(p, account)
+    if a and a.tag == DAY then
+      reply[#reply + 1] = account
+      reply[#reply + 1] = text(a.win)
+      reply[#reply + 1] = text(clamped(charged(p, account, a.win)))
+    end
   end
-  return { state, text(ver) }
+  return reply
+end
+
+-- A key of the AI Firewall: what a user has spent in a day, in dollars. It never goes back.
+local function day(keys, args)
+  local known = tonumber(redis.call('GET', keys[1]) or '')
+  if not known or known < tonumber(args[1]) then
+    redis.call('SET', keys[1], args[1])
+  end
+  redis.call('EXPIRE', keys[1], 172800)
+  return { 'ok' }
 end
 
 -- epoch seen now total spent, account. Amounts may be empty.
@@ -554,7 +585,7 @@ local function balance(keys, args)
   end
   local reply = { state }
   for _ = 1, r.number() do
-    local a = bring(p, spec_of(r))
+    local a = bring(p, spec_of(r), true)
     if not a then
       return { 'lost' }
     end
@@ -569,16 +600,15 @@ end
 local function begin(keys, args)
   local p = prefix(keys)
   local known, new = args[1], args[2]
-  local state = redis.call('HMGET', p .. 'state', 'epoch', 'run', 'ver')
+  local state = redis.call('HMGET', p .. 'state', 'epoch', 'run')
   if state[1] and state[2] == run_id() and state[1] ~= known then
     return { state[1] }
   end
-  -- Never below what anybody has seen, so that it is not taken for a state of the past.
-  local ver = math.max(tonumber(state[3] or '0'), tonumber(args[3]))
   redis.call('HSET', p .. 'state', 'epoch', new, 'run', run_id(), 'phase', 'recovering',
-    'ver', text(ver + 1), 'since', text(millis()))
+    'since', text(millis()))
+  changed(p)
   redis.call('DEL', p .. 'waiting')
-  for i = 4, #args do
+  for i = 3, #args do
     redis.call('SADD', p .. 'waiting', args[i])
   end
   for _, gateway in ipairs(redis.call('ZRANGE', p .. 'live', 0, -1)) do
@@ -591,7 +621,8 @@ end
 local function merge(p, share)
   local win = tonumber(share.win)
   local a = load(p, share.account)
-  if not a then
+  local new = not a
+  if new then
     a = fresh(share.account, share.tag, win)
   elseif a.tag == share.tag and win > a.win then
     roll(a, win)
@@ -601,7 +632,8 @@ local function merge(p, share)
   end
   if a.tag == share.tag and a.win == win and share.bv then
     local bv, base = tonumber(share.bv), tonumber(share.base)
-    if bv > a.bv or (bv == 0 and a.bv == 0 and base > a.base) then
+    -- Without a version it is opening spend, which an account that is known has had already.
+    if bv > a.bv or (new and bv == 0) then
       a.posted, a.base, a.bv = clamped(a.posted + base - a.base), base, bv
     end
   end
@@ -749,6 +781,11 @@ local function leave(keys, args)
   return { 'ok' }
 end
 
+-- gateway: its open holds.
+local function holds(keys, args)
+  return redis.call('HKEYS', prefix(keys) .. 'h:' .. args[1])
+end
+
 -- Everything about some accounts and gateways, for those who check the books.
 local function audit(keys, args)
   local p = prefix(keys)
@@ -770,6 +807,7 @@ end
 
 redis.register_function('weir_reserve_1', reserve)
 redis.register_function { function_name = 'weir_settle_1', callback = settle, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'weir_day_1', callback = day, flags = { 'allow-oom' } }
 redis.register_function('weir_push_1', push)
 redis.register_function('weir_unpush_1', unpush)
 redis.register_function { function_name = 'weir_balance_1', callback = balance, flags = { 'no-writes' } }
@@ -777,4 +815,5 @@ redis.register_function('weir_begin_1', begin)
 redis.register_function { function_name = 'weir_assert_1', callback = assert_state, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'weir_sync_1', callback = sync, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'weir_leave_1', callback = leave, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'weir_holds_1', callback = holds, flags = { 'no-writes' } }
 redis.register_function { function_name = 'weir_audit_1', callback = audit, flags = { 'no-writes' } }

@@ -352,7 +352,7 @@ impl Book {
                 |out| record::budget(out, now, spec, change, window, based, by),
                 |body| core.log.put(body),
             )?;
-            account.push(pushed(change, spec.limit), spent);
+            account.push(pushed(change, spec.limit, now), spent);
             if let Some(based) = based {
                 account.rebase(based);
             }

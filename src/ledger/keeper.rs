@@ -15,7 +15,7 @@ use super::shared::{End, Held, Shared, Standing, Testimony, Witness};
 use super::turn::{Turn, Turns};
 use crate::budget::AccountSpec;
 use crate::budget::account::{Account, Changes, Charged};
-use crate::identity::AccountId;
+use crate::identity::{AccountId, AttemptId};
 use crate::money::Nanos;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -288,6 +288,14 @@ impl Keeper {
 }
 
 impl Witness for Keeper {
+    fn chain(&self) -> Arc<str> {
+        Arc::clone(self.log.chain())
+    }
+
+    fn has_open(&self, id: AttemptId) -> bool {
+        self.projection.has(id)
+    }
+
     fn testimony(&self) -> Testimony {
         let dead = {
             let others = self.others();

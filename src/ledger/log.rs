@@ -9,6 +9,7 @@
 //! `segment` finds and reads files, `record` and `line` are the two directions of the format.
 
 pub(super) mod chain;
+mod identity;
 pub(super) mod line;
 pub(super) mod record;
 pub(super) mod segment;
@@ -16,6 +17,7 @@ pub(super) mod verify;
 pub(super) mod writer;
 
 pub use crate::settings::Durability;
+pub use identity::identity;
 pub use verify::{Damage, Summary, verify};
 
 use crate::money::Nanos;

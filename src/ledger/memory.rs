@@ -294,8 +294,8 @@ fn brought_up(account: &mut Account, spec: &Arc<AccountSpec>, now: i64) -> Chang
 }
 
 /// A push of `change` as of now, when the policy's limit is `policy`.
-pub(super) fn pushed(change: Push, policy: Nanos) -> Option<Pushed> {
-    change.total.map(|total| Pushed { total, policy })
+pub(super) fn pushed(change: Push, policy: Nanos, at: u64) -> Option<Pushed> {
+    change.total.map(|total| Pushed { total, policy, at })
 }
 
 #[async_trait::async_trait]
@@ -319,7 +319,7 @@ impl Ledger for Memory {
             now_millis,
             |_, _, _| {},
             |account| {
-                account.push(pushed(change, spec.limit), change.spent);
+                account.push(pushed(change, spec.limit, now_millis), change.spent);
                 account.standing(spec)
             },
         )

@@ -64,6 +64,11 @@ impl Projection {
         self.shard(id).remove(&id)
     }
 
+    /// Whether a reservation is open.
+    pub(super) fn has(&self, id: AttemptId) -> bool {
+        self.shard(id).contains_key(&id)
+    }
+
     /// Every open reservation, oldest first.
     pub(super) fn open(&self) -> Vec<Arc<Party>> {
         let mut all = Vec::new();
@@ -112,7 +117,8 @@ impl Projection {
             } => {
                 self.memory.one(&account, |account| {
                     account.roll_to(window);
-                    account.push(total.map(|total| Pushed { total, policy }), spent);
+                    let at = u64::try_from(entry.at / 1000).unwrap_or(0);
+                    account.push(total.map(|total| Pushed { total, policy, at }), spent);
                     if let Some(based) = based {
                         account.rebase(based);
                     }

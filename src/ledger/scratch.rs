@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A directory of its own, gone afterwards.
-pub(super) struct Scratch(pub(super) PathBuf);
+pub(crate) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("weir-ledger-{}-{number}", std::process::id());
@@ -23,20 +23,20 @@ impl Scratch {
         Self(path)
     }
 
-    pub(super) fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.0.join("spend.jsonl")
     }
 
-    pub(super) fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         std::fs::write(self.log(), text).unwrap();
     }
 
-    pub(super) fn read(&self) -> String {
+    pub(crate) fn read(&self) -> String {
         std::fs::read_to_string(self.log()).unwrap()
     }
 
     /// Everything that is with the operating system at this moment: what a `kill -9` leaves.
-    pub(super) fn killed(&self) -> Self {
+    pub(crate) fn killed(&self) -> Self {
         let copy = Self::new();
         for entry in std::fs::read_dir(&self.0).unwrap() {
             let entry = entry.unwrap();
@@ -45,7 +45,7 @@ impl Scratch {
         copy
     }
 
-    pub(super) fn open(
+    pub(crate) fn open(
         &self,
         at: &Arc<AtomicU64>,
         specs: &[&Arc<AccountSpec>],
@@ -53,7 +53,7 @@ impl Scratch {
         self.try_open(at, specs).unwrap()
     }
 
-    pub(super) fn try_open(
+    pub(crate) fn try_open(
         &self,
         at: &Arc<AtomicU64>,
         specs: &[&Arc<AccountSpec>],
@@ -72,11 +72,11 @@ impl Drop for Scratch {
     }
 }
 
-pub(super) fn noon() -> Arc<AtomicU64> {
+pub(crate) fn noon() -> Arc<AtomicU64> {
     Arc::new(AtomicU64::new(NOON))
 }
 
-pub(super) fn bill(cost: i64) -> Bill {
+pub(crate) fn bill(cost: i64) -> Bill {
     Bill {
         cost: Nanos(cost),
         source: CostSource::Provider,

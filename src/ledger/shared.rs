@@ -78,6 +78,12 @@ pub trait Shared: Send + Sync + Debug {
 
 /// What stands in this process's log.
 pub trait Witness: Send + Sync {
+    /// The chain of this process.
+    fn chain(&self) -> Arc<str>;
+
+    /// Whether an attempt's hold is open.
+    fn has_open(&self, id: AttemptId) -> bool;
+
     /// Everything, at one moment.
     fn testimony(&self) -> Testimony;
 }

@@ -371,6 +371,9 @@ pub(in crate::ledger) struct KeptAccount {
     posted: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pushed: Option<(i64, i64)>,
+    /// When it was pushed, in Unix milliseconds.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pushed_at: u64,
     /// What the chain's own records have charged of it; absent where nobody counted that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     charged: Option<i64>,
@@ -384,6 +387,14 @@ pub(in crate::ledger) struct KeptAccount {
     earlier: Vec<(i64, i64)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     earlier_charged: Vec<(i64, i64)>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_never(at: &u64) -> bool {
+    *at == 0
 }
 
 #[expect(
@@ -404,6 +415,7 @@ impl KeptAccount {
             period: kept.window.start,
             posted: kept.posted.0,
             pushed: kept.pushed.map(|pushed| (pushed.total.0, pushed.policy.0)),
+            pushed_at: kept.pushed.map_or(0, |pushed| pushed.at),
             charged: Some(kept.charged.0),
             elsewhere: kept.elsewhere.0,
             based: kept.based.map(|based| (based.version, based.amount.0)),
@@ -426,6 +438,7 @@ impl KeptAccount {
             .map(|(total, policy)| crate::budget::account::Pushed {
                 total: Nanos(total),
                 policy: Nanos(policy),
+                at: self.pushed_at,
             });
         let earlier: BTreeMap<i64, i64> = self.earlier_charged.into_iter().collect();
         let account = Account::restored(Kept {

@@ -1,0 +1,201 @@
+//! The balances that gateways share, as [`crate::ledger::Book`] asks for them.
+//!
+//! Decides nothing about money: that is done by the functions inside Redis, in one step each. It
+//! decides what a request hears when they cannot be asked: that nothing can be held at present.
+
+use super::connect::Connector;
+use super::functions::{self, Reserved, State};
+use super::link::{Figures, Link, Up};
+use crate::budget::{AccountSpec, Balance};
+use crate::identity::AttemptId;
+use crate::ledger::log::Clock;
+use crate::ledger::shared::{Away, Changed, End, Shared, Witness};
+use crate::ledger::{Ask, Denied, Grant, Push};
+use crate::settings;
+use std::sync::{Arc, PoisonError, Weak};
+
+/// One gateway's part in the balances that several share through Redis.
+#[derive(Debug)]
+pub struct Fleet {
+    link: Arc<Link>,
+}
+
+impl Fleet {
+    /// A part in the state at `connector` for the gateway whose log has the id `log_id`. It begins
+    /// with [`Shared::begin`].
+    pub fn new(
+        connector: Connector,
+        log_id: String,
+        settings: settings::Redis,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            link: Arc::new(Link::new(connector, log_id, settings, clock)),
+        }
+    }
+
+    /// Figures for the metrics.
+    pub fn figures(&self) -> Figures {
+        self.link.figures()
+    }
+
+    /// Sends a call and reads its reply with `read`; whoever cannot be understood is not asked
+    /// again.
+    async fn ask<T>(
+        &self,
+        up: &Arc<Up>,
+        command: &redis::Cmd,
+        read: impl FnOnce(&[String]) -> Option<T>,
+    ) -> Option<T> {
+        let mut connection = up.connection.clone();
+        let reply = command.query_async::<Vec<String>>(&mut connection).await;
+        if let Err(error) = &reply {
+            tracing::debug!(%error, "Redis did not answer");
+        }
+        let read = reply.ok().and_then(|reply| read(&reply));
+        if read.is_none() {
+            self.link.suspect(up);
+        }
+        read
+    }
+
+    fn open<T>(&self, up: &Arc<Up>, read: Option<Result<T, State>>) -> Result<T, Away> {
+        read.ok_or(Away)?.map_err(|state| {
+            if state != State::Recovering {
+                self.link.suspect(up);
+            }
+            Away
+        })
+    }
+}
+
+#[cfg(test)]
+impl Fleet {
+    /// Says nothing any more, as a process that was killed.
+    pub(super) fn cut(&self) {
+        self.link.cut();
+    }
+}
+
+/// A hold that may have been taken: unless it is known what came of it, it is given back.
+struct Asked<'a> {
+    link: &'a Link,
+    up: &'a Up,
+    id: Option<AttemptId>,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.link.end(End {
+                id,
+                chain: Arc::clone(&self.up.chain),
+                cost: None,
+                charges: Vec::new(),
+            });
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Shared for Fleet {
+    async fn reserve(&self, ask: &Ask<'_>) -> Result<Grant, Denied> {
+        let Some(up) = self.link.up() else {
+            return Err(Denied::Unavailable);
+        };
+        let command = functions::reserve(&self.link.state_key, &up.known(), &up.source, ask);
+        let mut asked = Asked {
+            link: &self.link,
+            up: &up,
+            id: Some(ask.id),
+        };
+        let read = |reply: &[String]| functions::reserved(reply, ask);
+        let Some(reserved) = self.ask(&up, &command, read).await else {
+            return Err(Denied::Unavailable);
+        };
+        asked.id = None;
+        match reserved {
+            Reserved::Granted(grant, seen) => {
+                up.saw(seen);
+                Ok(grant)
+            }
+            Reserved::Denied(denied) => Err(denied),
+            Reserved::Undecided(state) => {
+                if state != State::Recovering {
+                    self.link.suspect(&up);
+                }
+                Err(Denied::Unavailable)
+            }
+        }
+    }
+
+    fn end(&self, end: End) {
+        self.link.end(end);
+    }
+
+    async fn balance(&self, spec: &AccountSpec, now_millis: u64) -> Result<Balance, Away> {
+        let up = self.link.up().ok_or(Away)?;
+        if !self.link.flushed().await {
+            return Err(Away);
+        }
+        let command = functions::balance(&self.link.state_key, &up.known(), spec, now_millis);
+        let read = |reply: &[String]| functions::balanced(reply, spec);
+        let read = self.ask(&up, &command, read).await;
+        self.open(&up, read)
+    }
+
+    fn glance(&self, spec: &AccountSpec, now_millis: u64) -> Option<Balance> {
+        let now = i64::try_from(now_millis / 1000).unwrap_or(i64::MAX);
+        let mirror = self.link.mirror.lock();
+        let mirror = mirror.unwrap_or_else(PoisonError::into_inner);
+        mirror.balance(spec, now)
+    }
+
+    async fn push(
+        &self,
+        spec: &AccountSpec,
+        change: Push,
+        now_millis: u64,
+    ) -> Result<Changed, Away> {
+        let up = self.link.up().ok_or(Away)?;
+        if !self.link.flushed().await {
+            return Err(Away);
+        }
+        let key = &self.link.state_key;
+        let command = functions::push(key, &up.known(), spec, change, now_millis);
+        let read = |reply: &[String]| functions::pushed(reply, spec);
+        let read = self.ask(&up, &command, read).await;
+        self.open(&up, read)
+    }
+
+    fn adopt(&self, specs: &[Arc<AccountSpec>], _now_millis: u64) {
+        self.link.adopt(specs);
+    }
+
+    fn begin(&self, witness: Weak<dyn Witness>) {
+        let link = Arc::clone(&self.link);
+        let thread = std::thread::Builder::new().name("redis".into());
+        let started = thread.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(link.run(witness)),
+                Err(error) => tracing::error!(%error, "no runtime for Redis"),
+            }
+        });
+        if let Err(error) = started {
+            tracing::error!(%error, "no thread for Redis: budgets cannot be shared");
+        }
+    }
+
+    fn leave(&self) {
+        self.link.leave();
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.link.close();
+    }
+}

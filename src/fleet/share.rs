@@ -1,0 +1,223 @@
+//! What a gateway knows of the shared state, as it is said when that is put together again.
+//!
+//! Decides what is told after Redis lost its state: what stands in this gateway's log, and what it
+//! last heard of everything else. Totals only grow and registers carry versions, so it does no harm
+//! to say what is known already.
+
+use crate::budget::{AccountSpec, Balance};
+use crate::ledger::shared::Testimony;
+use crate::money::Nanos;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::{BTreeMap, HashMap};
+
+/// One account, in words of `ledger.lua`: amounts are decimal text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Share {
+    pub(super) account: String,
+    pub(super) tag: String,
+    pub(super) win: String,
+    pub(super) base: String,
+    pub(super) bv: String,
+    pub(super) pv: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pt: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pp: Option<String>,
+    #[serde(default, skip_serializing)]
+    pub(super) posted: String,
+    #[serde(default, skip_serializing)]
+    pub(super) pending: String,
+    /// What each gateway has charged in the window.
+    #[serde(default, deserialize_with = "table")]
+    pub(super) charged: BTreeMap<String, String>,
+}
+
+/// A hold, in words of `ledger.lua`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Hold {
+    held: String,
+    accounts: Vec<(String, String)>,
+}
+
+/// The open holds of gateways, by gateway and attempt.
+pub(super) type Holds = BTreeMap<String, BTreeMap<String, Hold>>;
+
+/// What `weir_sync_1` replies.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct News {
+    /// The process that last gave a sign of life as this gateway.
+    pub(super) nonce: Option<String>,
+    #[serde(deserialize_with = "list")]
+    pub(super) gateways: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    pub(super) accounts: Vec<Share>,
+    /// Gateways that grants did not wait for any longer.
+    #[serde(deserialize_with = "list")]
+    pub(super) missing: Vec<String>,
+    /// Holds of gateways that are gone, and what they were charged.
+    pub(super) orphans: String,
+    pub(super) orphaned: String,
+    pub(super) more: bool,
+    pub(super) last: String,
+    pub(super) ver: String,
+}
+
+/// A list that is empty may come as an empty object: Lua knows one kind of table.
+pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Table<T> {
+        List(Vec<T>),
+        Empty {},
+    }
+    Ok(match Table::deserialize(deserializer)? {
+        Table::List(list) => list,
+        Table::Empty {} => Vec::new(),
+    })
+}
+
+/// A map that is empty may come as an empty list.
+fn table<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Table {
+        Map(BTreeMap<String, String>),
+        Empty([(); 0]),
+    }
+    Ok(match Table::deserialize(d)? {
+        Table::Map(map) => map,
+        Table::Empty([]) => BTreeMap::new(),
+    })
+}
+
+fn nanos(text: &str) -> Nanos {
+    Nanos(text.parse().unwrap_or_default())
+}
+
+/// The state as last heard of.
+#[derive(Debug, Default)]
+pub(super) struct Mirror {
+    accounts: HashMap<String, Share>,
+    /// Gateways that gave signs of life.
+    pub(super) gateways: Vec<String>,
+}
+
+impl Mirror {
+    pub(super) fn hear(&mut self, news: &mut News) {
+        self.gateways = std::mem::take(&mut news.gateways);
+        for share in news.accounts.drain(..) {
+            self.accounts.insert(share.account.clone(), share);
+        }
+    }
+
+    /// What is known of all accounts.
+    pub(super) fn shares(&self) -> impl Iterator<Item = &Share> {
+        self.accounts.values()
+    }
+
+    /// Whether a limit was pushed that the policy's own has overtaken.
+    pub(super) fn overtaken(&self, spec: &AccountSpec) -> bool {
+        let share = self.accounts.get(spec.id.as_str());
+        share.is_some_and(|share| {
+            let policy = share.pp.as_deref().map(nanos);
+            share.pt.is_some() && policy != Some(spec.limit)
+        })
+    }
+
+    /// The state of an account under `spec` at `now`, in Unix seconds.
+    pub(super) fn balance(&self, spec: &AccountSpec, now: i64) -> Option<Balance> {
+        let share = self.accounts.get(spec.id.as_str())?;
+        let start: i64 = share.win.parse().ok()?;
+        let mut window = spec.period.window(now);
+        let over = share.tag == spec.period.tag() && window.start > start;
+        if !over {
+            window = spec.period.window(start);
+        }
+        let figure = |text: &str| if over { Nanos::ZERO } else { nanos(text) };
+        let pushed = share.pt.as_deref().filter(|_| {
+            let policy = share.pp.as_deref().map(nanos);
+            policy == Some(spec.limit)
+        });
+        Some(Balance {
+            limit: pushed.map_or(spec.limit, nanos),
+            posted: figure(&share.posted),
+            pending: figure(&share.pending),
+            period_start: window.start,
+            period_end: window.end,
+            pushed: pushed.is_some(),
+        })
+    }
+}
+
+/// Everything that a log says of accounts.
+pub(super) fn shares(testimony: &Testimony, source: impl Fn(&str) -> String) -> Vec<Share> {
+    let mut charged: BTreeMap<(&str, i64), BTreeMap<String, String>> = BTreeMap::new();
+    for (chain, account, window, total) in &testimony.charged {
+        if *total > Nanos::ZERO {
+            let totals = charged.entry((account.as_str(), *window)).or_default();
+            totals.insert(source(chain), total.0.to_string());
+        }
+    }
+    let standing = testimony.accounts.iter().filter(|a| !a.tag.is_empty());
+    let mut shares: Vec<Share> = standing
+        .map(|standing| Share {
+            account: standing.account.to_string(),
+            tag: standing.tag.clone(),
+            win: standing.window.to_string(),
+            base: standing.based.amount.0.to_string(),
+            bv: standing.based.version.to_string(),
+            pv: standing.pushed.map_or(0, |pushed| pushed.at).to_string(),
+            pt: standing.pushed.map(|pushed| pushed.total.0.to_string()),
+            pp: standing.pushed.map(|pushed| pushed.policy.0.to_string()),
+            charged: charged
+                .remove(&(standing.account.as_str(), standing.window))
+                .unwrap_or_default(),
+            ..Share::default()
+        })
+        .collect();
+    // Charges of windows that are over, for the books only.
+    let tags: HashMap<&str, &str> = testimony
+        .accounts
+        .iter()
+        .map(|a| (a.account.as_str(), a.tag.as_str()))
+        .collect();
+    shares.extend(
+        charged
+            .into_iter()
+            .filter_map(|((account, window), totals)| {
+                Some(Share {
+                    account: account.to_owned(),
+                    tag: (*tags.get(account)?).to_owned(),
+                    win: window.to_string(),
+                    base: "0".to_owned(),
+                    bv: "0".to_owned(),
+                    pv: "0".to_owned(),
+                    charged: totals,
+                    ..Share::default()
+                })
+            }),
+    );
+    shares
+}
+
+/// The holds that are open by the log; those of dead processes are over.
+pub(super) fn holds(testimony: &Testimony, source: impl Fn(&str) -> String) -> Holds {
+    let open = testimony.open.iter().map(|held| {
+        let on = |(account, window): &(crate::identity::AccountId, i64)| {
+            (account.to_string(), window.to_string())
+        };
+        let hold = Hold {
+            held: held.held.0.to_string(),
+            accounts: held.accounts.iter().map(on).collect(),
+        };
+        (held.id.to_string(), hold)
+    });
+    let mut holds = Holds::from([(source(&testimony.own), open.collect())]);
+    for chain in &testimony.dead {
+        holds.insert(source(chain), BTreeMap::new());
+    }
+    holds
+}
