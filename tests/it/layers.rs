@@ -36,6 +36,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
         &["pingora", "pingora_core", "pingora_proxy"],
         &["app", "proxy"],
     ),
+    (&["nix"], &["app"]),
     (&["axum"], &["admin", "mock"]),
     (&["prometheus"], &["metrics"]),
     (&["redis"], &["fleet"]),

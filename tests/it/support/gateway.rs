@@ -364,7 +364,7 @@ async fn ready(child: &mut Child, port: u16) -> Result<(), ExitStatus> {
             return Err(status);
         }
         let health = client
-            .get(format!("http://127.0.0.1:{port}/api/health"))
+            .get(format!("http://127.0.0.1:{port}/health"))
             .send()
             .await;
         if health.is_ok_and(|answer| answer.status() == 200) {
