@@ -33,11 +33,7 @@ impl Entry {
     /// # Errors
     /// When an address is taken; when another process waits to take over, or the place to meet is
     /// open to other users.
-    pub(super) fn begin(
-        settings: &Settings,
-        place: &Place,
-        upgrade: bool,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn begin(settings: &Settings, place: &Place, upgrade: bool) -> anyhow::Result<Self> {
         if upgrade {
             place.private()?;
             let waiting = place.wait()?;

@@ -74,7 +74,10 @@ pub(super) fn receive(
             SignalKind::hangup(),
             SignalKind::user_defined2(),
         ];
-        let _deaf: Vec<_> = deaf.into_iter().filter_map(|kind| signal(kind).ok()).collect();
+        let _deaf: Vec<_> = deaf
+            .into_iter()
+            .filter_map(|kind| signal(kind).ok())
+            .collect();
         let listener = bound.listener.try_clone()?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::UnixListener::from_std(listener)?;
@@ -225,8 +228,13 @@ fn give(mut to: UnixStream, sockets: &Sockets) -> anyhow::Result<()> {
     let sent = sendmsg::<()>(to.as_raw_fd(), &bytes, &rights, flags, None)?;
     ensure!(sent == text.len(), "the message was cut");
     let mut said = [0_u8; 32];
-    let length = to.read(&mut said).context("the new process does not answer")?;
-    match std::str::from_utf8(&said[..length]).unwrap_or_default().trim() {
+    let length = to
+        .read(&mut said)
+        .context("the new process does not answer")?;
+    match std::str::from_utf8(&said[..length])
+        .unwrap_or_default()
+        .trim()
+    {
         SERVING => Ok(()),
         OTHER => bail!("the process that waits is the successor of another gateway"),
         "" => bail!("the new process has ended before it served"),

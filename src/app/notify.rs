@@ -65,8 +65,14 @@ mod tests {
         let _ = std::fs::remove_file(&path);
         let abstract_name = SocketAddr::from_abstract_name(&name).unwrap();
         for (socket, at) in [
-            (UnixDatagram::bind(&path).unwrap(), path.display().to_string()),
-            (UnixDatagram::bind_addr(&abstract_name).unwrap(), format!("@{name}")),
+            (
+                UnixDatagram::bind(&path).unwrap(),
+                path.display().to_string(),
+            ),
+            (
+                UnixDatagram::bind_addr(&abstract_name).unwrap(),
+                format!("@{name}"),
+            ),
         ] {
             let manager = Manager::at(Some(&at));
             manager.ready();

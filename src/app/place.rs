@@ -74,7 +74,10 @@ impl Place {
             bail!("{} belongs to another user", place());
         }
         if found.mode() & 0o077 != 0 {
-            bail!("{} is open to others; `chmod 700` makes it private", place());
+            bail!(
+                "{} is open to others; `chmod 700` makes it private",
+                place()
+            );
         }
         Ok(())
     }
@@ -196,7 +199,9 @@ impl Drop for Bound {
 
 /// The number of the user this process runs as.
 pub(super) fn user() -> Option<u32> {
-    std::fs::metadata("/proc/self").ok().map(|found| found.uid())
+    std::fs::metadata("/proc/self")
+        .ok()
+        .map(|found| found.uid())
 }
 
 /// Takes a lock unless another process has it for longer than it takes to ask.

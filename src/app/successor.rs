@@ -102,7 +102,10 @@ mod tests {
     fn a_program_that_was_replaced_is_started_from_the_same_path() {
         let plain = Path::new("/usr/local/bin/weir");
         assert_eq!(without_mark(plain), plain);
-        assert_eq!(without_mark(Path::new("/usr/local/bin/weir (deleted)")), plain);
+        assert_eq!(
+            without_mark(Path::new("/usr/local/bin/weir (deleted)")),
+            plain
+        );
     }
 
     #[test]

@@ -32,3 +32,4 @@ mod smoke;
 mod spend_log;
 mod tiers;
 mod titan;
+mod upgrade;

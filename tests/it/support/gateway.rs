@@ -1,5 +1,7 @@
 //! The real binary in a directory of its own.
 
+pub(crate) mod upgrade;
+
 use super::client::{self, Call, Raw, Reply};
 use super::provider::Provider;
 use super::{LOOK, PATIENCE, eventually};
@@ -201,6 +203,12 @@ impl Setup {
     /// This policy instead of one made of the other parts.
     pub(crate) fn policy(mut self, yaml: &str) -> Self {
         self.policy = Some(yaml.to_owned());
+        self
+    }
+
+    /// Started to take over from a process that serves.
+    pub(crate) fn upgrading(mut self) -> Self {
+        self.upgrade = true;
         self
     }
 
@@ -635,40 +643,17 @@ impl Gateway {
         self.setup.clone().start_in(self.directory.clone()).await
     }
 
-    /// Has a new process take its listeners over while it goes on answering; its own exit code, and
-    /// the new one.
-    pub(crate) async fn upgrade(mut self) -> (Option<i32>, Gateway) {
-        let mut setup = self.setup.clone();
-        setup.upgrade = true;
-        let socket = self.directory.join("weir/upgrade.sock");
-        let (mut child, stderr) = setup.spawn(&self.directory, self.addr.port());
-        eventually("the socket that listeners are handed over on", || {
-            socket.exists().then_some(())
-        })
-        .await;
-        self.signal("QUIT");
-        let code = self.wait_exit().await;
-        ready(&mut child, self.addr.port())
-            .await
-            .expect("the new process goes on");
-        self.keep = true;
-        let successor = Gateway {
-            addr: self.addr,
-            directory: self.directory.clone(),
-            child: Some(child),
-            http: client::http(),
-            setup,
-            stderr,
-            keep: false,
-        };
-        (code, successor)
-    }
-
     /// A second process in the same directory.
     pub(crate) async fn beside(&self) -> Gateway {
         let mut second = self.setup.clone().start_in(self.directory.clone()).await;
         second.keep = true;
         second
+    }
+
+    /// Leaves its directory to another one.
+    pub(crate) fn keeping(mut self) -> Self {
+        self.keep = true;
+        self
     }
 
     /// How it was set up.
