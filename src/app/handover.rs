@@ -93,7 +93,9 @@ pub(super) fn receive(
                     }
                 };
                 match take(stream, wanted) {
-                    Ok(handed) => return Ok(Some(handed)),
+                    Ok(Some(handed)) => return Ok(Some(handed)),
+                    // Somebody who only wanted to know whether anybody waits.
+                    Ok(None) => {}
                     Err(error) => {
                         let error = format!("{error:#}");
                         tracing::warn!(%error, "no listeners were handed over");
@@ -127,10 +129,13 @@ fn patient(stream: tokio::net::UnixStream) -> std::io::Result<UnixStream> {
     Ok(stream)
 }
 
-fn take(stream: tokio::net::UnixStream, wanted: &[String]) -> anyhow::Result<Handed> {
+/// What is handed over; nothing when the peer says nothing.
+fn take(stream: tokio::net::UnixStream, wanted: &[String]) -> anyhow::Result<Option<Handed>> {
     ours(&stream)?;
     let mut from = patient(stream)?;
-    let sockets = hear(&from)?;
+    let Some(sockets) = hear(&from)? else {
+        return Ok(None);
+    };
     if !sockets.iter().any(|(address, _)| wanted.contains(address)) {
         for (_, socket) in &sockets {
             nix::unistd::close(*socket)?;
@@ -138,11 +143,11 @@ fn take(stream: tokio::net::UnixStream, wanted: &[String]) -> anyhow::Result<Han
         writeln!(from, "{OTHER}")?;
         bail!("they are those of another gateway");
     }
-    Ok(Handed { sockets, from })
+    Ok(Some(Handed { sockets, from }))
 }
 
-/// Reads the one message with the sockets.
-fn hear(from: &UnixStream) -> anyhow::Result<Vec<(String, RawFd)>> {
+/// Reads the one message with the sockets; nothing when there is none.
+fn hear(from: &UnixStream) -> anyhow::Result<Option<Vec<(String, RawFd)>>> {
     let mut text = [0_u8; LONGEST];
     let mut room = nix::cmsg_space!([RawFd; MOST]);
     let mut sockets: Vec<RawFd> = Vec::new();
@@ -157,6 +162,9 @@ fn hear(from: &UnixStream) -> anyhow::Result<Vec<(String, RawFd)>> {
         }
         message.bytes
     };
+    if length == 0 {
+        return Ok(None);
+    }
     let text = std::str::from_utf8(&text[..length]).unwrap_or_default();
     let mut lines = text.lines();
     let greeted = lines.next() == Some(GREETING);
@@ -168,7 +176,7 @@ fn hear(from: &UnixStream) -> anyhow::Result<Vec<(String, RawFd)>> {
         bail!("that is no message with listeners");
     }
     let addresses = addresses.into_iter().map(str::to_owned);
-    Ok(addresses.zip(sockets).collect())
+    Ok(Some(addresses.zip(sockets).collect()))
 }
 
 /// Whether anybody took the listeners.

@@ -618,6 +618,16 @@ impl Gateway {
         status.code()
     }
 
+    /// Whether it has left by itself, and well.
+    pub(crate) fn has_left(&mut self) -> bool {
+        let Some(child) = &mut self.child else {
+            return true;
+        };
+        let status = child.try_wait().expect("a child of ours");
+        assert!(status.is_none_or(|status| status.success()), "{status:?}");
+        status.is_some()
+    }
+
     /// Asks it to leave, and waits; its exit code.
     pub(crate) async fn terminate(mut self) -> Option<i32> {
         self.signal("TERM");

@@ -1,6 +1,7 @@
 //! One process after another.
 
 use super::{Gateway, Setup, client, eventually, ready};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
@@ -101,7 +102,8 @@ impl Gateway {
             let child = waiting.child.as_mut().expect("it runs");
             let ended = child.try_wait().expect("a child of ours");
             assert!(ended.is_none(), "it ended: {}", waiting.output());
-            (waiting.output().contains("waiting to take over") && socket.exists()).then_some(())
+            // One that an earlier process left refuses.
+            UnixStream::connect(&socket).ok()
         })
         .await;
         waiting
