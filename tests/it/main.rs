@@ -23,6 +23,7 @@ mod framing;
 mod identity;
 mod layers;
 mod leaving;
+mod listeners;
 mod limits;
 mod listings;
 mod matrix;
