@@ -3,7 +3,7 @@
 //! Decides what each signal does. QUIT hands the listeners to the process that waits for them (and is
 //! TERM where none does), USR2 starts that process first. On TERM or INT the listeners stay open for a
 //! moment, then close. Either way the process goes as soon as nothing is in flight, at the latest
-//! after the grace period; another TERM or INT ends it at once.
+//! after the grace period; a second TERM or INT ends it at once.
 
 use super::handover::{self, Offered};
 use super::listen::Sockets;
@@ -150,7 +150,7 @@ impl Told {
             match outcome {
                 Ok(true) => {
                     tracing::info!("handed over; requests in flight are finished here");
-                    end_at_once_when_told_again(&self.0, signals.end);
+                    end_at_once_when_told_again(&self.0, signals.end, true);
                     return;
                 }
                 Ok(false) => {
@@ -171,16 +171,20 @@ impl Told {
         self.0.say(true);
         self.0.manager.stopping();
         tracing::info!("leaving");
-        end_at_once_when_told_again(&self.0, end);
+        end_at_once_when_told_again(&self.0, end, false);
         tokio::time::sleep(LAME_DUCK).await;
         self.0.place.leave();
     }
 }
 
-/// Somebody who sends a second signal does not want to wait.
-fn end_at_once_when_told_again(departure: &Arc<Departure>, mut end: End) {
+/// Somebody who sends a second signal does not want to wait. After a hand-over the first one is that
+/// for the whole gateway: what this process still has to finish, it may.
+fn end_at_once_when_told_again(departure: &Arc<Departure>, mut end: End, handed_over: bool) {
     let departure = Arc::clone(departure);
     tokio::spawn(async move {
+        if handed_over {
+            end.told().await;
+        }
         end.told().await;
         let cut = departure.gateway.in_flight.load(Ordering::Acquire);
         tracing::warn!(requests.cut = cut, "told again: ending at once");

@@ -14,6 +14,7 @@ mod admin;
 mod billing;
 mod bodies;
 mod campaign;
+mod deploy;
 mod disconnects;
 mod errors;
 mod execwall;
