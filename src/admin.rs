@@ -1,36 +1,37 @@
-//! Routes that are answered inside the process: health, spend, budgets, resets, reload, metrics, and
-//! the lists of models.
+//! Routes that are answered inside the process: health, spend, budgets, resets, reload, metrics, the
+//! lists of models, and a caller's own budget.
 //!
 //! Paths and shapes are those of the systems before, so that their consoles and scripts go on
 //! working: `/api/*` is the Execwall OR Gate's, `/models` and `/budget/*` are the Model Gateway's,
-//! `/v1/models` is everybody's. Everything under `/api` and `/budget` that shows or changes budgets
+//! `/v1/models` is everybody's,
+//! `/v1/budget` is Weir's. Everything under `/api` and `/budget` that shows or changes budgets
 //! needs the admin token, or a loopback peer while no token is set. Changes are logged before they
 //! are applied, by [`crate::ledger::Book`].
 
 mod attempts;
+mod budgets;
+mod caller;
 mod daily;
 mod models;
+mod own;
+mod party;
 
 use crate::answer::Answer;
 use crate::auth;
 use crate::gateway::{Gateway, Live};
 use crate::identity::AgentId;
 use crate::metrics::Levels;
-use crate::money::Nanos;
-use crate::policy::Agent;
 use crate::refusal::Refusal;
 use attempts::Attempts;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tower::ServiceExt as _;
@@ -64,13 +65,15 @@ impl Admin {
             .route("/models", get(daily::models))
             .route("/budget/stats", get(daily::stats))
             .route("/budget/reset", post(daily::reset))
+            .route("/v1/budget", get(own::budget))
             .route("/v1/models", get(models::all))
             .route("/v1/models/{*model}", get(models::one))
             .route("/api/health", get(health))
-            .route("/api/spend", get(all_spend))
-            .route("/api/spend/{agent}", get(spend))
-            .route("/api/budget/{agent}", post(set_budget))
-            .route("/api/reset/{agent}", post(reset))
+            .route("/api/spend", get(budgets::all_spend))
+            .route("/api/spend/{agent}", get(budgets::spend))
+            .route("/api/budget", get(budgets::all))
+            .route("/api/budget/{name}", get(budgets::one).post(budgets::push))
+            .route("/api/reset/{name}", post(budgets::reset))
             .route("/api/reload", post(reload))
             .route("/metrics", get(metrics))
             .method_not_allowed_fallback(wrong_method)
@@ -81,13 +84,14 @@ impl Admin {
 
     /// Whether `path` belongs to these routes.
     pub fn serves(path: &str) -> bool {
-        const EXACT: [&str; 6] = [
+        const EXACT: [&str; 7] = [
             "/metrics",
             "/health",
             "/models",
             "/budget/stats",
             "/budget/reset",
             "/v1/models",
+            "/v1/budget",
         ];
         EXACT.contains(&path)
             || path.starts_with("/api/")
@@ -185,35 +189,6 @@ impl Shared {
             Refused(refusal)
         })
     }
-
-    fn agent(&self, name: &str) -> Result<Arc<Agent>, Refused> {
-        let live = self.gateway.live();
-        live.policy.agents.get(name).cloned().ok_or_else(|| {
-            Refused(Refusal::AgentNotFound {
-                agent: name.chars().filter(|c| !c.is_control()).take(128).collect(),
-            })
-        })
-    }
-
-    async fn account(&self, agent: &Agent) -> Value {
-        let balance = self.gateway.book.balance(&agent.account).await;
-        let source = if balance.pushed {
-            "console"
-        } else {
-            agent.budget_source.name()
-        };
-        json!({
-            "agent_id": agent.id,
-            "budget_total": balance.limit.as_usd_f64(),
-            "budget_spent": balance.posted.as_usd_f64(),
-            "budget_remaining": (balance.limit - balance.posted).as_usd_f64(),
-            "budget_held": balance.pending.as_usd_f64(),
-            "budget_source": source,
-            "period": agent.account.period.kind.to_string(),
-            "period_reset": balance.period_end.and_then(timestamp),
-            "hard_cap": agent.account.hard,
-        })
-    }
 }
 
 fn timestamp(unix_seconds: i64) -> Option<String> {
@@ -243,109 +218,6 @@ async fn health(
         "agents": agents,
         "openrouter_url": url,
     }))
-}
-
-async fn all_spend(
-    State(shared): State<Shared>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-) -> Reply {
-    shared.allow(&headers, peer)?;
-    let live = shared.gateway.live();
-    let mut all = Map::new();
-    for (id, agent) in &live.policy.agents {
-        all.insert(id.to_string(), shared.account(agent).await);
-    }
-    Ok(reply(&Value::Object(all)))
-}
-
-async fn spend(
-    State(shared): State<Shared>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    Path(agent): Path<String>,
-) -> Reply {
-    shared.allow(&headers, peer)?;
-    Ok(reply(&shared.account(&*shared.agent(&agent)?).await))
-}
-
-/// A pushed budget; amounts are read as exact decimals.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Push<'a> {
-    #[serde(borrow, default)]
-    budget_total: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    budget_spent: Option<&'a RawValue>,
-}
-
-async fn set_budget(
-    State(shared): State<Shared>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    Path(name): Path<String>,
-    body: Bytes,
-) -> Reply {
-    shared.allow(&headers, peer)?;
-    let agent = shared.agent(&name)?;
-    let push: Push<'_> = serde_json::from_slice(&body).map_err(|_| {
-        Refusal::BadRequest("Expected a JSON object with 'budget_total' and/or 'budget_spent'")
-    })?;
-    let total = amount("budget_total", push.budget_total)?;
-    let spent = amount("budget_spent", push.budget_spent)?;
-    if total.is_none() && spent.is_none() {
-        return Err(Refusal::BadRequest("Provide 'budget_total' and/or 'budget_spent'").into());
-    }
-    let by = origin(peer);
-    let balance = shared
-        .gateway
-        .book
-        .push(&agent.account, total, spent, &by)
-        .await
-        .map_err(|error| unavailable(&error))?;
-    tracing::info!(agent.id = %agent.id, admin.peer = by, "budget changed");
-    Ok(reply(&json!({
-        "status": "updated",
-        "agent_id": agent.id,
-        "budget_total": balance.limit.as_usd_f64(),
-        "budget_spent": balance.posted.as_usd_f64(),
-    })))
-}
-
-fn amount(field: &'static str, raw: Option<&RawValue>) -> Result<Option<Nanos>, Refusal> {
-    let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
-        return Ok(None);
-    };
-    let invalid = || Refusal::InvalidField {
-        field: field.into(),
-        message: format!("'{field}' must be an amount in US dollars, 0 or more"),
-    };
-    let amount = Nanos::parse_usd(raw.get()).map_err(|_| invalid())?;
-    if amount < Nanos::ZERO || raw.get().starts_with('-') {
-        return Err(invalid());
-    }
-    Ok(Some(amount))
-}
-
-async fn reset(
-    State(shared): State<Shared>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    Path(name): Path<String>,
-) -> Reply {
-    shared.allow(&headers, peer)?;
-    let agent = shared.agent(&name)?;
-    let by = origin(peer);
-    shared
-        .gateway
-        .book
-        .reset(&agent.account, &by)
-        .await
-        .map_err(|error| unavailable(&error))?;
-    tracing::info!(agent.id = %agent.id, admin.peer = by, "spend reset");
-    Ok(reply(
-        &json!({"status": "reset", "agent_id": agent.id, "budget_spent": 0.0}),
-    ))
 }
 
 async fn reload(State(shared): State<Shared>, Extension(peer): Peer, headers: HeaderMap) -> Reply {

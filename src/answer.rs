@@ -144,9 +144,10 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::BudgetInFlight(_) | Refusal::RateLimited { .. } | Refusal::TooManyAttempts => {
             StatusCode::TOO_MANY_REQUESTS
         }
-        Refusal::NotFound(_) | Refusal::AgentNotFound { .. } | Refusal::ModelNotFound { .. } => {
-            StatusCode::NOT_FOUND
-        }
+        Refusal::NotFound(_)
+        | Refusal::AgentNotFound { .. }
+        | Refusal::AccountNotFound { .. }
+        | Refusal::ModelNotFound { .. } => StatusCode::NOT_FOUND,
         Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -233,6 +234,9 @@ fn detail(refusal: &Refusal) -> Value {
         }
         Refusal::ForeignAgent { agent } | Refusal::AgentNotFound { agent } => {
             json!({"error": refusal.code(), "agent_id": agent})
+        }
+        Refusal::AccountNotFound { account } => {
+            json!({"error": refusal.code(), "account": account})
         }
         Refusal::ModelNotFound { model } | Refusal::ModelNotAllowed { model } => {
             json!({"error": refusal.code(), "model": model})

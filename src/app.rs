@@ -3,6 +3,7 @@
 //! The only place that names concrete stores and joins the proxy with the admin API. How processes
 //! follow each other is in its parts: `enter` and `leave`, which meet at a `place` for the `handover`.
 
+mod console;
 mod enter;
 mod handover;
 mod leave;
@@ -173,6 +174,8 @@ fn run(
     };
     let arrival = server.add_service(background_service("arrive", arrival));
     arrival.add_dependencies(&services);
+    let console = console::Console(Arc::clone(gateway));
+    server.add_service(background_service("console", console));
     let leave = Leave(Arc::clone(departure));
     server.add_service(background_service("leave", leave));
     server.run(RunArgs {

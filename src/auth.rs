@@ -1,6 +1,6 @@
 //! Who is asking: from a presented key to an identity.
 //!
-//! Decides which agent a request falls under, and who may use the admin API. It reads no headers
+//! Decides which agent, user and teams a request falls under, and who may use the admin API. It reads no headers
 //! and no sockets: the caller says what was presented and whether the peer is on this machine.
 //!
 //! With keys configured, the key decides; `X-Agent-ID` and `X-User-ID` only choose among the agents
@@ -11,11 +11,13 @@
 
 use crate::budget::AccountSpec;
 use crate::identity::{KeyId, UserId};
-use crate::limit::Limits;
+use crate::limit::{Claim, Kind, Limits};
 use crate::policy::keys::Key;
+use crate::policy::teams::Team;
 use crate::policy::{Agent, DEFAULT_AGENT, Policy};
 use crate::refusal::Refusal;
 use crate::secret::{KeyDigest, Secret};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The longest part of a client's text that a refusal repeats, in characters.
@@ -32,6 +34,10 @@ pub struct Identity {
     pub user_account: Option<Arc<AccountSpec>>,
     /// What that user may ask for at a time.
     pub user_limits: Limits,
+    /// The team that the user belongs to.
+    pub user_team: Option<Arc<Team>>,
+    /// The team that the key belongs to.
+    pub key_team: Option<Arc<Team>>,
     /// The agent.
     pub agent: Arc<Agent>,
     /// What the key may ask for at a time.
@@ -59,8 +65,51 @@ impl Identity {
         let user = acting_for(&key, name)?;
         self.user_account = account_of(policy, Some(&user));
         self.user_limits = limits_of(policy, Some(&user));
+        self.user_team = team_of(policy, Some(&user));
         self.user = Some(user);
         Ok(())
+    }
+
+    /// The teams of the agent, the user and the key, each followed by those above it, and each once.
+    pub fn teams(&self) -> impl Iterator<Item = &Arc<Team>> {
+        let own = [&self.agent.team, &self.user_team, &self.key_team].map(Option::as_ref);
+        (0..own.len()).flat_map(move |at| {
+            let line = own[at].into_iter().flat_map(Team::line);
+            line.filter(move |team| {
+                let mut earlier = own[..at].iter().flatten().flat_map(|team| team.line());
+                !earlier.any(|other| other.id == team.id)
+            })
+        })
+    }
+
+    /// Every account that a request falls under: the agent's, which decides the tier, the user's,
+    /// those of all teams, the gateway's. Where only the agent's own matter they are borrowed.
+    pub fn accounts(&self, policy: &Policy) -> Cow<'_, [Arc<AccountSpec>]> {
+        let all = 1 + self.teams().count() + usize::from(policy.gateway.is_some());
+        if self.user_account.is_none() && self.agent.accounts.len() == all {
+            return Cow::Borrowed(&self.agent.accounts);
+        }
+        let mut accounts = Vec::with_capacity(all + 1);
+        accounts.push(Arc::clone(&self.agent.account));
+        accounts.extend(self.user_account.clone());
+        accounts.extend(self.teams().map(|team| Arc::clone(&team.account)));
+        accounts.extend(policy.gateway.clone());
+        Cow::Owned(accounts)
+    }
+
+    /// Everything whose limits a request falls under, but for the model.
+    pub fn claims(&self) -> impl Iterator<Item = Claim<'_>> {
+        let claim = |kind, id, limits| Claim { kind, id, limits };
+        let key = self.key.as_ref().map_or("", KeyId::as_str);
+        let user = self.user.as_ref().map_or("", UserId::as_str);
+        let own = [
+            claim(Kind::Key, key, self.limits),
+            claim(Kind::Agent, self.agent.id.as_str(), self.agent.limits),
+            claim(Kind::User, user, self.user_limits),
+        ];
+        let teams = self.teams();
+        own.into_iter()
+            .chain(teams.map(move |team| claim(Kind::Team, team.id.as_str(), team.limits)))
     }
 }
 
@@ -116,6 +165,8 @@ pub fn authenticate(
         key: Some(key.id.clone()),
         user_account: account_of(policy, user.as_ref()),
         user_limits: limits_of(policy, user.as_ref()),
+        user_team: team_of(policy, user.as_ref()),
+        key_team: key.team.clone(),
         user,
         agent: Arc::clone(agent),
         limits: key.limits,
@@ -151,6 +202,8 @@ pub fn operator(
         user: None,
         user_account: None,
         user_limits: Limits::default(),
+        user_team: None,
+        key_team: None,
         agent: Arc::clone(agent?),
         limits: Limits::default(),
         passthrough: false,
@@ -171,6 +224,10 @@ fn account_of(policy: &Policy, user: Option<&UserId>) -> Option<Arc<AccountSpec>
 fn limits_of(policy: &Policy, user: Option<&UserId>) -> Limits {
     let limits = user.and_then(|user| policy.user_limits.get(user));
     limits.copied().unwrap_or_default()
+}
+
+fn team_of(policy: &Policy, user: Option<&UserId>) -> Option<Arc<Team>> {
+    policy.user_teams.get(user?).cloned()
 }
 
 /// A text with something in it.
@@ -203,6 +260,8 @@ fn open(
         user: user.map(|(id, _)| id.clone()),
         user_account: user.map(|(_, account)| Arc::clone(account)),
         user_limits: limits_of(policy, user.map(|(id, _)| id)),
+        user_team: team_of(policy, user.map(|(id, _)| id)),
+        key_team: None,
         agent: Arc::clone(agent),
         limits: Limits::default(),
         passthrough: true,

@@ -113,7 +113,7 @@ pub struct Gateway {
     pub book: Arc<Book>,
     /// What other gateways know, where budgets are shared.
     pub fleet: Option<Arc<Fleet>>,
-    /// Requests, tokens and concurrency of keys, agents, users and models.
+    /// Requests, tokens and concurrency of keys, agents, users, teams and models.
     pub limiter: Limiter,
     /// What is measured.
     pub metrics: Metrics,

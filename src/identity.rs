@@ -1,4 +1,4 @@
-//! Names as types: agents, keys, users, accounts, models, requests.
+//! Names as types: agents, keys, users, teams, accounts, models, requests.
 //!
 //! Decides what a well-formed name is. It does not decide whether anybody by that name exists.
 
@@ -74,6 +74,8 @@ names! {
     KeyId;
     /// A person or service behind a key.
     UserId;
+    /// A team of agents, users and keys.
+    TeamId;
     /// An account in the ledger: `agent:<id>`, `user:<id>`, `team:<id>` or `gateway`.
     AccountId;
 }
@@ -87,6 +89,11 @@ impl AccountId {
     /// The account of a user.
     pub fn user(user: &UserId) -> Self {
         Self(format!("user:{user}").into())
+    }
+
+    /// The account of a team.
+    pub fn team(team: &TeamId) -> Self {
+        Self(format!("team:{team}").into())
     }
 
     /// The account of the whole gateway.

@@ -9,7 +9,7 @@
 //! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] |
 //! | stores | [`ledger`] (memory, spend log) [`fleet`] (Redis) |
 //! | the running gateway | [`metrics`] [`gateway`] |
-//! | the outside | [`proxy`] [`admin`] [`telemetry`] [`mock`] |
+//! | the outside | [`proxy`] [`admin`] [`console`] [`telemetry`] [`mock`] |
 //! | composition | [`app`] [`cli`] |
 //!
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.
@@ -23,6 +23,7 @@ pub mod bill;
 pub mod budget;
 pub mod catalog;
 pub mod cli;
+pub mod console;
 pub mod dialect;
 pub mod fleet;
 pub mod gateway;

@@ -7,13 +7,13 @@
 //!
 //! A minute is the sixty seconds up to now, in steps of a second.
 
-use std::collections::{HashMap, VecDeque};
+mod minute;
+
+use minute::State;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-/// The length of a minute, in seconds.
-const MINUTE: u64 = 60;
-
-/// The limits of one key, agent, user or model; `None` for none.
+/// The limits of one key, agent, user, model or team; `None` for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Requests in any minute.
@@ -47,6 +47,8 @@ pub enum Kind {
     User,
     /// A model.
     Model,
+    /// A team.
+    Team,
 }
 
 impl Kind {
@@ -57,6 +59,7 @@ impl Kind {
             Self::Agent => "agent",
             Self::User => "user",
             Self::Model => "model",
+            Self::Team => "team",
         }
     }
 }
@@ -92,6 +95,36 @@ pub struct Standing {
     pub requests: Option<Left>,
     /// Of tokens; `None` without such a limit.
     pub tokens: Option<Left>,
+    /// Of requests at a time; `None` without such a limit.
+    pub concurrent: Option<Left>,
+}
+
+impl Standing {
+    /// Takes over what is left of the limits of `state` where it is less.
+    fn tighten(&mut self, state: &State, limits: &Limits, now: u64) {
+        let tighter = |kept: &mut Option<Left>, new: Option<Left>| {
+            if let Some(new) = new
+                && kept.is_none_or(|old| new.remaining < old.remaining)
+            {
+                *kept = Some(new);
+            }
+        };
+        let left = |limit: Option<u64>, used| Some(state.left(limit?, used, now));
+        tighter(
+            &mut self.requests,
+            left(limits.requests_per_minute, state.requests),
+        );
+        tighter(
+            &mut self.tokens,
+            left(limits.tokens_per_minute, state.tokens),
+        );
+        let concurrent = limits.concurrent_requests.map(|limit| Left {
+            limit,
+            remaining: limit.saturating_sub(state.open),
+            reset: 0,
+        });
+        tighter(&mut self.concurrent, concurrent);
+    }
 }
 
 /// What is left of one limit.
@@ -103,127 +136,6 @@ pub struct Left {
     pub remaining: u64,
     /// Seconds until all of it is there again.
     pub reset: u64,
-}
-
-/// The last minute of one key, agent, user or model.
-#[derive(Debug, Default)]
-struct State {
-    seconds: VecDeque<Second>,
-    requests: u64,
-    tokens: u64,
-    open: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Second {
-    at: u64,
-    requests: u64,
-    tokens: u64,
-}
-
-impl State {
-    fn roll(&mut self, now: u64) {
-        while let Some(first) = self.seconds.front().copied()
-            && first.at + MINUTE <= now
-        {
-            self.seconds.pop_front();
-            self.requests = self.requests.saturating_sub(first.requests);
-            self.tokens = self.tokens.saturating_sub(first.tokens);
-        }
-    }
-
-    /// Seconds until what `left` counts has fallen to `most`.
-    fn wait(&self, now: u64, mut left: u64, most: u64, of: fn(&Second) -> u64) -> u64 {
-        for second in &self.seconds {
-            if left <= most {
-                break;
-            }
-            left = left.saturating_sub(of(second));
-            if left <= most {
-                return (second.at + MINUTE).saturating_sub(now).max(1);
-            }
-        }
-        if left <= most { 1 } else { MINUTE }
-    }
-
-    fn exceeds(&self, claim: &Claim<'_>, tokens: u64, now: u64) -> Option<Exceeded> {
-        let limits = &claim.limits;
-        let exceeded = |what, limit, retry_after| {
-            Some(Exceeded {
-                kind: claim.kind,
-                what,
-                limit,
-                retry_after,
-            })
-        };
-        if let Some(limit) = limits
-            .concurrent_requests
-            .filter(|limit| self.open >= *limit)
-        {
-            return exceeded("concurrent requests", limit, 1);
-        }
-        if let Some(limit) = limits
-            .requests_per_minute
-            .filter(|limit| self.requests >= *limit)
-        {
-            let wait = self.wait(now, self.requests, limit.saturating_sub(1), |s| s.requests);
-            return exceeded("requests", limit, wait);
-        }
-        let limit = limits.tokens_per_minute?;
-        let tokens = tokens.min(limit);
-        if self.tokens.saturating_add(tokens) <= limit {
-            return None;
-        }
-        let wait = self.wait(now, self.tokens, limit - tokens, |s| s.tokens);
-        exceeded("tokens", limit, wait)
-    }
-
-    /// The counts of the second `at`, made if there are none.
-    fn second(&mut self, at: u64) -> &mut Second {
-        let place = self.seconds.partition_point(|second| second.at < at);
-        if self.seconds.get(place).is_none_or(|second| second.at != at) {
-            let new = Second {
-                at,
-                ..Second::default()
-            };
-            self.seconds.insert(place, new);
-        }
-        &mut self.seconds[place]
-    }
-
-    fn add(&mut self, at: u64, requests: u64, tokens: u64) {
-        let second = self.second(at);
-        second.requests += requests;
-        second.tokens = second.tokens.saturating_add(tokens);
-        self.requests += requests;
-        self.tokens = self.tokens.saturating_add(tokens);
-    }
-
-    fn remove(&mut self, at: u64, requests: u64, tokens: u64) {
-        let Some(second) = self.seconds.iter_mut().find(|second| second.at == at) else {
-            // It is more than a minute ago: nothing of it counts any more.
-            return;
-        };
-        let requests = requests.min(second.requests);
-        let tokens = tokens.min(second.tokens);
-        second.requests -= requests;
-        second.tokens -= tokens;
-        self.requests -= requests;
-        self.tokens -= tokens;
-    }
-
-    fn left(&self, limit: u64, used: u64, now: u64) -> Left {
-        let last = self.seconds.back().map_or(now, |second| second.at);
-        Left {
-            limit,
-            remaining: limit.saturating_sub(used),
-            reset: if used == 0 {
-                0
-            } else {
-                (last + MINUTE).saturating_sub(now)
-            },
-        }
-    }
 }
 
 type Shared = Arc<Mutex<State>>;
@@ -249,19 +161,19 @@ fn lock(state: &Shared) -> MutexGuard<'_, State> {
 }
 
 impl Limiter {
-    /// Lets a request in that is expected to use `tokens`, if every limit of `claims` allows it.
-    /// `None` when none of them has a limit. `now` is in Unix seconds.
+    /// Lets a request in that is expected to use `tokens`, if every limit of `claims`, of which no two
+    /// are the same, allows it. `None` when none of them has a limit. `now` is in Unix seconds.
     ///
     /// # Errors
     /// The first limit that is met; then nothing is counted.
-    pub fn admit(
+    pub fn admit<'a>(
         &self,
-        claims: &[Claim<'_>],
+        claims: impl IntoIterator<Item = Claim<'a>>,
         tokens: u64,
         now: u64,
     ) -> Result<Option<Permit>, Exceeded> {
-        let mut limited: Vec<&Claim<'_>> = claims
-            .iter()
+        let mut limited: Vec<Claim<'a>> = claims
+            .into_iter()
             .filter(|claim| !claim.limits.is_none())
             .collect();
         if limited.is_empty() {
@@ -292,6 +204,28 @@ impl Limiter {
             at: now,
             tokens,
         }))
+    }
+
+    /// How much of the tightest limits of `claims` is left at `now`, in Unix seconds. Nothing is
+    /// counted.
+    pub fn standing<'a>(&self, claims: impl IntoIterator<Item = Claim<'a>>, now: u64) -> Standing {
+        let mut standing = Standing::default();
+        let unused = State::default();
+        for claim in claims {
+            let key = (claim.kind, claim.id.to_owned());
+            let states = self.states.read().unwrap_or_else(PoisonError::into_inner);
+            let known = states.get(&key).map(Arc::clone);
+            drop(states);
+            match known {
+                None => standing.tighten(&unused, &claim.limits, now),
+                Some(state) => {
+                    let mut state = lock(&state);
+                    state.roll(now);
+                    standing.tighten(&state, &claim.limits, now);
+                }
+            }
+        }
+        standing
     }
 
     fn state(&self, kind: Kind, id: &str) -> Shared {
@@ -331,23 +265,10 @@ impl Permit {
     /// How much of the tightest limits is left at `now`, in Unix seconds.
     pub fn standing(&self, now: u64) -> Standing {
         let mut standing = Standing::default();
-        let tighter = |kept: &mut Option<Left>, new: Left| {
-            if kept.is_none_or(|old| new.remaining < old.remaining) {
-                *kept = Some(new);
-            }
-        };
         for (state, limits) in &self.claims {
             let mut state = lock(state);
             state.roll(now);
-            if let Some(limit) = limits.requests_per_minute {
-                tighter(
-                    &mut standing.requests,
-                    state.left(limit, state.requests, now),
-                );
-            }
-            if let Some(limit) = limits.tokens_per_minute {
-                tighter(&mut standing.tokens, state.left(limit, state.tokens, now));
-            }
+            standing.tighten(&state, limits, now);
         }
         standing
     }

@@ -4,11 +4,13 @@
 //! labels only because they come from the policy, never from a client. Nothing here can fail a
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
+mod console;
 mod shared;
 mod today;
 
 use crate::fleet::Figures;
 use crate::usage::{Bill, CostSource};
+use console::Console;
 use prometheus::{
     CounterVec, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
     Registry, TextEncoder,
@@ -44,6 +46,7 @@ pub struct Metrics {
     log_bytes: IntGauge,
     log_failed: IntGauge,
     reload_failures: IntCounter,
+    console: Console,
     shared: OnceLock<Option<Shared>>,
     today: Today,
 }
@@ -146,6 +149,7 @@ impl Metrics {
                 "weir_config_reload_failures_total",
                 "Reloads refused because the files were not valid.",
             )?,
+            console: Console::new(&registry)?,
             shared: OnceLock::new(),
             today: Today::default(),
             registry,
@@ -226,6 +230,16 @@ impl Metrics {
     /// One more attempt is made.
     pub fn retried(&self) {
         self.retries.inc();
+    }
+
+    /// An exchange with the console came to this.
+    pub fn console_synced(&self, result: &'static str) {
+        self.console.synced(result);
+    }
+
+    /// So many settlements wait for the console.
+    pub fn console_backlog(&self, records: u64) {
+        self.console.backlog(records);
     }
 
     /// A reload was refused.

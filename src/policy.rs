@@ -10,6 +10,7 @@
 
 mod agents;
 pub mod audit;
+pub mod console;
 mod firewall;
 pub mod keys;
 mod limits;
@@ -17,13 +18,14 @@ pub mod models;
 mod prices;
 pub mod provider;
 mod routing;
+pub mod teams;
 pub mod upstream;
 mod users;
 
 use crate::budget::AccountSpec;
 use crate::budget::tier::Threshold;
 use crate::catalog::PriceOverride;
-use crate::identity::{AgentId, UserId};
+use crate::identity::{AgentId, TeamId, UserId};
 use crate::limit::Limits;
 use crate::money::Nanos;
 use crate::provider::Provider as _;
@@ -34,6 +36,7 @@ use crate::settings::firewall::is_in_force;
 use crate::settings::origin::Fact;
 use crate::settings::problem::{Problem, Problems};
 use crate::settings::reader::Reader;
+use console::Console;
 use keys::KeyRing;
 use models::{Model, Models};
 use provider::Block;
@@ -42,6 +45,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use teams::Team;
 use upstream::Upstream;
 
 /// The agent whose budget and tiers unknown agents use, when it is configured.
@@ -52,6 +56,8 @@ pub const DEFAULT_AGENT: &str = "default";
 pub struct Policy {
     /// The agents by name.
     pub agents: BTreeMap<AgentId, Arc<Agent>>,
+    /// The teams by name.
+    pub teams: BTreeMap<TeamId, Arc<Team>>,
     /// The account that every request is charged to besides its agent's.
     pub gateway: Option<Arc<AccountSpec>>,
     /// The keys that clients may present.
@@ -70,10 +76,14 @@ pub struct Policy {
     pub users: BTreeMap<UserId, Arc<AccountSpec>>,
     /// What users may ask for at a time.
     pub user_limits: BTreeMap<UserId, Limits>,
+    /// The teams of users, with an account of their own or without.
+    pub user_teams: BTreeMap<UserId, Arc<Team>>,
     /// How often a request is tried again at the last of its candidates.
     pub retries: u16,
     /// How long a request may take until its answer begins, all attempts together.
     pub deadline: Duration,
+    /// Where budgets come from and spend goes to; nothing when it is switched off.
+    pub console: Option<Arc<Console>>,
     /// The record of truth.
     pub spend_log: PathBuf,
     /// Whether answers carry `_execwall`.
@@ -137,7 +147,8 @@ pub struct Agent {
     pub id: AgentId,
     /// Its own account.
     pub account: Arc<AccountSpec>,
-    /// All accounts that its requests are charged to, its own first.
+    /// All accounts that its requests are charged to whoever asks: its own first, then those of its
+    /// team and the teams above, then the gateway's.
     pub accounts: Vec<Arc<AccountSpec>>,
     /// The thresholds of its tiers, in file order.
     pub thresholds: Vec<Threshold>,
@@ -147,6 +158,8 @@ pub struct Agent {
     pub allowed: Option<Vec<String>>,
     /// What it may ask for at a time.
     pub limits: Limits,
+    /// The team that it belongs to.
+    pub team: Option<Arc<Team>>,
     /// Where its budget is set.
     pub budget_source: BudgetSource,
 }
@@ -156,6 +169,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             agents: BTreeMap::new(),
+            teams: BTreeMap::new(),
             gateway: None,
             keys: KeyRing::default(),
             upstream: Upstream::default(),
@@ -165,8 +179,10 @@ impl Default for Policy {
             aliases: BTreeMap::new(),
             users: BTreeMap::new(),
             user_limits: BTreeMap::new(),
+            user_teams: BTreeMap::new(),
             retries: 2,
             deadline: Duration::from_secs(600),
+            console: None,
             spend_log: PathBuf::from("./spend.jsonl"),
             metadata: true,
             bound: BoundMode::Strict,
@@ -277,8 +293,9 @@ impl Policy {
     /// Every account of this policy, each once.
     pub fn accounts(&self) -> Vec<Arc<AccountSpec>> {
         let agents = self.agents.values().map(|agent| &agent.account);
-        let all = agents.chain(self.users.values()).chain(&self.gateway);
-        all.cloned().collect()
+        let teams = self.teams.values().map(|team| &team.account);
+        let all = agents.chain(self.users.values()).chain(teams);
+        all.chain(&self.gateway).cloned().collect()
     }
 
     /// Takes over what a models file says: its models and providers; its prices, where this policy
@@ -288,7 +305,8 @@ impl Policy {
             self.prices.entry(model).or_insert(price);
         }
         if self.gateway.is_none() {
-            self.set_gateway(models.gateway);
+            self.gateway = models.gateway;
+            self.gather();
         }
         let open_router = Block::open_router(&self.upstream);
         let own = std::mem::replace(&mut self.providers, models.providers);
@@ -304,14 +322,15 @@ impl Policy {
         self.facts.extend(models.facts);
     }
 
-    /// Sets the account of the whole gateway, and puts it into every agent.
-    fn set_gateway(&mut self, gateway: Option<Arc<AccountSpec>>) {
+    /// Gathers the accounts of every agent anew.
+    fn gather(&mut self) {
         for agent in self.agents.values_mut() {
-            let accounts = [Some(Arc::clone(&agent.account)), gateway.clone()];
             let agent = Arc::make_mut(agent);
-            agent.accounts = accounts.into_iter().flatten().collect();
+            let teams = agent.team.iter().flat_map(Team::line);
+            let teams = teams.map(|team| &team.account);
+            let accounts = std::iter::once(&agent.account).chain(teams);
+            agent.accounts = accounts.chain(&self.gateway).cloned().collect();
         }
-        self.gateway = gateway;
     }
 }
 

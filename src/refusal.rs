@@ -94,6 +94,12 @@ pub enum Refusal {
         /// The name asked for, as the client wrote it (bounded, printable).
         agent: String,
     },
+    /// No account by that name to report on or to change.
+    #[error("No account is named '{account}'")]
+    AccountNotFound {
+        /// The name asked for, as the client wrote it (bounded, printable).
+        account: String,
+    },
     /// Too many wrong admin tokens from one address.
     #[error("Too many wrong tokens; try again in a minute")]
     TooManyAttempts,
@@ -203,6 +209,7 @@ impl Refusal {
             Self::ForeignAgent { .. } => "agent_not_allowed",
             Self::ForeignUser { .. } => "user_not_allowed",
             Self::AgentNotFound { .. } => "agent_not_found",
+            Self::AccountNotFound { .. } => "account_not_found",
             Self::TooManyAttempts => "too_many_attempts",
             Self::InvalidConfig { .. } => "invalid_config",
             Self::AdminToken(_) => "invalid_admin_token",

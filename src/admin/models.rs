@@ -4,17 +4,16 @@
 //! Decides which models are listed. Whoever may send a request may see its list; nobody sees more
 //! than it may use. An agent that may ask for any model is shown those of the models file.
 
+use super::caller::caller;
 use super::{Peer, Refused, Reply, Shared, TASK, reply};
 use crate::auth;
 use crate::policy::{Agent, Policy};
 use crate::refusal::Refusal;
 use crate::surface;
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::sync::Arc;
 
 /// When models were made is not known, for which both APIs have this.
 const EPOCH: &str = "1970-01-01T00:00:00Z";
@@ -43,7 +42,7 @@ pub(super) async fn all(
     headers: HeaderMap,
 ) -> Reply {
     let live = shared.gateway.live();
-    let agent = caller(&live.policy, &headers, peer)?;
+    let agent = caller(&live.policy, &headers, peer)?.agent;
     let names = usable(&live.policy, &agent);
     let data: Vec<Value> = names.iter().map(|name| entry(&live.policy, name)).collect();
     Ok(reply(&json!({
@@ -63,35 +62,12 @@ pub(super) async fn one(
     Path(model): Path<String>,
 ) -> Reply {
     let live = shared.gateway.live();
-    let agent = caller(&live.policy, &headers, peer)?;
+    let agent = caller(&live.policy, &headers, peer)?.agent;
     if usable(&live.policy, &agent).contains(&model.as_str()) {
         return Ok(reply(&entry(&live.policy, &model)));
     }
     let model = auth::shown(&model);
     Err(Refused(Refusal::ModelNotFound { model }))
-}
-
-/// The agent of a client's key, found as for any of its requests.
-fn caller(
-    policy: &Policy,
-    headers: &HeaderMap,
-    peer: Option<IpAddr>,
-) -> Result<Arc<Agent>, Refused> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if policy.keys.is_empty() && headers.contains_key(header::ORIGIN) {
-        return Err(Refused(Refusal::MissingKey(
-            "Web pages are served with an API key only",
-        )));
-    }
-    let identity = auth::authenticate(
-        policy,
-        auth::presented(text(header::AUTHORIZATION.as_str()), text("x-api-key")),
-        text("x-agent-id"),
-        text("x-user-id"),
-        peer.is_some_and(|ip| ip.to_canonical().is_loopback()),
-        jiff::Timestamp::now().as_second(),
-    )?;
-    Ok(identity.agent)
 }
 
 /// The models that an agent may ask for or is given, each once: those of its tiers, else those it is
@@ -140,6 +116,7 @@ mod tests {
     use super::*;
     use crate::policy::models;
     use crate::settings::environment::Environment;
+    use std::sync::Arc;
 
     /// An agent with tiers, one with a list, one with neither, and a file with two models.
     fn policy() -> Policy {

@@ -135,7 +135,7 @@ pub(super) fn services(
         Front::new(proxy, timeouts.header, timeouts.keepalive, connections)
     };
     let tcp = |address: SocketAddr| {
-        ListenerConfig::tcp(&address.to_string())
+        ListenerConfig::tcp(address.to_string())
             .l4_buffer(L4BufferSettings::default().read(READ_BUFFER))
     };
     let routes = |part| Routes {

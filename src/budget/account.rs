@@ -19,6 +19,8 @@ pub struct Account {
     opened: bool,
     /// [`super::period::Period::tag`] of the period that `window` belongs to; empty when unknown.
     tag: String,
+    /// How often that has changed, as a store says that several gateways share; 0 without one.
+    turn: u64,
     window: Window,
     posted: Nanos,
     pending: Nanos,
@@ -74,6 +76,8 @@ pub struct Charged {
     pub held: Held,
     /// Everything that this process's own records have charged in its window by now.
     pub total: Nanos,
+    /// How often the account's period had changed, where a shared store counts that.
+    pub turn: u64,
 }
 
 /// One open hold.
@@ -101,6 +105,8 @@ pub struct Kept {
     pub opened: bool,
     /// Tag of the period.
     pub tag: String,
+    /// How often that has changed, where a shared store counts that.
+    pub turn: u64,
     /// The current window.
     pub window: Window,
     /// Posted in it.
@@ -134,6 +140,7 @@ impl Account {
         Self {
             opened: kept.opened,
             tag: kept.tag,
+            turn: kept.turn,
             window: kept.window,
             posted: clamped(kept.posted),
             charged: kept.charged,
@@ -162,6 +169,7 @@ impl Account {
         Kept {
             opened: self.opened,
             tag: self.tag.clone(),
+            turn: self.turn,
             window: self.window,
             posted: self.posted,
             charged: self.charged,
@@ -343,7 +351,8 @@ impl Account {
                 self.earlier.remove(&held.window);
             }
         }
-        Some(Charged { held, total })
+        let turn = self.turn;
+        Some(Charged { held, total, turn })
     }
 
     /// Gives a hold back without a charge.
@@ -368,6 +377,11 @@ impl Account {
     pub fn own(&mut self, amount: Nanos) {
         self.charged = clamped(self.charged + amount);
         self.elsewhere = clamped(self.elsewhere - amount);
+    }
+
+    /// Takes over what a shared store says of [`Account::charged`].
+    pub fn set_charged(&mut self, charged: Nanos) {
+        self.charged = charged;
     }
 
     /// What own records have charged in the current window.
@@ -407,6 +421,18 @@ impl Account {
     /// Tag of the period in force; empty for an account that nobody has adopted.
     pub fn tag(&self) -> &str {
         &self.tag
+    }
+
+    /// How often the period has changed, as a shared store says; 0 when none has said so.
+    pub fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// Notes how often the period has changed; 0 says nothing.
+    pub fn set_turn(&mut self, turn: u64) {
+        if turn > 0 {
+            self.turn = turn;
+        }
     }
 
     /// The current window.

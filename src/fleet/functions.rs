@@ -5,7 +5,7 @@
 
 use crate::budget::account::Based;
 use crate::budget::{AccountSpec, Balance, Offer};
-use crate::ledger::shared::{Changed, End};
+use crate::ledger::shared::{Changed, End, Granted, Moved};
 use crate::ledger::{Ask, Denied, Grant, Push};
 use crate::money::{MAX_AMOUNT, Nanos};
 use redis::Cmd;
@@ -53,7 +53,7 @@ impl State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reserved {
     /// Granted, at this count of changes.
-    Granted(Grant, u64),
+    Granted(Granted, u64),
     /// Refused by the rules.
     Denied(Denied),
     /// Not decided.
@@ -139,6 +139,15 @@ impl Words<'_> {
         self.number().map(Nanos)
     }
 
+    fn moved(&mut self) -> Option<Moved> {
+        Some(Moved {
+            turn: self.number()?,
+            last: self.number()?,
+            first: self.number()?,
+            charged: self.nanos()?,
+        })
+    }
+
     /// An account, and the start of its window.
     fn balance(&mut self, spec: &AccountSpec) -> Option<Balance> {
         let (limit, posted, pending) = (self.nanos()?, self.nanos()?, self.nanos()?);
@@ -164,7 +173,7 @@ pub(super) fn reserved(reply: &[String], ask: &Ask<'_>) -> Option<Reserved> {
     let denied = match word.as_str() {
         "granted" => {
             let seen = words.number()?;
-            return granted(&mut words, ask).map(|grant| Reserved::Granted(grant, seen));
+            return granted(&mut words, ask).map(|granted| Reserved::Granted(granted, seen));
         }
         "unpriced" => {
             let tier: usize = words.number()?;
@@ -197,22 +206,26 @@ pub(super) fn reserved(reply: &[String], ask: &Ask<'_>) -> Option<Reserved> {
     Some(Reserved::Denied(denied))
 }
 
-fn granted(words: &mut Words<'_>, ask: &Ask<'_>) -> Option<Grant> {
+fn granted(words: &mut Words<'_>, ask: &Ask<'_>) -> Option<Granted> {
     let (tier, tokens, held) = (words.number()?, words.number()?, words.nanos()?);
-    let balances = ask.accounts.iter().map(|spec| words.balance(spec));
-    let balances = balances.collect::<Option<Vec<_>>>()?;
-    let wanted = ask.wanted(tier);
-    Some(Grant {
+    let mut balances = Vec::with_capacity(ask.accounts.len());
+    let mut moved = Vec::with_capacity(ask.accounts.len());
+    for spec in ask.accounts {
+        balances.push(words.balance(spec)?);
+        moved.push(words.moved()?);
+    }
+    let grant = Grant {
         tier,
         tokens,
-        fitted: tokens < wanted,
+        fitted: tokens < ask.wanted(tier),
         held,
         windows: balances
             .iter()
             .map(|balance| balance.period_start)
             .collect(),
         balances,
-    })
+    };
+    Some(Granted { grant, moved })
 }
 
 /// The call that says which holds have ended. `source` names a gateway by its chain.
@@ -230,9 +243,13 @@ pub(super) fn settle(
         command
             .arg(source(&end.chain))
             .arg(end.id.to_string())
+            .arg(end.cost.unwrap_or_default().0)
             .arg(end.charges.len());
-        for (id, window, total) in &end.charges {
-            command.arg(id.as_str()).arg(*window).arg(total.0);
+        for charge in &end.charges {
+            command
+                .arg(charge.account.as_str())
+                .arg(format!("{}:{}", charge.turn.max(1), charge.window))
+                .arg(charge.total.0);
         }
     }
     command
@@ -260,6 +277,7 @@ pub(super) fn balanced(reply: &[String], spec: &AccountSpec) -> Option<Result<Ba
 pub(super) fn push(
     state_key: &str,
     state: &Known,
+    source: &str,
     spec: &AccountSpec,
     change: Push,
     now: u64,
@@ -268,6 +286,7 @@ pub(super) fn push(
     let mut command = call("weir_push_1", state_key);
     known(&mut command, state);
     command
+        .arg(source)
         .arg(now)
         .arg(amount(change.total))
         .arg(amount(change.spent));
@@ -287,6 +306,7 @@ pub(super) fn pushed(reply: &[String], spec: &AccountSpec) -> Option<Result<Chan
                 before,
                 balance: words.balance(spec)?,
                 based: Based { version, amount },
+                moved: words.moved()?,
             })
         }
         state => Err(state),

@@ -10,13 +10,15 @@ All keys carry one hash tag and begin with the prefix of KEYS[1], which is `<pre
   waiting          gateways that grants wait for while the state is put together again
   a:<account>      tag and win(dow) of its period, posted, pending (held in this window), held (in any),
                    base, the registers of pushes; `gen` counts changes of the period, `gwin` is the
-                   window in which the last one happened
-  w:<account>:<w>  what each gateway has charged in window w: totals that only grow
+                   window in which the last one happened, `was` the one before
+  w:<account>:<l>  what each gateway has charged in a window, totals that only grow; the label l is
+                   `gen` and the start of the window
   h:<gateway>      its open holds
+  x:<gateway>      holds that were charged because the gateway was gone
   changed          accounts by the `ver` of their last change
-  done, expired    holds that ended before they were known; holds charged because their gateway is gone
+  done             holds that ended before they were known
 
-  posted = base + the sum over w:<account>:<win>, where entries that begin with `-` count below zero.
+  posted = base + the sum over the present window's totals, where entries that begin with `-` count below zero.
 ]]
 
 local MAX = 9007199254740992
@@ -87,7 +89,7 @@ local function standing(p, epoch, seen)
 end
 
 local FIELDS = {
-  'tag', 'win', 'gen', 'gwin', 'posted', 'pending', 'held', 'base', 'bv', 'pt', 'pp', 'pv',
+  'tag', 'win', 'gen', 'gwin', 'was', 'posted', 'pending', 'held', 'base', 'bv', 'pt', 'pp', 'pv',
 }
 
 -- An account as it stands, or nil.
@@ -98,16 +100,16 @@ local function load(p, id)
   end
   return {
     id = id, tag = v[1], win = tonumber(v[2]), gen = tonumber(v[3]), gwin = tonumber(v[4]),
-    posted = tonumber(v[5]), pending = tonumber(v[6]), held = tonumber(v[7]),
-    base = tonumber(v[8]), bv = tonumber(v[9]),
-    pt = tonumber(v[10] or ''), pp = tonumber(v[11] or ''), pv = tonumber(v[12] or '0'),
+    was = tonumber(v[5]), posted = tonumber(v[6]), pending = tonumber(v[7]), held = tonumber(v[8]),
+    base = tonumber(v[9]), bv = tonumber(v[10]),
+    pt = tonumber(v[11] or ''), pp = tonumber(v[12] or ''), pv = tonumber(v[13] or '0'),
   }
 end
 
 local function save(p, a)
   local key = p .. 'a:' .. a.id
   redis.call('HSET', key, 'tag', a.tag, 'win', text(a.win), 'gen', text(a.gen), 'gwin', text(a.gwin),
-    'posted', text(a.posted), 'pending', text(a.pending), 'held', text(a.held),
+    'was', text(a.was), 'posted', text(a.posted), 'pending', text(a.pending), 'held', text(a.held),
     'base', text(a.base), 'bv', text(a.bv), 'pv', text(a.pv))
   if a.pt then
     redis.call('HSET', key, 'pt', text(a.pt), 'pp', text(a.pp))
@@ -122,13 +124,21 @@ end
 
 local function fresh(id, tag, win)
   return {
-    id = id, tag = tag, win = win, gen = 1, gwin = win, posted = 0, pending = 0, held = 0,
+    id = id, tag = tag, win = win, gen = 1, gwin = win, was = win, posted = 0, pending = 0, held = 0,
     base = 0, bv = 0, pv = 0,
   }
 end
 
 local function window(p, id, label)
-  return p .. 'w:' .. id .. ':' .. text(label)
+  return p .. 'w:' .. id .. ':' .. label
+end
+
+local function label_of(gen, win)
+  return text(gen) .. ':' .. text(win)
+end
+
+local function present(a)
+  return label_of(a.gen, a.win)
 end
 
 -- What all gateways have charged in a window.
@@ -148,22 +158,22 @@ local function roll(a, win)
   a.win, a.posted, a.pending, a.base, a.bv = win, 0, 0, 0, 0
 end
 
-local function move(p, a, tag, win, look)
+local function move(p, a, tag, win, gen, look)
   -- What everybody has charged goes along, so that it goes on growing there.
-  local before = look and {} or redis.call('HGETALL', window(p, a.id, a.win))
-  local after = window(p, a.id, win)
+  local before = look and {} or redis.call('HGETALL', window(p, a.id, present(a)))
+  local after = window(p, a.id, label_of(gen, win))
   for i = 1, #before, 2 do
     local known = tonumber(redis.call('HGET', after, before[i]) or '0')
     if tonumber(before[i + 1]) > known then
       redis.call('HSET', after, before[i], before[i + 1])
     end
   end
-  if win ~= 0 and not look then
+  if tag ~= 'none' and not look then
     redis.call('EXPIRE', after, MONTH)
   end
-  a.gen, a.gwin, a.tag, a.win = a.gen + 1, win, tag, win
+  a.was, a.gen, a.gwin, a.tag, a.win = a.win, gen, win, tag, win
   a.pending = a.held
-  a.base = a.posted - charged(p, a.id, win)
+  a.base = a.posted - charged(p, a.id, present(a))
 end
 
 -- The account under a gateway's policy, brought to its present window. Nil when it was there once.
@@ -176,7 +186,7 @@ local function bring(p, spec, look)
     a = fresh(spec.id, spec.tag, spec.win)
     a.posted, a.base, a.dirty = clamped(spec.opening), clamped(spec.opening), true
   elseif a.tag ~= spec.tag then
-    move(p, a, spec.tag, spec.win, look)
+    move(p, a, spec.tag, spec.win, a.gen + 1, look)
     a.dirty = true
   elseif spec.win > a.win then
     roll(a, spec.win)
@@ -260,6 +270,12 @@ end
 
 local function shown(a)
   return text(a.limit), text(a.posted), text(a.pending), text(a.win), a.pushed and '1' or '0'
+end
+
+-- How the account came to its period, and what a gateway that missed a change has charged here.
+local function history(p, a, owner)
+  local mine = a.gen > 2 and redis.call('HGET', window(p, a.id, present(a)), owner) or '0'
+  return text(a.gen), text(a.was), text(a.gwin), mine
 end
 
 -- The decision that Weir's memory ledger makes, over the same figures.
@@ -381,7 +397,7 @@ local function reserve(keys, args)
       else
         redis.call('HSET', p .. 'a:' .. a.id, 'pending', text(a.pending), 'held', text(a.held))
       end
-      packed[#packed + 1] = a.id .. PART .. text(a.win) .. PART .. text(a.gen)
+      packed[#packed + 1] = a.id .. PART .. present(a) .. PART .. text(a.gen)
     end
   end
   redis.call('HSET', p .. 'h:' .. owner, id, table.concat(packed, SEPARATOR))
@@ -391,6 +407,9 @@ local function reserve(keys, args)
     for _, figure in ipairs({ shown(a) }) do
       reply[#reply + 1] = figure
     end
+    for _, figure in ipairs({ history(p, a, owner) }) do
+      reply[#reply + 1] = figure
+    end
   end
   return reply
 end
@@ -398,7 +417,7 @@ end
 -- Whether what was held in `hold` counts in the account's present window.
 local function counts(a, hold)
   if hold.gen == a.gen then
-    return hold.win == a.win
+    return hold.label == present(a)
   end
   return a.win == a.gwin
 end
@@ -409,7 +428,7 @@ local function unpacked(packed)
   for i = 2, #parts do
     local account = split(parts[i], PART)
     hold.accounts[i - 1] = {
-      id = account[1], win = tonumber(account[2]), gen = tonumber(account[3]),
+      id = account[1], label = account[2], gen = tonumber(account[3]),
     }
   end
   return hold
@@ -441,39 +460,70 @@ local function release(p, owner, id)
   return hold
 end
 
--- Raises the total that `source` has charged in a window, and what is posted with it.
-local function charge(p, source, id, label, total, moved)
+-- Raises the total that `source` has charged in a window; how much higher it is now.
+local function raise(p, source, id, label, total, kept)
   local key = window(p, id, label)
   local known = tonumber(redis.call('HGET', key, source) or '0')
   if total <= known then
-    return
+    return 0
   end
   redis.call('HSET', key, source, text(total))
-  if label ~= 0 then
+  if not kept then
     redis.call('EXPIRE', key, MONTH)
   end
+  return total - known
+end
+
+-- The same, and what is posted with it. A hold that was `moved` into the present window by a change of
+-- the period counts there with its `cost`. The totals of the window that ended so went along and grow
+-- on: for them the total says it all.
+local function charge(p, source, id, label, total, moved, cost)
   local a = load(p, id)
+  local kept = a and a.tag == 'none'
+  local more = raise(p, source, id, label, total, kept)
   if not a then
     return
   end
-  local sign = string.sub(source, 1, 1) == '-' and -1 or 1
-  local more = sign * (total - known)
-  if label == a.win then
-    adjust(a, more)
+  if label ~= present(a) then
+    if not moved then
+      return
+    end
+    if label == label_of(a.gen - 1, a.was) then
+      more = raise(p, source, id, present(a), total, kept)
+    else
+      more = cost
+      a.base = a.base + cost
+      redis.call('HSET', p .. 'a:' .. id, 'base', text(a.base))
+    end
+  end
+  if more > 0 then
+    adjust(a, string.sub(source, 1, 1) == '-' and -more or more)
     redis.call('HSET', p .. 'a:' .. id, 'posted', text(a.posted))
-  elseif moved then
-    adjust(a, more)
-    redis.call('HSET', p .. 'a:' .. id, 'posted', text(a.posted), 'base', text(a.base + more))
   end
 end
 
 local function add(p, source, on, amount)
-  local known = tonumber(redis.call('HGET', window(p, on.id, on.win), source) or '0')
-  charge(p, source, on.id, on.win, known + amount, on.counts and on.moved)
+  local known = tonumber(redis.call('HGET', window(p, on.id, on.label), source) or '0')
+  charge(p, source, on.id, on.label, known + amount, on.counts and on.moved, amount)
 end
 
--- epoch seen gateway, then the ends: gateway that held, id, how many charges, and each as account
--- window total.
+-- Takes back what was charged for a hold because its gateway was gone: it says itself what it cost.
+local function correct(p, owner, id)
+  local packed = redis.call('HGET', p .. 'x:' .. owner, id)
+  if not packed then
+    return nil
+  end
+  redis.call('HDEL', p .. 'x:' .. owner, id)
+  local charged = unpacked(packed)
+  for _, on in ipairs(charged.accounts) do
+    add(p, '-lost:' .. owner, on, charged.amount)
+    note(p, on.id, changed(p))
+  end
+  return true
+end
+
+-- epoch seen gateway, then the ends: gateway that held, id, cost, how many charges, and each as
+-- account label total.
 local function settle(keys, args)
   local p, r = prefix(keys), reader(args)
   local epoch, seen, source = r.text(), r.text(), r.text()
@@ -485,26 +535,17 @@ local function settle(keys, args)
   for _ = 1, r.number() do
     local owner, id = r.text(), r.text()
     local hold = release(p, owner, id)
-    if not hold then
-      local expired = redis.call('HGET', p .. 'expired', id)
-      if expired then
-        redis.call('HDEL', p .. 'expired', id)
-        local charged = unpacked(expired)
-        for _, on in ipairs(charged.accounts) do
-          add(p, '-lost:' .. owner, on, charged.amount)
-          touched[on.id] = true
-        end
-      else
-        redis.call('ZADD', p .. 'done', millis(), id)
-      end
+    if not hold and not correct(p, owner, id) then
+      redis.call('ZADD', p .. 'done', millis(), id)
     end
     local moved = {}
     for _, on in ipairs(hold and hold.accounts or {}) do
       moved[on.id] = on.counts and on.moved
     end
+    local cost = r.number()
     for _ = 1, r.number() do
-      local account, label, total = r.text(), r.number(), r.number()
-      charge(p, source, account, label, total, moved[account])
+      local account, label, total = r.text(), r.text(), r.number()
+      charge(p, source, account, label, total, moved[account], cost)
       touched[account] = true
     end
   end
@@ -516,7 +557,7 @@ local function settle(keys, args)
     if a and a.tag == DAY then
       reply[#reply + 1] = account
       reply[#reply + 1] = text(a.win)
-      reply[#reply + 1] = text(clamped(charged(p, account, a.win)))
+      reply[#reply + 1] = text(clamped(charged(p, account, present(a))))
     end
   end
   return reply
@@ -532,10 +573,10 @@ local function day(keys, args)
   return { 'ok' }
 end
 
--- epoch seen now total spent, account. Amounts may be empty.
+-- epoch seen gateway now total spent, account. Amounts may be empty.
 local function push(keys, args)
   local p, r = prefix(keys), reader(args)
-  local epoch, seen, now = r.text(), r.text(), r.number()
+  local epoch, seen, owner, now = r.text(), r.text(), r.text(), r.number()
   local total, spent = r.number(), r.number()
   local state = standing(p, epoch, seen)
   if state ~= 'ok' then
@@ -545,7 +586,7 @@ local function push(keys, args)
   if not a then
     return { 'lost' }
   end
-  local before, policy = a.posted, tonumber(args[9])
+  local before, policy = a.posted, tonumber(args[10])
   if total then
     a.pt, a.pp, a.pv = total, policy, math.max(a.pv + 1, now)
     a.limit, a.pushed = total, true
@@ -556,7 +597,12 @@ local function push(keys, args)
   end
   a.dirty = true
   store(p, a)
-  return { 'ok', text(before), text(a.base), text(a.bv), text(a.pv), shown(a) }
+  local limit, posted, pending, win, pushed = shown(a)
+  local gen, was, gwin, mine = history(p, a, owner)
+  return {
+    'ok', text(before), text(a.base), text(a.bv), text(a.pv), limit, posted, pending, win, pushed,
+    gen, was, gwin, mine,
+  }
 end
 
 -- epoch seen now, account: the end of a push whose policy limit is another one by now.
@@ -619,18 +665,21 @@ end
 
 -- One account as a gateway knows it: registers go to the later version, totals to the higher one.
 local function merge(p, share)
-  local win = tonumber(share.win)
+  local win, gen = tonumber(share.win), tonumber(share.gen)
   local a = load(p, share.account)
   local new = not a
   if new then
     a = fresh(share.account, share.tag, win)
-  elseif a.tag == share.tag and win > a.win then
+    a.gen = gen
+  elseif gen > a.gen then
+    move(p, a, share.tag, win, gen)
+  elseif gen == a.gen and win > a.win then
     roll(a, win)
   end
   if share.pv and tonumber(share.pv) > a.pv then
     a.pv, a.pt, a.pp = tonumber(share.pv), tonumber(share.pt or ''), tonumber(share.pp or '')
   end
-  if a.tag == share.tag and a.win == win and share.bv then
+  if a.gen == gen and a.win == win then
     local bv, base = tonumber(share.bv), tonumber(share.base)
     -- Without a version it is opening spend, which an account that is known has had already.
     if bv > a.bv or (new and bv == 0) then
@@ -639,15 +688,14 @@ local function merge(p, share)
   end
   save(p, a)
   for source, total in pairs(share.charged) do
-    charge(p, source, a.id, win, tonumber(total), a.tag ~= share.tag)
+    charge(p, source, a.id, label_of(gen, win), tonumber(total), a.gen ~= gen, tonumber(total))
   end
   note(p, a.id, changed(p))
 end
 
 -- Holds that the gateway has open and Redis does not know.
 local function restore(p, owner, id, hold)
-  if redis.call('HEXISTS', p .. 'h:' .. owner, id) == 1 or redis.call('ZSCORE', p .. 'done', id)
-    or redis.call('HEXISTS', p .. 'expired', id) == 1 then
+  if redis.call('HEXISTS', p .. 'h:' .. owner, id) == 1 or redis.call('ZSCORE', p .. 'done', id) then
     return
   end
   local amount, packed = tonumber(hold.held), { hold.held }
@@ -659,7 +707,7 @@ local function restore(p, owner, id, hold)
         a.pending = a.pending + amount
       end
       redis.call('HSET', p .. 'a:' .. a.id, 'pending', text(a.pending), 'held', text(a.held))
-      packed[#packed + 1] = a.id .. PART .. text(win) .. PART .. text(a.gen)
+      packed[#packed + 1] = a.id .. PART .. label_of(a.gen, win) .. PART .. text(a.gen)
     end
   end
   redis.call('HSET', p .. 'h:' .. owner, id, table.concat(packed, SEPARATOR))
@@ -677,6 +725,9 @@ local function assert_state(keys, args)
     merge(p, share)
   end
   for owner, open in pairs(holds) do
+    for _, id in ipairs(redis.call('HKEYS', p .. 'x:' .. owner)) do
+      correct(p, owner, id)
+    end
     for _, id in ipairs(redis.call('HKEYS', p .. 'h:' .. owner)) do
       if not open[id] then
         release(p, owner, id)
@@ -702,7 +753,7 @@ local function expire(p, owner)
   local amount = 0
   for i = 1, #held, 2 do
     local id = held[i]
-    redis.call('HSET', p .. 'expired', id, held[i + 1])
+    redis.call('HSET', p .. 'x:' .. owner, id, held[i + 1])
     local hold = release(p, owner, id)
     for _, on in ipairs(hold.accounts) do
       add(p, 'lost:' .. owner, on, hold.amount)
@@ -753,11 +804,11 @@ local function sync(keys, args)
     last = tonumber(ids[i + 1])
     if a then
       local share = {
-        account = a.id, tag = a.tag, win = text(a.win), base = text(a.base), bv = text(a.bv),
+        account = a.id, tag = a.tag, gen = text(a.gen), win = text(a.win), base = text(a.base), bv = text(a.bv),
         pv = text(a.pv), pt = a.pt and text(a.pt) or nil, pp = a.pp and text(a.pp) or nil,
         posted = text(a.posted), pending = text(a.pending), charged = {},
       }
-      local entries = redis.call('HGETALL', window(p, a.id, a.win))
+      local entries = redis.call('HGETALL', window(p, a.id, present(a)))
       for j = 1, #entries, 2 do
         share.charged[entries[j]] = entries[j + 1]
       end
@@ -793,15 +844,15 @@ local function audit(keys, args)
   reply.phase = redis.call('HGET', p .. 'state', 'phase') or nil
   for _, gateway in ipairs(asked.gateways) do
     reply.holds[gateway] = redis.call('HKEYS', p .. 'h:' .. gateway)
+    reply.expired[gateway] = redis.call('HKEYS', p .. 'x:' .. gateway)
   end
   for _, pair in ipairs(asked.windows) do
-    local entries, totals = redis.call('HGETALL', window(p, pair[1], tonumber(pair[2]))), {}
+    local entries, totals = redis.call('HGETALL', window(p, pair[1], pair[2])), {}
     for j = 1, #entries, 2 do
       totals[entries[j]] = entries[j + 1]
     end
-    reply.charged[#reply.charged + 1] = { account = pair[1], win = pair[2], totals = totals }
+    reply.charged[#reply.charged + 1] = { account = pair[1], label = pair[2], totals = totals }
   end
-  reply.expired = redis.call('HKEYS', p .. 'expired')
   return { 'ok', cjson.encode(reply) }
 end
 

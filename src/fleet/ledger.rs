@@ -9,8 +9,8 @@ use super::link::{Figures, Link, Up};
 use crate::budget::{AccountSpec, Balance};
 use crate::identity::AttemptId;
 use crate::ledger::log::Clock;
-use crate::ledger::shared::{Away, Changed, End, Shared, Witness};
-use crate::ledger::{Ask, Denied, Grant, Push};
+use crate::ledger::shared::{Away, Changed, End, Granted, Shared, Witness};
+use crate::ledger::{Ask, Denied, Push};
 use crate::settings;
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -99,7 +99,7 @@ impl Drop for Asked<'_> {
 
 #[async_trait::async_trait]
 impl Shared for Fleet {
-    async fn reserve(&self, ask: &Ask<'_>) -> Result<Grant, Denied> {
+    async fn reserve(&self, ask: &Ask<'_>) -> Result<Granted, Denied> {
         let Some(up) = self.link.up() else {
             return Err(Denied::Unavailable);
         };
@@ -115,9 +115,9 @@ impl Shared for Fleet {
         };
         asked.id = None;
         match reserved {
-            Reserved::Granted(grant, seen) => {
+            Reserved::Granted(granted, seen) => {
                 up.saw(seen);
-                Ok(grant)
+                Ok(granted)
             }
             Reserved::Denied(denied) => Err(denied),
             Reserved::Undecided(state) => {
@@ -162,7 +162,7 @@ impl Shared for Fleet {
             return Err(Away);
         }
         let key = &self.link.state_key;
-        let command = functions::push(key, &up.known(), spec, change, now_millis);
+        let command = functions::push(key, &up.known(), &up.source, spec, change, now_millis);
         let read = |reply: &[String]| functions::pushed(reply, spec);
         let read = self.ask(&up, &command, read).await;
         self.open(&up, read)

@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, HashMap};
 pub(super) struct Share {
     pub(super) account: String,
     pub(super) tag: String,
+    #[serde(rename = "gen")]
+    pub(super) turn: String,
     pub(super) win: String,
     pub(super) base: String,
     pub(super) bv: String,
@@ -154,11 +156,12 @@ impl Mirror {
 
 /// Everything that a log says of accounts.
 pub(super) fn shares(testimony: &Testimony, source: impl Fn(&str) -> String) -> Vec<Share> {
-    let mut charged: BTreeMap<(&str, i64), BTreeMap<String, String>> = BTreeMap::new();
-    for (chain, account, window, total) in &testimony.charged {
-        if *total > Nanos::ZERO {
-            let totals = charged.entry((account.as_str(), *window)).or_default();
-            totals.insert(source(chain), total.0.to_string());
+    let mut charged: BTreeMap<(&str, u64, i64), BTreeMap<String, String>> = BTreeMap::new();
+    for (chain, charge) in &testimony.charged {
+        if charge.total > Nanos::ZERO {
+            let place = (charge.account.as_str(), charge.turn, charge.window);
+            let totals = charged.entry(place).or_default();
+            totals.insert(source(chain), charge.total.0.to_string());
         }
     }
     let standing = testimony.accounts.iter().filter(|a| !a.tag.is_empty());
@@ -166,6 +169,7 @@ pub(super) fn shares(testimony: &Testimony, source: impl Fn(&str) -> String) -> 
         .map(|standing| Share {
             account: standing.account.to_string(),
             tag: standing.tag.clone(),
+            turn: standing.turn.to_string(),
             win: standing.window.to_string(),
             base: standing.based.amount.0.to_string(),
             bv: standing.based.version.to_string(),
@@ -173,7 +177,7 @@ pub(super) fn shares(testimony: &Testimony, source: impl Fn(&str) -> String) -> 
             pt: standing.pushed.map(|pushed| pushed.total.0.to_string()),
             pp: standing.pushed.map(|pushed| pushed.policy.0.to_string()),
             charged: charged
-                .remove(&(standing.account.as_str(), standing.window))
+                .remove(&(standing.account.as_str(), standing.turn, standing.window))
                 .unwrap_or_default(),
             ..Share::default()
         })
@@ -187,10 +191,11 @@ pub(super) fn shares(testimony: &Testimony, source: impl Fn(&str) -> String) -> 
     shares.extend(
         charged
             .into_iter()
-            .filter_map(|((account, window), totals)| {
+            .filter_map(|((account, turn, window), totals)| {
                 Some(Share {
                     account: account.to_owned(),
                     tag: (*tags.get(account)?).to_owned(),
+                    turn: turn.to_string(),
                     win: window.to_string(),
                     base: "0".to_owned(),
                     bv: "0".to_owned(),

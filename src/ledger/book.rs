@@ -5,6 +5,8 @@
 //! are appended while the accounts are locked. What a record does is decided in `projection.rs`, how
 //! it is made durable in [`super::log`].
 
+mod raise;
+
 use super::keeper::{Keeper, with_body};
 use super::log::record::{self, Party};
 use super::log::segment::Family;
@@ -12,7 +14,7 @@ use super::log::writer::{Log, Poisoned};
 use super::log::{Durability, LogError, LogOptions, Recovery};
 use super::memory::pushed;
 use super::reservation::State;
-use super::shared::{Away, Changed, Shared, Witness};
+use super::shared::{Away, Changed, Granted, Shared, Witness};
 use super::turn::{Turn, Turns};
 use super::{Ask, Denied, Grant, Hold, Push, Reservation, follow, recover};
 use crate::budget::account::Account;
@@ -161,20 +163,24 @@ impl Book {
     pub fn adopt(&self, specs: &[Arc<AccountSpec>]) {
         let core = &*self.core;
         let now = core.clock.millis();
+        if let Some(shared) = &core.shared {
+            // Which period they have is decided there, when they are asked for.
+            shared.adopt(specs, now);
+            return;
+        }
         for spec in specs {
             let note = |spec: &_, account: &_, changes| core.adopted(now, spec, account, changes);
-            core.projection.memory.current(spec, now, note, |account| {
-                if account.overtaken(spec) {
-                    let _ = core.append(|out| record::limit(out, now, spec));
-                    account.end_push();
-                }
-            });
+            core.projection
+                .memory
+                .current(spec, now, None, note, |account| {
+                    if account.overtaken(spec) {
+                        let _ = core.append(|out| record::limit(out, now, spec));
+                        account.end_push();
+                    }
+                });
         }
         // A failure has poisoned the log, which every later step reports.
         let _ = core.log.write_all();
-        if let Some(shared) = &core.shared {
-            shared.adopt(specs, now);
-        }
     }
 
     /// Holds the worst case of a request on every account it falls under, and records it.
@@ -190,7 +196,7 @@ impl Book {
         let given = match &core.shared {
             None => None,
             Some(shared) => match shared.reserve(&ask).await {
-                Ok(grant) => Some(Given::new(self, &ask, grant)),
+                Ok(granted) => Some(Given::new(self, &ask, granted)),
                 // What nobody is held to is decided here, and told when the store is back.
                 Err(Denied::Unavailable) if !hard => None,
                 Err(denied) => return Err(denied),
@@ -198,7 +204,7 @@ impl Book {
         };
         // Where other processes write this log: theirs first, then ours.
         let turn = core.turn(hard).await?;
-        let granted = given.as_ref().map(|given| &given.grant);
+        let granted = given.as_ref().map(|given| &given.granted);
         let mut noted = false;
         let note = |spec: &_, account: &_, changes| {
             noted = true;
@@ -341,7 +347,7 @@ impl Book {
         }
         let mut change = Push { total, spent };
         let changed = self.change_shared(spec, &mut change).await?;
-        let local = self.change(spec, |core, now, account| {
+        let local = self.change(spec, changed.as_ref(), |core, now, account| {
             // A push that leaves the limit alone takes it over all the same: from now on the
             // budget is the console's.
             let total = change.total.or_else(|| Some(account.standing(spec).limit));
@@ -400,7 +406,7 @@ impl Book {
                 Some(changed.map_err(|Away| LogError::Away)?)
             }
         };
-        self.change(spec, |core, now, account| {
+        self.change(spec, changed.as_ref(), |core, now, account| {
             let window = account.window().start;
             let previous = changed.map_or(account.standing(spec).posted, |changed| changed.before);
             let based = changed.map(|changed| changed.based);
@@ -420,16 +426,17 @@ impl Book {
     fn change<T>(
         &self,
         spec: &AccountSpec,
+        changed: Option<&Changed>,
         step: impl FnOnce(&Keeper, u64, &mut Account) -> Result<T, Poisoned>,
     ) -> Result<T, LogError> {
         let core = &*self.core;
         let now = core.clock.millis();
         let note = |spec: &_, account: &_, changes| core.adopted(now, spec, account, changes);
-        let spec = Arc::new(spec.clone());
+        let (spec, moved) = (Arc::new(spec.clone()), changed.map(|changed| changed.moved));
         let value = core
             .projection
             .memory
-            .current(&spec, now, note, |account| step(core, now, account))?;
+            .current(&spec, now, moved, note, |account| step(core, now, account))?;
         if self.durability == Durability::Strict {
             core.log.sync()?;
         }
@@ -489,15 +496,15 @@ impl Book {
 struct Given {
     core: Arc<Keeper>,
     party: Option<Party>,
-    grant: Grant,
+    granted: Granted,
 }
 
 impl Given {
-    fn new(book: &Book, ask: &Ask<'_>, grant: Grant) -> Self {
+    fn new(book: &Book, ask: &Ask<'_>, granted: Granted) -> Self {
         Self {
             core: Arc::clone(&book.core),
-            party: Some(book.party(ask, &grant)),
-            grant,
+            party: Some(book.party(ask, &granted.grant)),
+            granted,
         }
     }
 

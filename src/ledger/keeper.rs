@@ -11,7 +11,7 @@ use super::log::{Clock, LogError};
 use super::projection::Projection;
 use super::recover;
 use super::reservation::unresolved;
-use super::shared::{End, Held, Shared, Standing, Testimony, Witness};
+use super::shared::{Charge, End, Held, Shared, Standing, Testimony, Witness};
 use super::turn::{Turn, Turns};
 use crate::budget::AccountSpec;
 use crate::budget::account::{Account, Changes, Charged};
@@ -107,7 +107,7 @@ impl Keeper {
     /// Appends what a spec changed about its account.
     pub(super) fn adopted(&self, now: u64, spec: &AccountSpec, state: &Account, changes: Changes) {
         // Without success the log is poisoned and the record counted as lost.
-        let _ = self.append(|out| record::adopted(out, now, spec, state, changes.opened));
+        let _ = self.append(|out| record::adopted(out, now, spec, state, changes));
     }
 
     /// Charges the hold of a reservation whose process died.
@@ -131,7 +131,12 @@ impl Keeper {
         let Some(shared) = &self.shared else { return };
         let charge = |(index, charged): &(usize, Charged)| {
             let (account, _) = party.accounts.get(*index)?;
-            Some((account.clone(), charged.held.window, charged.total))
+            Some(Charge {
+                account: account.clone(),
+                turn: charged.turn,
+                window: charged.held.window,
+                total: charged.total,
+            })
         };
         let charges = match cost {
             Some(_) => ended.iter().filter_map(charge).collect(),
@@ -308,18 +313,30 @@ impl Witness for Keeper {
             let standing = |(id, account): (&&AccountId, &&Account)| Standing {
                 account: (*id).clone(),
                 tag: account.tag().to_owned(),
+                turn: account.turn().max(1),
                 window: account.window().start,
                 based: account.based(),
                 pushed: account.pushed(),
             };
             let charged = |(id, account): (&&AccountId, &&Account)| {
-                let window = account.window().start;
-                (Arc::clone(own), (*id).clone(), window, account.charged())
+                let charge = Charge {
+                    account: (*id).clone(),
+                    turn: account.turn().max(1),
+                    window: account.window().start,
+                    total: account.charged(),
+                };
+                (Arc::clone(own), charge)
             };
             let mut charged: Vec<_> = accounts.iter().map(charged).collect();
             let elsewhere = self.projection.elsewhere();
-            charged.extend(elsewhere.iter().map(|((chain, id, window), total)| {
-                (Arc::clone(chain), id.clone(), *window, *total)
+            charged.extend(elsewhere.iter().map(|(place, total)| {
+                let charge = Charge {
+                    account: place.account.clone(),
+                    turn: place.turn.max(1),
+                    window: place.window,
+                    total: *total,
+                };
+                (Arc::clone(&place.chain), charge)
             }));
             let open = self.projection.open().into_iter();
             let own_open = open.filter(|party| *party.chain == **own);

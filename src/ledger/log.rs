@@ -13,6 +13,7 @@ mod identity;
 pub(super) mod line;
 pub(super) mod record;
 pub(super) mod segment;
+pub mod tail;
 pub(super) mod verify;
 pub(super) mod writer;
 

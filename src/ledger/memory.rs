@@ -5,6 +5,7 @@
 //! log is the order of the steps on each account. The rules themselves are in
 //! [`crate::budget::account`] and [`Decision`]. Nothing here survives the process.
 
+use super::shared::{Granted, Moved};
 use super::{Ask, Decision, Denied, Grant, Hold, Ledger, Push};
 use crate::budget::account::{Account, Changes, Charged, Pushed};
 use crate::budget::{AccountSpec, Balance};
@@ -40,6 +41,12 @@ fn lock(cell: &Mutex<Account>) -> MutexGuard<'_, Account> {
     cell.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// An account that has gone over to another period.
+const PERIOD: Changes = Changes {
+    opened: false,
+    period: true,
+};
+
 /// Unix seconds of Unix milliseconds.
 pub(super) fn seconds(millis: u64) -> i64 {
     i64::try_from(millis / 1000).unwrap_or(i64::MAX)
@@ -58,7 +65,7 @@ impl Memory {
     pub(super) fn reserve_with<T>(
         &self,
         ask: &Ask<'_>,
-        given: Option<&Grant>,
+        given: Option<&Granted>,
         mut adopted: impl FnMut(&AccountSpec, &Account, Changes),
         then: impl FnOnce(&Grant) -> Result<T, Denied>,
     ) -> Result<(Grant, T), Denied> {
@@ -70,14 +77,12 @@ impl Memory {
                 if account.held(ask.id).is_some() {
                     return Err(Denied::Unavailable);
                 }
-                let changes = brought_up(account, spec, now);
-                if changes != Changes::default() {
-                    adopted(spec, account, changes);
-                }
+                let moved = given.and_then(|given| given.moved.get(index));
+                keep_up(account, spec, now, moved.copied(), &mut adopted);
                 balances.push(account.standing(spec));
             }
             let grant = match given {
-                Some(grant) => {
+                Some(Granted { grant, .. }) => {
                     for (index, window) in grant.windows.iter().enumerate() {
                         let account = locked.get(index);
                         account.roll_to(*window);
@@ -137,20 +142,20 @@ impl Memory {
         })
     }
 
-    /// Ends a hold as the record of another process says. The windows it is charged in.
+    /// Ends a hold as the record of another process says, and where it is charged.
     pub(super) fn end_elsewhere(
         &self,
         id: AttemptId,
         accounts: &[AccountId],
         actual: Nanos,
-    ) -> Vec<(AccountId, i64)> {
+    ) -> Vec<(AccountId, Charged)> {
         self.with(accounts.iter(), |locked| {
-            let mut windows = Vec::new();
+            let mut charged = Vec::new();
             for (index, account) in accounts.iter().enumerate() {
                 let ended = locked.get(index).settle_elsewhere(id, actual);
-                windows.extend(ended.map(|ended| (account.clone(), ended.held.window)));
+                charged.extend(ended.map(|ended| (account.clone(), ended)));
             }
-            windows
+            charged
         })
     }
 
@@ -164,15 +169,13 @@ impl Memory {
         &self,
         spec: &Arc<AccountSpec>,
         now_millis: u64,
+        moved: Option<Moved>,
         mut adopted: impl FnMut(&AccountSpec, &Account, Changes),
         step: impl FnOnce(&mut Account) -> T,
     ) -> T {
         let now = seconds(now_millis);
         self.one(&spec.id, |account| {
-            let changes = brought_up(account, spec, now);
-            if changes != Changes::default() {
-                adopted(spec, account, changes);
-            }
+            keep_up(account, spec, now, moved, &mut adopted);
             step(account)
         })
     }
@@ -283,6 +286,39 @@ fn held(
     })
 }
 
+/// Brings an account up to `spec` and `now`. Where several gateways share it, another one may have
+/// taken it over to another period earlier, and that counts; `adopted` hears of each step.
+fn keep_up(
+    account: &mut Account,
+    spec: &Arc<AccountSpec>,
+    now: i64,
+    moved: Option<Moved>,
+    adopted: &mut impl FnMut(&AccountSpec, &Account, Changes),
+) {
+    if let Some(moved) = moved.filter(|moved| moved.turn != account.turn()) {
+        let known = !account.tag().is_empty() && account.turn() > 0;
+        let (next, tag) = (account.turn() + 1, spec.period.tag());
+        if known && moved.turn == next && account.tag() != tag {
+            account.roll_to(moved.last);
+            adopted(spec, account, PERIOD);
+        }
+        if known && account.tag() != tag {
+            account.enter(tag, moved.first);
+        }
+        if known && moved.turn != next {
+            account.set_charged(moved.charged);
+        }
+        account.set_turn(moved.turn);
+        if known {
+            adopted(spec, account, PERIOD);
+        }
+    }
+    let changes = brought_up(account, spec, now);
+    if changes != Changes::default() {
+        adopted(spec, account, changes);
+    }
+}
+
 /// Adopts `spec` where it is new and begins the window that `now` falls in.
 fn brought_up(account: &mut Account, spec: &Arc<AccountSpec>, now: i64) -> Changes {
     let mut changes = Changes::default();
@@ -317,6 +353,7 @@ impl Ledger for Memory {
         self.current(
             &Arc::new(spec.clone()),
             now_millis,
+            None,
             |_, _, _| {},
             |account| {
                 account.push(pushed(change, spec.limit, now_millis), change.spent);
@@ -329,6 +366,7 @@ impl Ledger for Memory {
         self.current(
             &Arc::new(spec.clone()),
             now_millis,
+            None,
             |_, _, _| {},
             Account::reset,
         )

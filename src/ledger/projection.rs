@@ -4,7 +4,7 @@
 //! what [`super::Book`] logs, and [`Projection::snapshot`] is a state as one record.
 
 use super::log::line::{Action, Entry};
-use super::log::record::{KeptAccount, KeptHold, Party, Snapshot};
+use super::log::record::{KeptAccount, KeptCharge, KeptHold, Party, Snapshot};
 use super::memory::Memory;
 use crate::budget::AccountSpec;
 use crate::budget::account::{Account, Pushed};
@@ -25,8 +25,15 @@ pub(super) struct Projection {
     open: [Mutex<HashMap<AttemptId, Arc<Party>>>; SHARDS],
 }
 
-/// A chain, an account, and the start of a window.
-pub(super) type Elsewhere = (Arc<str>, AccountId, i64);
+/// A window of an account, and a chain that has charged something in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Elsewhere {
+    pub(super) chain: Arc<str>,
+    pub(super) account: AccountId,
+    /// How often the account's period had changed.
+    pub(super) turn: u64,
+    pub(super) window: i64,
+}
 
 /// Locks over the open reservations, so that few requests meet at one.
 const SHARDS: usize = 16;
@@ -140,9 +147,13 @@ impl Projection {
                 opening,
                 every,
                 window,
+                turn,
             } => {
                 self.memory.one(&account, |account| {
                     account.enter(every, window);
+                    if let Some((turn, _)) = turn {
+                        account.set_turn(turn);
+                    }
                     account.open(opening);
                 });
             }
@@ -150,10 +161,16 @@ impl Projection {
                 account,
                 every,
                 window,
-            } => {
-                self.memory
-                    .one(&account, |account| account.enter(every, window));
-            }
+                turn,
+            } => self.memory.one(&account, |account| {
+                account.enter(every, window);
+                if let Some((turn, charged)) = turn {
+                    account.set_turn(turn);
+                    if *chain == self.own {
+                        account.set_charged(charged);
+                    }
+                }
+            }),
             Action::Limit { account } => self.memory.one(&account, Account::end_push),
             Action::Snapshot { state, .. } => self.restore(*state, chain),
             Action::LegacySpend { agent, cost } => {
@@ -176,8 +193,13 @@ impl Projection {
             self.memory.end(id, &accounts, cost, |_| ());
             return;
         }
-        for window in self.memory.end_elsewhere(id, &accounts, cost) {
-            let place = (Arc::clone(chain), window.0, window.1);
+        for (account, charged) in self.memory.end_elsewhere(id, &accounts, cost) {
+            let place = Elsewhere {
+                chain: Arc::clone(chain),
+                account,
+                turn: charged.turn,
+                window: charged.held.window,
+            };
             *self.elsewhere().entry(place).or_default() += cost;
         }
     }
@@ -233,15 +255,19 @@ impl Projection {
                 chain: party.chain.to_string(),
             }
         };
-        let current = |(_, id, window): &Elsewhere| {
-            let account = accounts.get(id);
-            account.is_some_and(|account| *window >= account.window().start)
+        let current = |place: &Elsewhere| {
+            let account = accounts.get(&place.account);
+            account.is_some_and(|account| place.window >= account.window().start)
         };
         let mut elsewhere = self.elsewhere();
         elsewhere.retain(|place, _| current(place));
-        let elsewhere = elsewhere
-            .iter()
-            .map(|((chain, id, window), total)| (chain.to_string(), id.clone(), *window, total.0));
+        let elsewhere = elsewhere.iter().map(|(place, total)| KeptCharge {
+            chain: place.chain.to_string(),
+            account: place.account.clone(),
+            turn: place.turn,
+            period: place.window,
+            total: total.0,
+        });
         Snapshot {
             version: 1,
             charged: elsewhere.collect(),
@@ -260,20 +286,30 @@ impl Projection {
             if *chain != self.own {
                 let window = account.window().start;
                 let charged = account.disown();
-                let place = (Arc::clone(chain), id.clone(), window);
+                let place = Elsewhere {
+                    chain: Arc::clone(chain),
+                    account: id.clone(),
+                    turn: account.turn(),
+                    window,
+                };
                 self.elsewhere().insert(place, charged);
             }
             self.memory.put(id, account);
         }
-        for (chain, id, window, total) in state.charged {
-            if *chain != *self.own {
-                let place = (chain.into(), id, window);
-                self.elsewhere().insert(place, Nanos(total));
+        for kept in state.charged {
+            if *kept.chain != *self.own {
+                let place = Elsewhere {
+                    chain: kept.chain.into(),
+                    account: kept.account,
+                    turn: kept.turn,
+                    window: kept.period,
+                };
+                self.elsewhere().insert(place, Nanos(kept.total));
                 continue;
             }
-            self.memory.one(&id, |account| {
-                if account.window().start == window {
-                    account.own(Nanos(total));
+            self.memory.one(&kept.account, |account| {
+                if (account.turn(), account.window().start) == (kept.turn, kept.period) {
+                    account.own(Nanos(kept.total));
                 }
             });
         }

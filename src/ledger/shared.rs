@@ -18,6 +18,29 @@ use std::sync::{Arc, Weak};
 #[error("the shared store of budgets cannot be reached")]
 pub struct Away;
 
+/// A hold that the store has granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// What was granted.
+    pub grant: Grant,
+    /// How each account came to its present period, in the order of the ask.
+    pub moved: Vec<Moved>,
+}
+
+/// How an account came to its present period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// How often its period has changed, from 1.
+    pub turn: u64,
+    /// Start of the last window of the period before.
+    pub last: i64,
+    /// Start of the window in which what was posted and held there counts.
+    pub first: i64,
+    /// What this process's records have charged in the present window, for a process that has
+    /// missed more than one change.
+    pub charged: Nanos,
+}
+
 /// A hold that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
@@ -27,9 +50,21 @@ pub struct End {
     pub chain: Arc<str>,
     /// What the attempt cost; `None` when the hold was given back.
     pub cost: Option<Nanos>,
-    /// Account, start of the window, and everything that this process's records have charged in it,
-    /// this attempt included. Empty when the hold was given back.
-    pub charges: Vec<(AccountId, i64, Nanos)>,
+    /// What this process's records have charged by now. Empty when the hold was given back.
+    pub charges: Vec<Charge>,
+}
+
+/// Everything that a process's records have charged to an account in one window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The account.
+    pub account: AccountId,
+    /// How often its period had changed: windows of different periods may begin at the same time.
+    pub turn: u64,
+    /// Start of the window.
+    pub window: i64,
+    /// The total.
+    pub total: Nanos,
 }
 
 /// A budget as it stands after it was set from outside.
@@ -41,13 +76,15 @@ pub struct Changed {
     pub balance: Balance,
     /// What is posted now besides charges.
     pub based: Based,
+    /// How the account came to its period.
+    pub moved: Moved,
 }
 
 /// Balances that several gateways share.
 #[async_trait::async_trait]
 pub trait Shared: Send + Sync + Debug {
     /// As [`super::Ledger::reserve`]; [`Denied::Unavailable`] when the store is away.
-    async fn reserve(&self, ask: &Ask<'_>) -> Result<Grant, Denied>;
+    async fn reserve(&self, ask: &Ask<'_>) -> Result<Granted, Denied>;
 
     /// Says that a hold has ended. Never waits: it is said again until the store has heard it.
     fn end(&self, end: End);
@@ -97,8 +134,8 @@ pub struct Testimony {
     pub dead: Vec<Arc<str>>,
     /// Every account.
     pub accounts: Vec<Standing>,
-    /// What chains have charged: chain, account, start of the window, total.
-    pub charged: Vec<(Arc<str>, AccountId, i64, Nanos)>,
+    /// What each chain has charged.
+    pub charged: Vec<(Arc<str>, Charge)>,
     /// Open holds of this process.
     pub open: Vec<Held>,
 }
@@ -110,6 +147,8 @@ pub struct Standing {
     pub account: AccountId,
     /// [`crate::budget::period::Period::tag`] of its period.
     pub tag: String,
+    /// How often that has changed, from 1.
+    pub turn: u64,
     /// Start of its current window.
     pub window: i64,
     /// What is posted in it besides charges.

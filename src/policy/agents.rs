@@ -1,5 +1,6 @@
 //! Agents and the gateway: budgets, periods, tiers.
 
+use super::teams::Teams;
 use super::{Agent, BudgetSource, limits};
 use crate::budget::AccountSpec;
 use crate::budget::period::{Period, PeriodKind};
@@ -21,6 +22,7 @@ const LONGEST_MODEL: usize = 256;
 pub(super) fn read<'r>(
     routing: &Section<'r>,
     zone: Option<&TimeZone>,
+    teams: &mut Teams<'r>,
 ) -> (BTreeMap<AgentId, Arc<Agent>>, BTreeSet<&'r str>) {
     let mut section = routing.section("agents");
     let entries = section.entries();
@@ -32,12 +34,17 @@ pub(super) fn read<'r>(
     let names = entries.iter().map(|(name, _)| *name).collect();
     let agents = entries
         .into_iter()
-        .filter_map(|(name, value)| agent(name, value, zone))
+        .filter_map(|(name, value)| agent(name, value, zone, teams))
         .collect();
     (agents, names)
 }
 
-fn agent(name: &str, value: Value<'_>, zone: Option<&TimeZone>) -> Option<(AgentId, Arc<Agent>)> {
+fn agent<'r>(
+    name: &str,
+    value: Value<'r>,
+    zone: Option<&TimeZone>,
+    teams: &mut Teams<'r>,
+) -> Option<(AgentId, Arc<Agent>)> {
     let id = match AgentId::new(name) {
         Ok(id) => Some(id),
         Err(error) => {
@@ -55,6 +62,7 @@ fn agent(name: &str, value: Value<'_>, zone: Option<&TimeZone>) -> Option<(Agent
             "is ignored: when a period ends follows from `period` and `timezone`",
         ));
     }
+    teams.agent(name, &section);
     let (thresholds, tiers) = tiers(&section);
     let allowed = allowed(&section);
     let limits = limits::read(&section);
@@ -67,6 +75,7 @@ fn agent(name: &str, value: Value<'_>, zone: Option<&TimeZone>) -> Option<(Agent
         tiers,
         allowed,
         limits,
+        team: None,
         budget_source,
     };
     Some((id?, Arc::new(agent)))
@@ -77,7 +86,7 @@ pub(super) fn gateway(section: &Section<'_>, zone: Option<&TimeZone>) -> Option<
     account(section, Some(AccountId::gateway()), zone).map(Arc::new)
 }
 
-/// The account of an agent or a user, which may have a time zone of its own.
+/// The account of an agent, a user or a team, which may have a time zone of its own.
 pub(super) fn account_in_zone(
     section: &Section<'_>,
     id: Option<AccountId>,

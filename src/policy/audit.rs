@@ -51,6 +51,7 @@ pub fn audit(policy: &Policy, settings: &Settings, catalog: &Catalog, now: i64) 
     unpriced(policy, catalog, &mut found);
     provider(policy, &mut found);
     blocks(policy, settings, &mut found);
+    console(policy, &mut found);
     keys(policy, settings, now, &mut found);
     admin(settings, &mut found);
     files(policy, settings, &mut found);
@@ -206,6 +207,21 @@ fn is_this_gateway(url: &BaseUrl, settings: &Settings) -> bool {
         let same = url.host.parse().is_ok_and(|host: IpAddr| host == ip);
         url.port == address.port() && (same || (here && url.is_loopback()))
     })
+}
+
+fn console(policy: &Policy, found: &mut Vec<Problem>) {
+    let Some(console) = &policy.console else {
+        return;
+    };
+    if !console.url.https && !console.url.is_loopback() {
+        let message = "the console's key and every agent's spend go to it unencrypted";
+        let path = "cost_routing.console.url";
+        found.push(at(&policy.facts, path, message).suggesting("use https://"));
+    }
+    if is_well_known(&console.api_key) {
+        let message = "the console's key is the one of an example";
+        found.push(at(&policy.facts, "cost_routing.console.api_key", message));
+    }
 }
 
 fn keys(policy: &Policy, settings: &Settings, now: i64, found: &mut Vec<Problem>) {

@@ -248,6 +248,7 @@ fn counting_agent(limit: Nanos) -> Agent {
         tiers: Vec::new(),
         allowed: None,
         limits: Limits::default(),
+        team: None,
         budget_source: BudgetSource::Local,
     }
 }

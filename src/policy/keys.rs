@@ -4,6 +4,7 @@
 //! and for which agent, is [`crate::auth`]'s.
 
 use super::limits;
+use super::teams::{Team, Teams};
 use crate::identity::{AccountId, AgentId, KeyId, NameError, UserId};
 use crate::limit::Limits;
 use crate::secret::KeyDigest;
@@ -30,6 +31,8 @@ pub struct Key {
     pub user: Option<UserId>,
     /// The other users it may name.
     pub users: Vec<UserId>,
+    /// The team that everything it does is charged to.
+    pub team: Option<Arc<Team>>,
     /// What it may ask for at a time.
     pub limits: Limits,
     /// When it stops working, in Unix seconds.
@@ -68,6 +71,7 @@ impl Key {
             agents: Vec::new(),
             user: Some(user),
             users: Vec::new(),
+            team: None,
             limits: Limits::default(),
             expires: None,
             digest,
@@ -122,14 +126,18 @@ impl KeyRing {
 }
 
 /// Reads the section `auth`; `agents` are the names that the file gives to agents.
-pub(super) fn read(section: &Section<'_>, agents: &BTreeSet<&str>) -> KeyRing {
+pub(super) fn read<'r>(
+    section: &Section<'r>,
+    agents: &BTreeSet<&str>,
+    teams: &Teams<'r>,
+) -> KeyRing {
     let mut ring = KeyRing::default();
     let mut ids = BTreeSet::new();
     let Some(list) = section.get("keys") else {
         return ring;
     };
     for value in list.list() {
-        let Some(key) = read_key(&value.clone().section(), agents) else {
+        let Some(key) = read_key(&value.clone().section(), agents, teams) else {
             continue;
         };
         if !ids.insert(key.id.clone()) {
@@ -145,7 +153,7 @@ pub(super) fn read(section: &Section<'_>, agents: &BTreeSet<&str>) -> KeyRing {
     ring
 }
 
-fn read_key(section: &Section<'_>, agents: &BTreeSet<&str>) -> Option<Key> {
+fn read_key<'r>(section: &Section<'r>, agents: &BTreeSet<&str>, teams: &Teams<'r>) -> Option<Key> {
     let id = section.required("id", |text| name(KeyId::new(text)), ToString::to_string);
     let digest = read_digest(section);
     let known = |text: &str| known_agent(text, agents);
@@ -174,6 +182,7 @@ fn read_key(section: &Section<'_>, agents: &BTreeSet<&str>) -> Option<Key> {
             list.origin(),
         );
     }
+    let team = teams.of(section);
     let limits = limits::read(section);
     let expires = section.optional("expires", moment, |moment| shown_moment(*moment));
     Some(Key {
@@ -182,6 +191,7 @@ fn read_key(section: &Section<'_>, agents: &BTreeSet<&str>) -> Option<Key> {
         agents: others,
         user,
         users,
+        team,
         limits,
         expires,
         digest: digest?,

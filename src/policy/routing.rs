@@ -1,12 +1,15 @@
 //! The top level of `policy.yaml` and the section `cost_routing`.
 
+use super::teams::Teams;
 use super::users::Users;
-use super::{BoundMode, Policy, agents, keys, prices, upstream};
+use super::{BoundMode, Policy, agents, console, keys, prices, upstream};
+use crate::identity::UserId;
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
 use crate::settings::units;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most output tokens that any setting may name.
@@ -18,15 +21,15 @@ const MOST_RETRIES: u16 = 10;
 /// Reads the whole file.
 pub(super) fn read(root: &mut Section<'_>) -> Policy {
     let mut policy = Policy::default();
-    let (names, users) = match root.get("cost_routing") {
+    let parties = match root.get("cost_routing") {
         Some(value) => routing(&mut policy, &value.section()),
         None => {
             root.error(Complaint::new("the section `cost_routing` is missing"));
-            (BTreeSet::new(), Users::default())
+            Parties::default()
         }
     };
-    policy.keys = keys::read(&root.section("auth"), &names);
-    (policy.users, policy.user_limits) = users.complete(&policy.keys);
+    policy.keys = keys::read(&root.section("auth"), &parties.agents, &parties.teams);
+    parties.complete(&mut policy);
     for (name, value) in root.rest() {
         let complaint = Complaint::new("this section is none of Weir's and was not read");
         let owned = ["cost_routing", "auth"];
@@ -41,9 +44,34 @@ pub(super) fn read(root: &mut Section<'_>) -> Policy {
     policy
 }
 
-/// Reads `cost_routing` and gives the names of the agents that the file means to have, and its users.
-fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> (BTreeSet<&'r str>, Users<'r>) {
-    upstream::read_console(&section.section("console"));
+/// What is complete once the keys are read.
+#[derive(Default)]
+struct Parties<'r> {
+    /// The names of the agents that the file means to have.
+    agents: BTreeSet<&'r str>,
+    users: Users<'r>,
+    teams: Teams<'r>,
+}
+
+impl Parties<'_> {
+    fn complete(self, policy: &mut Policy) {
+        let keys = policy.keys.clone();
+        let everybody = self.users.complete(&keys);
+        (policy.users, policy.user_limits) = (everybody.accounts, everybody.limits);
+        let of_keys = keys.keys().into_iter();
+        let of_keys = of_keys.flat_map(|key| key.user.iter().chain(&key.users));
+        let mut users: BTreeSet<&str> = of_keys.map(UserId::as_str).collect();
+        users.extend(everybody.names);
+        let (templated, template) = &everybody.templated;
+        self.teams
+            .complete(policy, &self.agents, &users, templated, template.as_ref());
+        policy.gather();
+    }
+}
+
+/// Reads `cost_routing`.
+fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> Parties<'r> {
+    policy.console = console::read(&section.section("console")).map(Arc::new);
     policy.upstream = upstream::read(&section.section("openrouter"));
     policy.spend_log = section.or("spend_log", policy.spend_log.clone(), log_path, |path| {
         path.display().to_string()
@@ -90,18 +118,22 @@ fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> (BTreeSet<&'r str>
         .and_then(|value| prices::read(&value.section()));
 
     let zone = agents::zone(section);
-    let gateway = section
+    policy.gateway = section
         .get("gateway")
         .and_then(|value| agents::gateway(&value.section(), zone.as_ref()));
-    let (agents, names) = agents::read(section, zone.as_ref());
-    policy.agents = agents;
-    policy.set_gateway(gateway);
+    let mut teams = Teams::read(section, zone.as_ref());
+    let agents;
+    (policy.agents, agents) = agents::read(section, zone.as_ref(), &mut teams);
     if policy.min_output_tokens > policy.default_max_output {
         section.error(Complaint::new(
             "min_output_tokens must not be larger than default_max_output_tokens",
         ));
     }
-    (names, Users::read(section, zone.as_ref()))
+    Parties {
+        agents,
+        users: Users::read(section, zone.as_ref(), &mut teams),
+        teams,
+    }
 }
 
 fn retries(text: &str) -> Result<u16, Complaint> {

@@ -240,7 +240,7 @@ budget: {daily_limit_usd: 20, hard_stop: true}
 fn every_key_of_the_policy_is_documented() {
     const DOCUMENT: &str = include_str!("../../docs/policy.md");
     let text = "cost_routing:
-  console: {enabled: false, url: 'https://x', sync_interval_seconds: 30, api_key: x}
+  console: {enabled: true, url: 'https://x', sync_interval_seconds: 30, api_key: x, gateway_id: x, ca_file: x}
   openrouter: {api_key: x, referer: x, ca_file: x}
   users: {NAME: {budget_total: 1}}
   user_default: {budget_total: 1}

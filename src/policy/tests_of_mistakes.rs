@@ -123,7 +123,6 @@ fn what_is_sound_but_probably_not_meant_is_a_warning() {
     for (text, part) in [
         ("cost_routing: {}", "no agents are configured"),
         (&with("execwall: {seccomp: true}\n"), "none of Weir's"),
-        (&with("  console: {enabled: true}\n"), "POST /api/budget"),
         (
             "cost_routing: {agents: {a: {budget_total: 1, period_reset: x}}}",
             "is ignored",
@@ -218,7 +217,7 @@ fn keys_are_checked_against_the_agents_and_each_other() {
 fn no_secret_shows_anywhere() {
     let text = with(
         "  openrouter: {api_key: 'sk-literal-sesame', title: '${SESAME_KEY}', base_url: 'https://sesame:sesame@host'}
-  console: {enabled: true, api_key: '${SESAME_KEY}'}
+  console: {enabled: true, url: 'https://console', api_key: '${SESAME_KEY}'}
 auth:
   keys:
     - {id: k, key: weir_sesame_sesame_sesame, agent: a}

@@ -157,31 +157,3 @@ pub(super) fn header_value(text: &str) -> Result<String, Complaint> {
     }
     Ok(text.to_owned())
 }
-
-/// Reads the section `console`, which Weir accepts but does not act on: budgets are pushed through
-/// the budget API.
-pub(super) fn read_console(section: &Section<'_>) {
-    let enabled = section.or("enabled", false, units::flag, ToString::to_string);
-    let not_empty = |text: &str| {
-        if text.is_empty() {
-            Ok(None)
-        } else {
-            BaseUrl::parse(text).map(Some)
-        }
-    };
-    section.optional("url", not_empty, |url| {
-        url.as_ref().map(|url| url.text.clone()).unwrap_or_default()
-    });
-    section.optional("sync_interval_seconds", units::duration, |time| {
-        units::show_duration(*time)
-    });
-    if enabled {
-        section.warn(
-            Complaint::new("Weir does not fetch budgets from a console")
-                .suggesting("let the console push them: POST /api/budget/{agent_id}"),
-        );
-        section.secret("api_key");
-    } else {
-        section.get("api_key");
-    }
-}

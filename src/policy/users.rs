@@ -1,18 +1,19 @@
 //! The accounts of users.
 //!
 //! A user with an entry of its own has that budget; any other user that a key names has the template's,
-//! if there is one. Who may act for whom is said by the keys.
+//! if there is one, and its team where no team lists it. Who may act for whom is said by the keys.
 
 use super::agents;
 use super::keys::KeyRing;
 use super::limits;
+use super::teams::{Team, Teams};
 use crate::budget::AccountSpec;
 use crate::identity::{AccountId, UserId};
 use crate::limit::Limits;
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::{Section, Value};
 use jiff::tz::TimeZone;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What `cost_routing` says about users.
@@ -23,13 +24,31 @@ pub(super) struct Users<'r> {
     template_limits: Limits,
     /// The account of everybody else; nobody's in particular.
     template: Option<AccountSpec>,
+    /// The team of everybody else.
+    template_team: Option<Arc<Team>>,
     /// Where users are described, if they are.
     place: Option<Value<'r>>,
+    /// The names that are written there.
+    names: BTreeSet<&'r str>,
+}
+
+/// All users, those that only keys name included.
+pub(super) struct Everybody<'r> {
+    pub(super) accounts: BTreeMap<UserId, Arc<AccountSpec>>,
+    pub(super) limits: BTreeMap<UserId, Limits>,
+    /// The names that are written under `users`.
+    pub(super) names: BTreeSet<&'r str>,
+    /// Those whom the template serves, and its team.
+    pub(super) templated: (Vec<UserId>, Option<Arc<Team>>),
 }
 
 impl<'r> Users<'r> {
     /// Reads the sections `users` and `user_default`.
-    pub(super) fn read(routing: &Section<'r>, zone: Option<&TimeZone>) -> Self {
+    pub(super) fn read(
+        routing: &Section<'r>,
+        zone: Option<&TimeZone>,
+        teams: &mut Teams<'r>,
+    ) -> Self {
         let mut users = Self {
             place: routing.get("users"),
             ..Self::default()
@@ -42,7 +61,9 @@ impl<'r> Users<'r> {
                     None
                 }
             };
+            users.names.insert(name);
             let section = value.section();
+            teams.user(name, &section);
             let limits = limits::read(&section);
             let account = agents::account_in_zone(&section, id.as_ref().map(AccountId::user), zone);
             if let (Some(id), Some(account)) = (id, account) {
@@ -53,17 +74,16 @@ impl<'r> Users<'r> {
         users.template = routing.get("user_default").and_then(|value| {
             let section = value.section();
             users.template_limits = limits::read(&section);
+            users.template_team = teams.of(&section);
             // Every user that it serves gets an id of its own.
             agents::account_in_zone(&section, Some(AccountId::gateway()), zone)
         });
         users
     }
 
-    /// The accounts and limits of all users, those that only keys name included.
-    pub(super) fn complete(
-        mut self,
-        keys: &KeyRing,
-    ) -> (BTreeMap<UserId, Arc<AccountSpec>>, BTreeMap<UserId, Limits>) {
+    /// All users, now that it is known whom the keys name.
+    pub(super) fn complete(mut self, keys: &KeyRing) -> Everybody<'r> {
+        let mut templated = Vec::new();
         let known: Vec<String> = self.own.keys().map(ToString::to_string).collect();
         for key in keys.keys() {
             for user in key.user.iter().chain(&key.users) {
@@ -78,6 +98,7 @@ impl<'r> Users<'r> {
                         };
                         self.own.insert(user.clone(), Arc::new(account));
                         self.limits.insert(user.clone(), self.template_limits);
+                        templated.push(user.clone());
                     }
                     (None, Some(place)) => {
                         let known: Vec<&str> = known.iter().map(String::as_str).collect();
@@ -93,6 +114,11 @@ impl<'r> Users<'r> {
                 }
             }
         }
-        (self.own, self.limits)
+        Everybody {
+            accounts: self.own,
+            limits: self.limits,
+            names: self.names,
+            templated: (templated, self.template_team),
+        }
     }
 }

@@ -269,10 +269,10 @@ async fn proxied(
     Ok(None)
 }
 
-/// The largest body that is taken: the process's limit, or a smaller one of key, agent or user.
+/// The largest body that is taken: the process's limit, or a smaller one of key, agent, user or team.
 fn largest(identity: &Identity, limit: usize) -> usize {
-    let limits = [identity.limits, identity.agent.limits, identity.user_limits];
-    let own = limits.iter().filter_map(|limits| limits.request_bytes);
+    let claims = identity.claims();
+    let own = claims.filter_map(|claim| claim.limits.request_bytes);
     own.fold(limit, usize::min)
 }
 

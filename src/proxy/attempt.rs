@@ -10,7 +10,7 @@ use crate::budget::Balance;
 use crate::dialect;
 use crate::dialect::form::{Inexpressible, Writing};
 use crate::gateway::Gateway;
-use crate::identity::{AttemptId, KeyId, UserId};
+use crate::identity::AttemptId;
 use crate::json::Limits;
 use crate::ledger::{Ask, Denied, Grant, Reservation};
 use crate::limit::{Claim, Exceeded, Kind, Permit};
@@ -37,7 +37,7 @@ pub(crate) struct Prepared {
 }
 
 impl Journey {
-    /// Takes a place among the limits of the key, the agent and the user.
+    /// Takes a place among the limits of the key, the agent, the user and their teams.
     ///
     /// # Errors
     /// The limit that is reached.
@@ -47,28 +47,10 @@ impl Journey {
         request: &Request<'_>,
         now_millis: u64,
     ) -> Result<(), Refusal> {
-        let identity = &self.identity;
-        let claims = [
-            Claim {
-                kind: Kind::Key,
-                id: identity.key.as_ref().map_or("", KeyId::as_str),
-                limits: identity.limits,
-            },
-            Claim {
-                kind: Kind::Agent,
-                id: identity.agent.id.as_str(),
-                limits: identity.agent.limits,
-            },
-            Claim {
-                kind: Kind::User,
-                id: identity.user.as_ref().map_or("", UserId::as_str),
-                limits: identity.user_limits,
-            },
-        ];
         let tokens = expected(request, self.body.len());
         self.permit = gateway
             .limiter
-            .admit(&claims, tokens, now_millis / 1000)
+            .admit(self.identity.claims(), tokens, now_millis / 1000)
             .map_err(limited)?;
         Ok(())
     }
@@ -266,7 +248,7 @@ impl Journey {
         };
         let tokens = expected(request, self.body.len());
         let now = super::upstream::now_millis() / 1000;
-        let place = gateway.limiter.admit(&[claim], tokens, now);
+        let place = gateway.limiter.admit([claim], tokens, now);
         place.map_err(limited)
     }
 

@@ -11,6 +11,7 @@ use crate::limit::Permit;
 use crate::route::{Candidate, Route};
 use crate::surface::Surface;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,7 @@ pub(crate) struct Journey {
     pub next: Next,
     /// Whether another model took over in a special case; it happens once.
     pub detoured: bool,
-    /// The place among the limits of key, agent and user.
+    /// The place among the limits of key, agent, user and teams.
     pub permit: Option<Permit>,
 }
 
@@ -92,11 +93,10 @@ impl Journey {
         model: Option<String>,
         arrived: Instant,
     ) -> Self {
-        let accounts = identity.user_account.clone().map(|account| {
-            let mut accounts = identity.agent.accounts.clone();
-            accounts.push(account);
-            accounts
-        });
+        let accounts = match identity.accounts(&live.policy) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(accounts) => Some(accounts),
+        };
         Self {
             id,
             deadline: arrived + live.policy.deadline,

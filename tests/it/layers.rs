@@ -19,7 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("stores", &["ledger", "fleet"]),
     ("the running gateway", &["metrics", "gateway"]),
-    ("the outside", &["proxy", "admin", "telemetry", "mock"]),
+    ("the outside", &["proxy", "admin", "console", "telemetry", "mock"]),
     ("composition", &["app", "cli"]),
 ];
 
@@ -40,6 +40,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["axum"], &["admin", "mock"]),
     (&["prometheus"], &["metrics"]),
     (&["redis"], &["fleet"]),
+    (&["reqwest"], &["console"]),
     (&["h2", "httparse", "tokio_rustls"], &["mock"]),
 ];
 

@@ -207,7 +207,8 @@ fn any_history_comes_to_the_same_in_memory_and_in_redis() {
         .build()
         .unwrap();
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-        cases: 48,
+        cases: 64,
+        max_shrink_iters: 2_000,
         failure_persistence: None,
         ..ProptestConfig::default()
     });

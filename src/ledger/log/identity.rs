@@ -38,7 +38,11 @@ pub fn identity(path: &Path) -> Result<String, LogError> {
         .collect();
     // Written whole under another name first: a process beside this one reads all of it or makes it.
     let draft = PathBuf::from(format!("{}.{}", file.display(), std::process::id()));
-    let made = OpenOptions::new().create(true).write(true).truncate(true).open(&draft);
+    let made = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .open(&draft);
     made.and_then(|mut draft| draft.write_all(format!("{id}\n").as_bytes()))
         .map_err(LogError::io(&draft))?;
     let linked = std::fs::hard_link(&draft, &file);

@@ -61,11 +61,13 @@ pub(in crate::ledger) enum Action {
         opening: Nanos,
         every: String,
         window: i64,
+        turn: Option<(u64, Nanos)>,
     },
     Period {
         account: AccountId,
         every: String,
         window: i64,
+        turn: Option<(u64, Nanos)>,
     },
     Limit {
         account: AccountId,
@@ -131,12 +133,19 @@ struct Fields<'a> {
     policy: Option<i64>,
     opening: Option<i64>,
     period: Option<i64>,
+    turn: Option<u64>,
+    charged: Option<i64>,
     base: Option<i64>,
     version: Option<u64>,
     state: Option<Box<Snapshot>>,
 }
 
 impl Fields<'_> {
+    /// How often a period has changed, and what own records have charged since.
+    fn turn(&self) -> Option<(u64, Nanos)> {
+        Some((self.turn?, Nanos(self.charged?)))
+    }
+
     fn based(&self) -> Option<Based> {
         Some(Based {
             version: self.version?,
@@ -227,11 +236,13 @@ fn action(fields: Fields<'_>, chain: &Arc<str>) -> Option<Action> {
         Some("open") => Action::Open {
             account: account()?,
             opening: Nanos(fields.opening?),
+            turn: fields.turn(),
             every: fields.every?.into_owned(),
             window: window?,
         },
         Some("period") => Action::Period {
             account: account()?,
+            turn: fields.turn(),
             every: fields.every?.into_owned(),
             window: window?,
         },

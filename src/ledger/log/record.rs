@@ -5,7 +5,7 @@
 //! Execwall OR Gate's log understand settlements and resets unchanged.
 
 use crate::budget::AccountSpec;
-use crate::budget::account::{Account, Based, Kept};
+use crate::budget::account::{Account, Based, Changes, Kept};
 use crate::identity::{AccountId, AgentId, AttemptId, KeyId, UserId};
 use crate::ledger::Push;
 use crate::money::Nanos;
@@ -330,15 +330,20 @@ pub(in crate::ledger) fn adopted(
     now: u64,
     spec: &AccountSpec,
     state: &Account,
-    first: bool,
+    changes: Changes,
 ) {
+    let first = changes.opened;
     event(out, now, if first { "open" } else { "period" });
     account(out, &spec.id);
     if first {
         number_field(out, "opening", spec.opening.0);
     }
-    text_field(out, "every", &spec.period.tag());
+    text_field(out, "every", state.tag());
     number_field(out, "period", state.window().start);
+    if state.turn() > 0 {
+        count_field(out, "turn", state.turn());
+        number_field(out, "charged", state.charged().0);
+    }
 }
 
 /// A push that ended because the policy's own limit changed.
@@ -356,9 +361,20 @@ pub(in crate::ledger) struct Snapshot {
     pub(in crate::ledger) open: Vec<KeptHold>,
     /// The last record of every other chain that is part of this state.
     pub(in crate::ledger) folded: BTreeMap<String, u64>,
-    /// What each other chain has charged: its name, the account, the window, the total.
+    /// What other chains have charged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::ledger) charged: Vec<(String, AccountId, i64, i64)>,
+    pub(in crate::ledger) charged: Vec<KeptCharge>,
+}
+
+/// What another chain has charged in a window of an account.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::ledger) struct KeptCharge {
+    pub(in crate::ledger) chain: String,
+    pub(in crate::ledger) account: AccountId,
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub(in crate::ledger) turn: u64,
+    pub(in crate::ledger) period: i64,
+    pub(in crate::ledger) total: i64,
 }
 
 /// One account in a snapshot.
@@ -367,6 +383,9 @@ pub(in crate::ledger) struct KeptAccount {
     account: AccountId,
     opened: bool,
     every: String,
+    /// How often a store that gateways share says that this has changed.
+    #[serde(default, skip_serializing_if = "is_never")]
+    turn: u64,
     period: i64,
     posted: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -393,8 +412,8 @@ pub(in crate::ledger) struct KeptAccount {
     clippy::trivially_copy_pass_by_ref,
     reason = "serde passes a reference"
 )]
-fn is_never(at: &u64) -> bool {
-    *at == 0
+fn is_never(number: &u64) -> bool {
+    *number == 0
 }
 
 #[expect(
@@ -412,6 +431,7 @@ impl KeptAccount {
             account: id.clone(),
             opened: kept.opened,
             every: kept.tag,
+            turn: kept.turn,
             period: kept.window.start,
             posted: kept.posted.0,
             pushed: kept.pushed.map(|pushed| (pushed.total.0, pushed.policy.0)),
@@ -444,6 +464,7 @@ impl KeptAccount {
         let account = Account::restored(Kept {
             opened: self.opened,
             tag: self.every,
+            turn: self.turn,
             window: crate::budget::period::Window {
                 start: self.period,
                 end: None,

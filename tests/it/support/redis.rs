@@ -334,6 +334,20 @@ impl RedisServer {
         self.signal("CONT");
     }
 
+    /// Is killed, and `other` answers on its port from now on, with what it knows.
+    pub(crate) fn replaced_by(&mut self, mut other: Self) {
+        self.kill();
+        let save = other.command(&["SAVE"]).text();
+        assert_eq!(save, "OK");
+        other.kill();
+        std::fs::copy(
+            other.directory.join("dump.rdb"),
+            self.directory.join("dump.rdb"),
+        )
+        .expect("it was saved");
+        self.again();
+    }
+
     /// Makes a replica a master.
     pub(crate) fn promote(&self) {
         assert_eq!(self.command(&["REPLICAOF", "NO", "ONE"]).text(), "OK");
