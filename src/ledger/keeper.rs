@@ -179,16 +179,17 @@ impl Keeper {
         if !hard || self.shared.is_some() {
             return Ok(None);
         }
-        if let Some(turn) = self.turns.at_once() {
-            return Ok(Some(turn));
-        }
         let unavailable = |error: &dyn std::fmt::Display| {
             tracing::warn!(%error, "no turn to grant from the budgets that processes share");
             Denied::Unavailable
         };
-        let turn = match tokio::time::timeout(PATIENCE, self.turns.take()).await {
-            Ok(turn) => turn.map_err(|error| unavailable(&error))?,
-            Err(_) => return Err(unavailable(&"another process does not give it on")),
+        let at_once = self.turns.at_once().map_err(|error| unavailable(&error))?;
+        let turn = match at_once {
+            Some(turn) => turn,
+            None => match tokio::time::timeout(PATIENCE, self.turns.take()).await {
+                Ok(turn) => turn.map_err(|error| unavailable(&error))?,
+                Err(_) => return Err(unavailable(&"another process does not give it on")),
+            },
         };
         if !turn.is_kept() {
             self.learn().map_err(|error| unavailable(&error))?;

@@ -103,8 +103,28 @@ impl Turns {
         })
     }
 
-    /// The turn without waiting, where this process keeps it.
-    pub(super) fn at_once(&self) -> Option<Turn> {
+    /// The turn without waiting: where this process keeps it, or nobody has it.
+    pub(super) fn at_once(&self) -> Result<Option<Turn>, LogError> {
+        if let Some(turn) = self.kept_turn() {
+            return Ok(Some(turn));
+        }
+        let Ok(queued) = Arc::clone(&self.queue).try_lock_owned() else {
+            return Ok(None);
+        };
+        // While it is being given up it is nobody's; once it is, it stays so for whoever is first in
+        // the queue.
+        match Arc::clone(&self.kept).try_read_owned() {
+            Ok(kept) if kept.is_some() => return Ok(Some(Turn::Kept(kept))),
+            Ok(_) => {}
+            Err(_) => return Ok(None),
+        }
+        let Some(locked) = self.try_lock()? else {
+            return Ok(None);
+        };
+        self.taken(locked, queued).map(Some)
+    }
+
+    fn kept_turn(&self) -> Option<Turn> {
         let kept = Arc::clone(&self.kept).try_read_owned().ok()?;
         kept.is_some().then(|| Turn::Kept(kept))
     }
@@ -117,18 +137,23 @@ impl Turns {
             return Ok(Turn::Kept(kept));
         }
         drop(kept);
-        self.used.store(true, Ordering::Relaxed);
-        let taken = match self.try_lock()? {
-            Some(locked) => Taken {
-                _locked: locked,
-                _queued: queued,
-            },
+        let (locked, queued) = match self.try_lock()? {
+            Some(locked) => (locked, queued),
             None => self.wait(queued).await?,
         };
+        self.taken(locked, queued)
+    }
+
+    /// The turn for one grant; the first time, the others are told that there is one more.
+    fn taken(&self, locked: Locked, queued: OwnedMutexGuard<()>) -> Result<Turn, LogError> {
+        self.used.store(true, Ordering::Relaxed);
         if !self.registered.swap(true, Ordering::Relaxed) {
             self.knock()?;
         }
-        Ok(Turn::Taken(taken))
+        Ok(Turn::Taken(Taken {
+            _locked: locked,
+            _queued: queued,
+        }))
     }
 
     fn try_lock(&self) -> Result<Option<Locked>, LogError> {
@@ -140,14 +165,15 @@ impl Turns {
     }
 
     /// Waits on a thread of its own, so that the kernel wakes it, and knocks every now and then.
-    async fn wait(&self, queued: OwnedMutexGuard<()>) -> Result<Taken, LogError> {
+    async fn wait(
+        &self,
+        queued: OwnedMutexGuard<()>,
+    ) -> Result<(Locked, OwnedMutexGuard<()>), LogError> {
         let file = Arc::clone(&self.file);
+        // Nobody else of this process waits meanwhile, also when this request gives up.
         let mut waiting = tokio::task::spawn_blocking(move || {
             file.lock()?;
-            Ok::<_, std::io::Error>(Taken {
-                _locked: Locked(file),
-                _queued: queued,
-            })
+            Ok::<_, std::io::Error>((Locked(file), queued))
         });
         let mut pause = SOON;
         loop {
