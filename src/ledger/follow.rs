@@ -33,6 +33,13 @@ struct Other {
     place: Option<Place>,
 }
 
+impl Other {
+    /// Whether its process is dead, everything is read, and no other process will go on there.
+    fn is_over(&self) -> bool {
+        !self.live && self.place.is_none() && self.cursor.last.is_some()
+    }
+}
+
 /// A place in a chain's newest file. The open file stays the same one when it is renamed.
 #[derive(Debug)]
 struct Place {
@@ -129,6 +136,9 @@ impl Keeper {
             });
             if other.place.is_none() && other.cursor.last.is_none() {
                 other.place = Place::beginning(&files)?;
+            }
+            if other.is_over() {
+                continue;
             }
             // Asked before reading: what a process recorded before it died is read below.
             let live = files.live()?;
