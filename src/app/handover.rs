@@ -249,3 +249,73 @@ fn give(mut to: UnixStream, sockets: &Sockets) -> anyhow::Result<()> {
         _ => bail!("the new process gave no answer that is known"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::os::fd::IntoRawFd as _;
+    use std::sync::Arc;
+
+    fn listening() -> (String, RawFd) {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        (address, socket.into_raw_fd())
+    }
+
+    /// What the giver makes of an answer.
+    fn answered(answer: &str) -> Result<(), String> {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let sockets = vec![listening(), listening()];
+        let names: Vec<_> = sockets.iter().map(|(name, _)| name.clone()).collect();
+        let giver = std::thread::spawn(move || give(ours, &Sockets(Arc::new(sockets))));
+        let heard = hear(&theirs).unwrap().unwrap();
+        assert_eq!(
+            heard.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            names.iter().collect::<Vec<_>>()
+        );
+        // They are other numbers for the same sockets, which still listen.
+        for (name, socket) in heard {
+            std::net::TcpStream::connect(name).unwrap();
+            nix::unistd::close(socket).unwrap();
+        }
+        theirs.write_all(answer.as_bytes()).unwrap();
+        drop(theirs);
+        giver.join().unwrap().map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn sockets_arrive_with_their_addresses_and_the_answer_counts() {
+        assert_eq!(answered("serving\n"), Ok(()));
+        for (answer, why) in [
+            ("other\n", "another gateway"),
+            ("", "ended before it served"),
+            ("what?\n", "no answer that is known"),
+        ] {
+            let error = answered(answer).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_message_of_another_kind_is_refused_and_silence_is_none() {
+        for text in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "weir 1\n",
+            "weir 1\n127.0.0.1:1\n",
+            "weir 2\n",
+            "\n",
+        ] {
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            ours.write_all(text.as_bytes()).unwrap();
+            let error = hear(&theirs).unwrap_err().to_string();
+            assert!(
+                error.contains("no message with listeners"),
+                "{text}: {error}"
+            );
+        }
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(ours);
+        assert!(hear(&theirs).unwrap().is_none());
+    }
+}

@@ -38,6 +38,8 @@ struct Tally {
     streams: AtomicU64,
     /// The longest that an ordinary request took, in milliseconds.
     slowest: AtomicU64,
+    /// The shortest that a stream took, in milliseconds.
+    shortest: AtomicU64,
 }
 
 /// What a client has in hand.
@@ -71,10 +73,11 @@ impl Client {
     }
 }
 
-fn request(agent: &str, directives: &str, stream: bool) -> Vec<u8> {
+/// At most `most` tokens, so that an answer can be held for and is not cut short by the provider.
+fn request(agent: &str, directives: &str, stream: bool, most: u64) -> Vec<u8> {
     let prompt = format!("[[{directives}]]");
     let messages = json!([{"role": "user", "content": prompt}]);
-    let body = json!({"messages": messages, "stream": stream, "max_tokens": 100});
+    let body = json!({"messages": messages, "stream": stream, "max_tokens": most});
     wire::chat(agent, "", body.to_string().as_bytes())
 }
 
@@ -91,7 +94,7 @@ async fn client(
     while !stop.load(Ordering::Relaxed) {
         // Neither in step with each other nor with the upgrades.
         tokio::time::sleep(pause.mul_f64(0.5 + chance.f64())).await;
-        let request = request("busy", &directives, chance.u8(0..4) == 0);
+        let request = request("busy", &directives, chance.u8(0..4) == 0, 100);
         let start = Instant::now();
         let answer = client.ask(&request, "a request").await;
         let took = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -102,20 +105,32 @@ async fn client(
     }
 }
 
-/// One stream after another, each `seconds` long.
-async fn streamer(to: SocketAddr, seconds: u64, stop: Arc<AtomicBool>, tally: Arc<Tally>) {
+/// One stream after another, each `seconds` long, in step with no other.
+async fn streamer(
+    to: SocketAddr,
+    mut chance: fastrand::Rng,
+    seconds: u64,
+    stop: Arc<AtomicBool>,
+    tally: Arc<Tally>,
+) {
     let mut client = Client { to, wire: None };
     let chunks = seconds * 10;
+    tokio::time::sleep(Duration::from_secs(seconds).mul_f64(chance.f64() / 2.0)).await;
     let directives = format!("chunks={chunks} delay_ms=100 cost={}", Nanos(LONG));
     while !stop.load(Ordering::Relaxed) {
-        let request = request("busy", &directives, true);
+        let request = request("busy", &directives, true, chunks);
+        let start = Instant::now();
         let answer = client.ask(&request, "a stream").await;
+        let took = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tally.shortest.fetch_min(took, Ordering::Relaxed);
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert!(
             answer.has_its_end(),
             "cut after {} bytes",
             answer.body.len()
         );
+        let pieces = answer.text().matches("\"content\":").count() as u64;
+        assert!(pieces >= chunks, "{pieces} pieces of {chunks}");
         tally.streams.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -142,6 +157,7 @@ impl Race {
             agent,
             &format!("chunks=3 lat_ms=300 cost={}", Nanos(hold)),
             false,
+            100,
         )
     }
 
@@ -247,7 +263,10 @@ async fn upgrades_under_load_fail_no_request_and_bill_each_once() {
     }
     let mut gateway = setup.start().await;
     let (to, stop) = (gateway.addr, Arc::new(AtomicBool::new(false)));
-    let tally = Arc::new(Tally::default());
+    let tally = Arc::new(Tally {
+        shortest: AtomicU64::new(u64::MAX),
+        ..Tally::default()
+    });
     let mut load = JoinSet::new();
     let pause = Duration::from_secs(CLIENTS).div_f64(rate as f64);
     for number in 0..CLIENTS {
@@ -273,8 +292,10 @@ async fn upgrades_under_load_fail_no_request_and_bill_each_once() {
             Arc::clone(&tally),
         ));
     }
-    for _ in 0..STREAMS {
-        load.spawn(streamer(to, seconds, Arc::clone(&stop), Arc::clone(&tally)));
+    for number in 0..STREAMS {
+        let chance = chance(seed, CLIENTS + SLEEPERS + number);
+        let (stop, tally) = (Arc::clone(&stop), Arc::clone(&tally));
+        load.spawn(streamer(to, chance, seconds, stop, tally));
     }
     let start = Instant::now();
     let mut left = Vec::new();
@@ -347,9 +368,10 @@ async fn upgrades_under_load_fail_no_request_and_bill_each_once() {
     assert_eq!(before, after, "another start, another spend");
     println!(
         "upgrade: seed {seed}, {upgrades} upgrades in {:.0} s under {rate}/s, {answered} requests and \
-         {streams} streams of {seconds} s, 0 failed, 0 cut, {} bills for {}, slowest request {} ms, \
+         {streams} streams of {:.1} s or more, 0 failed, 0 cut, {} bills for {}, slowest request {} ms, \
          {upgrades} races of {} for {RACERS}, at most {most} processes at once",
         start.elapsed().as_secs_f64(),
+        tally.shortest.load(Ordering::Relaxed) as f64 / 1000.0,
         by_attempt.len(),
         Nanos(owed),
         tally.slowest.load(Ordering::Relaxed),
