@@ -100,6 +100,12 @@ impl Admin {
             || path.strip_prefix("/v1/models/").is_some_and(models::named)
     }
 
+    /// Whether `path` is one that shows or changes what is not for clients: these routes move to the
+    /// admin listener where there is one.
+    pub fn is_for_operators(path: &str) -> bool {
+        path == "/metrics" || path.starts_with("/api/") || path.starts_with("/budget/")
+    }
+
     /// Answers one request.
     pub async fn answer(&self, request: Request<Bytes>, peer: Option<IpAddr>) -> Answer {
         let mut request = request.map(Body::from);

@@ -1,15 +1,20 @@
 //! The composition root: reads the configuration, opens the stores, starts the server, ends it.
 //!
-//! The only place that names concrete stores and joins the proxy with the admin API.
+//! The only place that names concrete stores and joins the proxy with the admin API. How processes
+//! follow each other is in its parts: `enter` and `leave`, which meet at a `place` for the `handover`.
 
 mod console;
+mod enter;
+mod handover;
 mod leave;
+mod listen;
+mod notify;
+mod place;
 mod reload;
 mod share;
+mod successor;
 mod watch;
 
-use crate::admin::Admin;
-use crate::answer::Answer;
 use crate::gateway::Gateway;
 use crate::gateway::source::{Source, ca_file};
 use crate::ledger::Book;
@@ -17,37 +22,31 @@ use crate::ledger::log::LogOptions;
 use crate::ledger::shared::Shared;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
-use crate::proxy::{Front, Local, Proxy};
 use crate::settings::Settings;
 use crate::settings::environment::Environment;
 use crate::settings::file::Flags;
 use crate::settings::problem::Problems;
 use crate::{telemetry, tokens};
 use anyhow::Context as _;
-use async_trait::async_trait;
-use bytes::Bytes;
-use pingora_core::listeners::ListenerConfig;
-use pingora_core::listeners::tls::TlsSettings;
-use pingora_core::protocols::l4::stream::L4BufferSettings;
-use pingora_core::server::configuration::{Opt, ServerConf};
+use enter::{Arrival, Entry};
+use handover::Handed;
+use leave::{Connections, Departure, Leave, Told};
+use listen::Certificate;
+use notify::Manager;
+use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
-use pingora_core::services::listening::Service;
-use pingora_proxy::HttpProxy;
+use place::Place;
 use reload::Reloads;
-use std::fs::DirBuilder;
-use std::net::IpAddr;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::Arc;
-
-/// Read buffer of a client connection: headers are small, bodies are read past it.
-const READ_BUFFER: usize = 4 << 10;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 /// Runs the gateway until it has left.
 ///
 /// # Errors
-/// When the configuration is not valid, the spend log cannot be opened, or an address is taken.
+/// When the configuration is not valid, the spend log cannot be opened, an address is taken, or with
+/// `upgrade` nobody hands over.
 pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow::Result<()> {
     let reloads = Reloads::start().context("the signal HUP")?;
     let source = Source::new(flags, environment, Path::new("."));
@@ -62,6 +61,10 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     for warning in settings.warnings.iter().chain(&remarks) {
         tracing::warn!("{warning}");
     }
+    let certificate = settings.listen.tls.as_ref().map(Certificate::read);
+    let certificate = certificate.transpose()?;
+    let place = Place::of(&settings.upgrade.socket);
+    let entry = Entry::begin(&settings, &place, upgrade)?;
     let log = || format!("spend log {}", live.policy.spend_log.display());
     let options = log_options(&live.policy, &settings);
     let fleet = share::fleet(&settings, &options).with_context(log)?;
@@ -87,7 +90,19 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     let gateway = Gateway::new(live, source, settings, Arc::clone(&book), fleet, metrics);
     let gateway = Arc::new(gateway.sharing(limits.clone().map(|limits| limits as _)));
     let _reloading = reloads.serve(&gateway);
-    let result = run(&gateway, upgrade);
+    let result = entry
+        .finish(&gateway.settings, &place)
+        .and_then(|(sockets, handed)| {
+            let departure = Departure {
+                gateway: Arc::clone(&gateway),
+                place,
+                sockets,
+                manager: Manager::at(environment.filled("NOTIFY_SOCKET")),
+                connections: Connections::default(),
+                handed_over: AtomicBool::new(false),
+            };
+            run(&Arc::new(departure), certificate.as_ref(), handed)
+        });
     if let Some(limits) = limits {
         limits.close();
     }
@@ -109,97 +124,48 @@ fn invalid(problems: &Problems) -> anyhow::Error {
     anyhow::anyhow!("the configuration is not valid\n{problems}")
 }
 
-fn run(gateway: &Arc<Gateway>, upgrade: bool) -> anyhow::Result<()> {
-    let settings = &gateway.settings;
-    if upgrade {
-        private_directory(&settings.upgrade.socket)?;
-    }
-    let mut server = Server::new_with_opt_and_conf(
-        Opt {
-            upgrade,
-            ..Opt::default()
-        },
-        server_conf(settings, gateway),
-    );
+fn run(
+    departure: &Arc<Departure>,
+    certificate: Option<&Certificate>,
+    handed: Option<Handed>,
+) -> anyhow::Result<()> {
+    let gateway = &departure.gateway;
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(gateway));
     server.bootstrap();
-
-    let admin = Arc::new(AdminRoutes(Admin::new(gateway)));
-    let proxy = Proxy::new(Arc::clone(gateway), admin);
-    let mut proxy = HttpProxy::new(proxy, Arc::clone(&server.configuration));
-    proxy.handle_init_modules();
-    let timeouts = &settings.timeouts;
-    let front = Front::new(proxy, timeouts.header, timeouts.keepalive);
-    let mut service = Service::new("weir".to_owned(), front);
-    let buffered = |endpoint: ListenerConfig| {
-        endpoint.l4_buffer(L4BufferSettings::default().read(READ_BUFFER))
+    let services = listen::services(
+        gateway,
+        &server.configuration,
+        &departure.sockets,
+        certificate,
+        &departure.connections,
+    )?;
+    let services = server.add_services(services);
+    let arrival = Arrival {
+        departure: Arc::clone(departure),
+        handed: Mutex::new(handed),
     };
-    let address = settings.listen.http.to_string();
-    if !upgrade {
-        // Pingora ends the process without a word when it cannot bind.
-        std::net::TcpListener::bind(settings.listen.http)
-            .with_context(|| format!("cannot listen on {address}"))?;
-    }
-    service.add_listener(buffered(ListenerConfig::tcp(&address)));
-    if let Some(tls) = &settings.listen.tls {
-        let (cert, key) = (
-            tls.cert.display().to_string(),
-            tls.key.display().to_string(),
-        );
-        let mut offered = TlsSettings::intermediate(&cert, &key)
-            .map_err(|error| anyhow::anyhow!("TLS certificate {cert}: {error}"))?;
-        if tls.h2 {
-            offered.enable_h2();
-        }
-        service.add_tls_with_settings(&tls.address.to_string(), None, offered);
-    }
-    server.add_service(service);
+    let arrival = server.add_service(background_service("arrive", arrival));
+    arrival.add_dependencies(&services);
     let console = console::Console(Arc::clone(gateway));
     server.add_service(background_service("console", console));
-    server.add_service(background_service("leave", leave::Leave::new(gateway)));
-    tracing::info!(%address, threads = settings.threads, "listening");
+    let leave = Leave(Arc::clone(departure));
+    server.add_service(background_service("leave", leave));
     server.run(RunArgs {
-        shutdown_signal: Box::new(leave::Signals::new(gateway)),
+        shutdown_signal: Box::new(Told(Arc::clone(departure))),
     });
     Ok(())
 }
 
-/// Makes the directory of the upgrade socket, for this user only: whoever can connect to it gets
-/// the listeners.
-fn private_directory(socket: &Path) -> anyhow::Result<()> {
-    let Some(directory) = socket.parent().filter(|directory| !directory.exists()) else {
-        return Ok(());
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .with_context(|| format!("upgrade socket: {}", directory.display()))
-}
-
-fn server_conf(settings: &Settings, gateway: &Gateway) -> ServerConf {
+fn server_conf(gateway: &Gateway) -> ServerConf {
+    let settings = &gateway.settings;
     let trusted = ca_file(settings, &gateway.live().policy);
     ServerConf {
         threads: settings.threads,
         work_stealing: false,
         upstream_keepalive_pool_size: settings.upstream.pool_size,
         ca_file: trusted.map(|path| path.display().to_string()),
-        upgrade_sock: settings.upgrade.socket.display().to_string(),
         grace_period_seconds: Some(settings.shutdown.grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
-    }
-}
-
-/// The admin API as routes of the proxy's listener.
-struct AdminRoutes(Admin);
-
-#[async_trait]
-impl Local for AdminRoutes {
-    fn serves(&self, path: &str) -> bool {
-        Admin::serves(path)
-    }
-
-    async fn answer(&self, request: http::Request<Bytes>, peer: Option<IpAddr>) -> Answer {
-        self.0.answer(request, peer).await
     }
 }

@@ -28,6 +28,9 @@ pub mod shared;
 pub mod statement;
 #[cfg(test)]
 mod tests;
+mod turn;
+#[cfg(test)]
+mod turn_tests;
 
 pub use book::{Book, Counters};
 pub use reservation::{Reservation, Settled};

@@ -44,6 +44,11 @@ pub trait Local: Send + Sync {
     /// Whether `path` is one of these routes.
     fn serves(&self, path: &str) -> bool;
 
+    /// Whether models are served beside these routes.
+    fn beside_models(&self) -> bool {
+        true
+    }
+
     /// Answers a request whose body was read whole; `peer` is the other end of the connection.
     async fn answer(&self, request: http::Request<Bytes>, peer: Option<IpAddr>) -> Answer;
 }

@@ -15,6 +15,7 @@ use super::log::{Durability, LogError, LogOptions, Recovery};
 use super::memory::pushed;
 use super::reservation::State;
 use super::shared::{Away, Changed, Granted, Shared, Witness};
+use super::turn::{Turn, Turns};
 use super::{Ask, Denied, Grant, Hold, Push, Reservation, follow, recover};
 use crate::budget::account::Account;
 use crate::budget::{AccountSpec, Balance};
@@ -117,7 +118,8 @@ impl Book {
             .filter(|p| dead(p))
             .collect();
         let log = Log::new(&options, family, claim, last, first.unwrap_or(next), size);
-        let core = Keeper::new(log, recovered.projection, options.clock, shared, others);
+        let turns = Turns::of(&options.path)?;
+        let core = Keeper::new(log, recovered.projection, options.clock, shared, others, turns);
         if first.is_none() {
             core.checkpoint("header")?;
         } else if recovered.unfolded {
@@ -147,6 +149,7 @@ impl Book {
         };
         book.adopt(specs);
         book.flush()?;
+        book.core.arrived()?;
         if let Some(shared) = &book.core.shared {
             let core: Arc<dyn Witness> = Arc::clone(&book.core) as _;
             shared.begin(Arc::downgrade(&core));
@@ -199,6 +202,8 @@ impl Book {
                 Err(denied) => return Err(denied),
             },
         };
+        // Where other processes write this log: theirs first, then ours.
+        let turn = core.turn(hard).await?;
         let granted = given.as_ref().map(|given| &given.granted);
         let mut noted = false;
         let note = |spec: &_, account: &_, changes| {
@@ -237,9 +242,12 @@ impl Book {
             state: State::Recording,
         };
         if let Some(seq) = seq {
-            // Other tasks of this thread may append meanwhile, for one write of all.
-            tokio::task::yield_now().await;
+            if turn.as_ref().is_none_or(Turn::is_kept) {
+                // Other tasks of this thread may append meanwhile, for one write of all.
+                tokio::task::yield_now().await;
+            }
             let mut recorded = core.log.write(seq);
+            drop(turn);
             if recorded.is_ok() && self.durability == Durability::Strict {
                 recorded = core.log.durable(seq).await;
             }

@@ -1,8 +1,8 @@
 //! Other processes that write the same log: what they spend counts here while they live.
 //!
-//! Decides how two processes share budgets for the moments in which both are alive, as during a
-//! restart without downtime: each reads what the other records. It is not a way to share a budget for
-//! long: between two looks, both may grant the same money.
+//! Decides how two processes share budgets while both are alive, as during a restart without downtime:
+//! each reads what the other records, twice a second and whenever it is its turn to grant
+//! ([`super::turn`]).
 
 use super::keeper::Keeper;
 use super::log::LogError;
@@ -26,8 +26,18 @@ pub(super) struct Others {
 #[derive(Debug)]
 struct Other {
     cursor: Cursor,
-    /// How far it is read; `None` once its process is dead and everything is read.
+    /// Whether its process is alive as far as is known.
+    live: bool,
+    /// How far it is read; `None` once its process is dead and everything is read. Of the log's own
+    /// path it stays: the next process may go on there.
     place: Option<Place>,
+}
+
+impl Other {
+    /// Whether its process is dead, everything is read, and no other process will go on there.
+    fn is_over(&self) -> bool {
+        !self.live && self.place.is_none() && self.cursor.last.is_some()
+    }
 }
 
 /// A place in a chain's newest file. The open file stays the same one when it is renamed.
@@ -49,7 +59,8 @@ impl Others {
                 chain: name.as_str().into(),
                 last: chain.last,
             };
-            let file = chain.file.take().filter(|_| chain.live);
+            let file = chain.file.take();
+            let file = file.filter(|_| chain.live || is_taken_over(name));
             let offset = chain.newest.valid;
             let place = file.map(|(path, file)| Place {
                 file,
@@ -57,7 +68,15 @@ impl Others {
                 offset,
                 ended: true,
             });
-            (name.clone(), Other { cursor, place })
+            let live = chain.live;
+            (
+                name.clone(),
+                Other {
+                    cursor,
+                    live,
+                    place,
+                },
+            )
         };
         Self {
             chains: others.map(other).collect(),
@@ -66,9 +85,12 @@ impl Others {
 
     /// Whether the process of a chain is alive as far as is known.
     pub(super) fn live(&self, chain: &str) -> bool {
-        self.chains
-            .get(chain)
-            .is_some_and(|other| other.place.is_some())
+        self.chains.get(chain).is_some_and(|other| other.live)
+    }
+
+    /// Whether any other process is alive as far as is known.
+    pub(super) fn any_live(&self) -> bool {
+        self.chains.values().any(|other| other.live)
     }
 
     /// The last record of each that has been applied.
@@ -89,7 +111,18 @@ impl Keeper {
         }
     }
 
-    fn look(&self) -> Result<(), LogError> {
+    /// Reads on in every chain that is known.
+    pub(super) fn hear(&self) -> Result<(), LogError> {
+        let mut others = self.others();
+        let family = self.log.family();
+        for other in others.chains.values_mut() {
+            self.catch_up(family, other)?;
+        }
+        Ok(())
+    }
+
+    /// Finds the chains that there are and reads on in them; charges what dead processes left open.
+    pub(super) fn look(&self) -> Result<(), LogError> {
         let mut others = self.others();
         let family = self.log.family();
         for (name, files) in family.list()? {
@@ -98,20 +131,31 @@ impl Keeper {
             }
             let other = others.chains.entry(name.clone()).or_insert_with(|| Other {
                 cursor: Cursor::new(&name),
+                live: false,
                 place: None,
             });
             if other.place.is_none() && other.cursor.last.is_none() {
                 other.place = Place::beginning(&files)?;
             }
+            if other.is_over() {
+                continue;
+            }
             // Asked before reading: what a process recorded before it died is read below.
             let live = files.live()?;
+            let was_live = std::mem::replace(&mut other.live, live) || other.place.is_some();
             self.catch_up(family, other)?;
-            if !live && other.place.take().is_some() {
-                let open = self.projection.open().into_iter();
-                for party in open.filter(|party| *party.chain == *name) {
-                    self.charge_orphan(&party)?;
+            if !live && !is_taken_over(&name) {
+                other.place = None;
+            }
+            if !live && was_live {
+                let mut orphans = self.projection.open();
+                orphans.retain(|party| *party.chain == *name);
+                for party in &orphans {
+                    self.charge_orphan(party)?;
                 }
-                self.log.write_all()?;
+                if !orphans.is_empty() {
+                    self.log.write_all()?;
+                }
             }
         }
         Ok(())
@@ -128,6 +172,9 @@ impl Keeper {
             let chain = Arc::clone(&other.cursor.chain);
             let mut sink = |entry: Entry| {
                 ended = matches!(entry.action, Action::Snapshot { footer: true, .. });
+                if matches!(entry.action, Action::Intent(_)) {
+                    self.turns.heard();
+                }
                 if !matches!(entry.action, Action::Snapshot { .. }) {
                     self.projection.apply(entry, &chain, &BTreeMap::new());
                 }
@@ -149,6 +196,11 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// Whether another process may go on in a chain when its own is dead: in the log's own path.
+fn is_taken_over(chain: &str) -> bool {
+    chain.is_empty()
 }
 
 impl Place {

@@ -1,7 +1,9 @@
 //! What a book shares with its thread: state, log, and the work that is done beside requests.
 //!
-//! Decides when the log is synced, when a segment is full, and when other processes are looked at.
+//! Decides when the log is synced, when a segment is full, when other processes are looked at, and
+//! when the turn to grant is kept or given up.
 
+use super::Denied;
 use super::follow::Others;
 use super::log::record::{self, Party};
 use super::log::writer::{Log, Poisoned};
@@ -10,6 +12,7 @@ use super::projection::Projection;
 use super::recover;
 use super::reservation::unresolved;
 use super::shared::{Charge, End, Held, Shared, Standing, Testimony, Witness};
+use super::turn::{Turn, Turns};
 use crate::budget::AccountSpec;
 use crate::budget::account::{Account, Changes, Charged};
 use crate::identity::{AccountId, AttemptId};
@@ -23,6 +26,12 @@ use std::time::{Duration, Instant};
 /// How often other processes are looked at.
 const FOLLOW: Duration = Duration::from_millis(500);
 
+/// How soon a process that keeps the turn hears another one knock, while there is another one.
+const HEAR: Duration = Duration::from_millis(10);
+
+/// How long a grant waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// State and log.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -35,6 +44,8 @@ pub(super) struct Keeper {
     stop: AtomicBool,
     /// Held while a snapshot is made, because it says how much of them it contains.
     others: Mutex<Others>,
+    /// Whose turn it is to grant, among the processes that write this log.
+    pub(super) turns: Turns,
 }
 
 thread_local! {
@@ -59,6 +70,7 @@ impl Keeper {
         clock: Clock,
         shared: Option<Arc<dyn Shared>>,
         others: Others,
+        turns: Turns,
     ) -> Self {
         Self {
             projection,
@@ -68,6 +80,7 @@ impl Keeper {
             lost: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             others: Mutex::new(others),
+            turns,
         }
     }
 
@@ -159,6 +172,87 @@ impl Keeper {
         })
     }
 
+    /// Waits until this process may grant, and everything is known that others have granted. Held
+    /// until the INTENT is with the operating system. `None` where that is not needed: for soft
+    /// limits, and where a store that gateways share decides.
+    pub(super) async fn turn(&self, hard: bool) -> Result<Option<Turn>, Denied> {
+        if !hard || self.shared.is_some() {
+            return Ok(None);
+        }
+        let unavailable = |error: &dyn std::fmt::Display| {
+            tracing::warn!(%error, "no turn to grant from the budgets that processes share");
+            Denied::Unavailable
+        };
+        let at_once = self.turns.at_once().map_err(|error| unavailable(&error))?;
+        let turn = match at_once {
+            Some(turn) => turn,
+            None => match tokio::time::timeout(PATIENCE, self.turns.take()).await {
+                Ok(turn) => turn.map_err(|error| unavailable(&error))?,
+                Err(_) => return Err(unavailable(&"another process does not give it on")),
+            },
+        };
+        if !turn.is_kept() {
+            self.learn().map_err(|error| unavailable(&error))?;
+        }
+        Ok(Some(turn))
+    }
+
+    /// Makes everything known that others have recorded until now.
+    fn learn(&self) -> Result<(), LogError> {
+        match self.turns.news()? {
+            None => self.hear(),
+            Some(length) => {
+                self.look()?;
+                self.turns.looked(length);
+                Ok(())
+            }
+        }
+    }
+
+    /// The log is open: keeps the turn if nobody else is there.
+    pub(super) fn arrived(&self) -> Result<(), LogError> {
+        if self.shared.is_some() || self.others().any_live() {
+            return Ok(());
+        }
+        self.keep()
+    }
+
+    fn keep(&self) -> Result<(), LogError> {
+        self.turns.keep(|| {
+            self.look()?;
+            Ok(self.others().any_live())
+        })
+    }
+
+    /// Follows the others, and keeps the turn when nobody else grants.
+    fn tend(&self) {
+        self.follow();
+        if self.shared.is_none() && !self.turns.is_kept() && self.turns.wanted() {
+            self.warned(self.keep());
+        }
+    }
+
+    /// Gives the turn up when somebody has come or knocked.
+    fn give_way(&self) {
+        if self.shared.is_some() || !self.turns.is_kept() {
+            return;
+        }
+        match self.turns.news() {
+            Ok(None) => {}
+            Ok(Some(_)) => self.turns.give_up(|| {
+                // Should the write fail, the log is poisoned and nothing is granted any more.
+                let _ = self.log.write_all();
+            }),
+            Err(error) => self.warned(Err(error)),
+        }
+    }
+
+    fn warned(&self, outcome: Result<(), LogError>) {
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "cannot see to whose turn it is");
+        }
+    }
+
     /// Ends [`Keeper::run`].
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
@@ -170,17 +264,23 @@ impl Keeper {
         let mut synced: Option<Instant> = None;
         let mut followed = Instant::now();
         while !self.stop.load(Ordering::Acquire) {
+            self.give_way();
             if followed.elapsed() >= FOLLOW {
-                self.follow();
+                self.tend();
                 followed = Instant::now();
             }
+            let pause = if self.others().any_live() {
+                HEAR
+            } else {
+                FOLLOW
+            };
             if !self.log.dirty() {
-                std::thread::park_timeout(FOLLOW);
+                std::thread::park_timeout(pause);
                 continue;
             }
             let since = synced.map_or(interval, |synced| synced.elapsed());
             if since < interval {
-                std::thread::park_timeout(interval - since);
+                std::thread::park_timeout(pause.min(interval - since));
                 continue;
             }
             synced = Some(Instant::now());

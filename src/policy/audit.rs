@@ -201,12 +201,7 @@ fn blocks(policy: &Policy, settings: &Settings, found: &mut Vec<Problem>) {
 
 /// Whether an address of a provider is one that this gateway listens at.
 fn is_this_gateway(url: &BaseUrl, settings: &Settings) -> bool {
-    let tls = settings.listen.tls.as_ref();
-    let mut addresses = tls
-        .map(|tls| tls.address)
-        .into_iter()
-        .chain([settings.listen.http]);
-    addresses.any(|address| {
+    settings.listen.all().any(|address| {
         let ip = address.ip();
         let here = ip.is_unspecified() || ip.is_loopback();
         let same = url.host.parse().is_ok_and(|host: IpAddr| host == ip);
@@ -263,11 +258,7 @@ fn keys(policy: &Policy, settings: &Settings, now: i64, found: &mut Vec<Problem>
 
 /// Whether others than this machine can connect.
 fn is_open(settings: &Settings) -> bool {
-    let tls = settings.listen.tls.as_ref();
-    let mut addresses = tls
-        .map(|tls| tls.address)
-        .into_iter()
-        .chain([settings.listen.http]);
+    let mut addresses = settings.listen.public();
     addresses.any(|address| !address.ip().is_loopback())
 }
 
@@ -284,7 +275,10 @@ fn path_of(policy: &Policy, id: &str, setting: &str) -> String {
 
 fn admin(settings: &Settings, found: &mut Vec<Problem>) {
     const PATH: &str = "admin.token";
-    let local = !is_open(settings);
+    let local = match settings.listen.admin {
+        Some(apart) => apart.ip().is_loopback(),
+        None => !is_open(settings),
+    };
     match &settings.admin.token {
         None => found.push(
             at(

@@ -103,7 +103,8 @@ async fn route(
         .map_err(|_| last(Refusal::BadRequest("The request target is no valid text")))?;
     // The exact raw path: whatever a server behind might normalise is a different route.
     let path = path.split('?').next().unwrap_or_default();
-    if let Some((surface, model)) = Surface::of(path) {
+    let surface = Surface::of(path).filter(|_| local.beside_models());
+    if let Some((surface, model)) = surface {
         ctx.route = surface.name();
         ctx.surface = Some(surface);
         if session.req_header().method != Method::POST {

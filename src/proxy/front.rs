@@ -14,7 +14,7 @@ use pingora_proxy::HttpProxy;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 tokio::task_local! {
@@ -33,16 +33,24 @@ pub struct Front {
     proxy: Arc<HttpProxy<Proxy>>,
     header: Duration,
     keepalive: Duration,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Front {
     /// Watches the headers of `proxy`'s requests: `header` for the whole of one, after at most
-    /// `keepalive` without a byte on a connection that has served a request.
-    pub fn new(proxy: HttpProxy<Proxy>, header: Duration, keepalive: Duration) -> Self {
+    /// `keepalive` without a byte on a connection that has served a request. `connections` counts
+    /// those that speak HTTP/1.1, between two requests too.
+    pub fn new(
+        proxy: HttpProxy<Proxy>,
+        header: Duration,
+        keepalive: Duration,
+        connections: Arc<AtomicUsize>,
+    ) -> Self {
         Self {
             proxy: Arc::new(proxy),
             header,
             keepalive,
+            connections,
         }
     }
 }
@@ -70,10 +78,12 @@ impl HttpServerApp for Front {
             } else {
                 Duration::ZERO
             };
+        let open = Open::enter(&self.connections);
         let arrived = Arc::new(AtomicBool::new(false));
         let work = self.proxy.process_new_http(session, shutdown);
         let work = ARRIVED.scope(Arc::clone(&arrived), work);
         Box::pin(async move {
+            let _open = open;
             let mut work = std::pin::pin!(work);
             match tokio::time::timeout(deadline, work.as_mut()).await {
                 Ok(done) => done,
@@ -94,7 +104,23 @@ impl HttpServerApp for Front {
         self.proxy.server_options()
     }
 
-    async fn http_cleanup(&self) {
-        self.proxy.http_cleanup().await;
+    /// Nothing: Pingora would close every connection that waits for its next request. They stay for
+    /// as long as the process does, so that their clients learn from an answer that it is leaving.
+    async fn http_cleanup(&self) {}
+}
+
+/// Counts a connection as open while it waits for a request or is served.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn enter(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -54,6 +54,7 @@ pub(super) fn listen(environment: &Environment) -> Listen {
     Listen {
         http: SocketAddr::from((address, PORT)),
         tls: None,
+        admin: None,
     }
 }
 

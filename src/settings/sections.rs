@@ -14,6 +14,21 @@ pub struct Listen {
     pub http: SocketAddr,
     /// The TLS listener, if there is one.
     pub tls: Option<Tls>,
+    /// Where the admin API and the metrics are, and nowhere else; `None`: with everything else.
+    pub admin: Option<SocketAddr>,
+}
+
+impl Listen {
+    /// Where clients of the models connect.
+    pub fn public(&self) -> impl Iterator<Item = SocketAddr> {
+        let tls = self.tls.as_ref().map(|tls| tls.address);
+        std::iter::once(self.http).chain(tls)
+    }
+
+    /// Every address.
+    pub fn all(&self) -> impl Iterator<Item = SocketAddr> {
+        self.public().chain(self.admin)
+    }
 }
 
 /// The TLS listener.
@@ -122,6 +137,13 @@ pub struct Shutdown {
 pub struct Upgrade {
     /// The socket over which the listeners are handed on.
     pub socket: PathBuf,
+    /// How long a new process waits for them.
+    pub wait: Duration,
+}
+
+impl Upgrade {
+    /// How long a new process waits unless it is told otherwise.
+    pub const WAIT: Duration = Duration::from_secs(300);
 }
 
 /// Whether a change of the files takes effect by itself.
@@ -164,6 +186,7 @@ impl Default for Listen {
         Self {
             http: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
             tls: None,
+            admin: None,
         }
     }
 }

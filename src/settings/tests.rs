@@ -228,6 +228,7 @@ fn a_tls_listener_needs_its_certificate() {
         (8443, Path::new("c.pem"), true)
     );
     assert_eq!(errors("listen: {tls: {}}").len(), 3);
+    assert_eq!(settings.listen.admin, None);
 }
 
 #[test]
@@ -264,4 +265,22 @@ proptest! {
     fn no_text_makes_the_settings_panic(text in "(?s).{0,200}") {
         let _ = read(&text, &[]);
     }
+}
+
+#[test]
+fn the_admin_listener_has_an_address_of_its_own() {
+    let settings = read("listen: {admin: '127.0.0.1:9090'}", &[]).unwrap();
+    assert_eq!(settings.listen.admin, Some("127.0.0.1:9090".parse().unwrap()));
+    assert_eq!(settings.listen.public().count(), 1);
+    assert_eq!(settings.listen.all().count(), 2);
+    let found = errors("listen: {http: '127.0.0.1:9090', admin: '127.0.0.1:9090'}");
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("must be another address"), "{found:#?}");
+}
+
+#[test]
+fn a_new_process_waits_as_long_as_it_is_told() {
+    let settings = read("upgrade: {wait: 2s, socket: /run/weir/u.sock}", &[]).unwrap();
+    assert_eq!(settings.upgrade.wait, Duration::from_secs(2));
+    assert_eq!(read("", &[]).unwrap().upgrade.wait, Upgrade::WAIT);
 }

@@ -14,6 +14,9 @@
 //! | `WEIR_PROVE_RELOADS` | 40, 1,000 | reloads under load, every tenth invalid |
 //! | `WEIR_PROVE_SPLITS` | 1, 10 | random ways to cut each recorded answer |
 //! | `WEIR_PROVE_FUZZ` | 2,000, 200,000 | hostile requests and hostile answers |
+//! | `WEIR_PROVE_UPGRADES` | 2, 20 | restarts without downtime, under load |
+//! | `WEIR_PROVE_RATE` | 60, 300 | requests a second meanwhile |
+//! | `WEIR_PROVE_STREAM` | 3, 60 | seconds that each stream takes meanwhile |
 //!
 //! Every campaign ends with [`aftermath`]: the log is read by an independent reader, `weir spend
 //! verify` calls it sound, and a new start gives the same spend.
@@ -26,6 +29,7 @@ mod mutation;
 mod race;
 mod reload;
 mod replay;
+mod upgrade;
 mod upstream;
 mod wire;
 

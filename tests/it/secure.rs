@@ -15,7 +15,7 @@ fn certificate() -> (String, String) {
 }
 
 /// A setup with a TLS listener as well, its port and the certificate.
-fn with_tls(setup: Setup, directory: &Path) -> (Setup, u16, String) {
+pub(crate) fn with_tls(setup: Setup, directory: &Path) -> (Setup, u16, String) {
     let (cert, key) = certificate();
     std::fs::write(directory.join("cert.pem"), &cert).unwrap();
     std::fs::write(directory.join("key.pem"), key).unwrap();

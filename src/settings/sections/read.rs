@@ -195,10 +195,22 @@ fn listen(section: &Section<'_>, default: &Listen) -> Listen {
         }
     }
     reader.fact(section.path_of("http"), http.to_string(), origin);
-    Listen {
-        http,
-        tls: section.get("tls").and_then(|value| tls(&value.section())),
-    }
+    let tls = section.get("tls").and_then(|value| tls(&value.section()));
+    let taken: Vec<_> = tls
+        .as_ref()
+        .map(|tls| tls.address)
+        .into_iter()
+        .chain([http])
+        .collect();
+    let apart = |text: &str| {
+        let admin = address(text)?;
+        if taken.contains(&admin) {
+            return Err(Complaint::new("must be another address than the others"));
+        }
+        Ok(admin)
+    };
+    let admin = section.optional("admin", apart, ToString::to_string);
+    Listen { http, tls, admin }
 }
 
 fn tls(section: &Section<'_>) -> Option<Tls> {
@@ -316,6 +328,7 @@ fn upgrade(section: &Section<'_>) -> Upgrade {
         .join("upgrade.sock");
     Upgrade {
         socket: section.or("socket", default, path, |path| path.display().to_string()),
+        wait: time(section, "wait", Upgrade::WAIT, MILLISECOND),
     }
 }
 

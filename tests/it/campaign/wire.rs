@@ -87,6 +87,13 @@ impl Wire {
         self.stream.write_all(bytes).await
     }
 
+    /// Whether the server has closed a connection on which nothing is under way.
+    pub(super) fn is_closed(&self) -> bool {
+        let mut byte = [0];
+        let read = self.stream.try_read(&mut byte);
+        !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Says that nothing more will be sent.
     pub(super) async fn half_close(&mut self) -> io::Result<()> {
         self.stream.shutdown().await

@@ -1,5 +1,7 @@
 //! The real binary in a directory of its own.
 
+pub(crate) mod upgrade;
+
 use super::client::{self, Call, Raw, Reply};
 use super::provider::Provider;
 use super::{LOOK, PATIENCE, eventually};
@@ -204,6 +206,12 @@ impl Setup {
         self
     }
 
+    /// Started to take over from a process that serves.
+    pub(crate) fn upgrading(mut self) -> Self {
+        self.upgrade = true;
+        self
+    }
+
     /// The text of `policy.yaml`.
     pub(crate) fn policy_text(&self, directory: &Path) -> String {
         if let Some(text) = &self.policy {
@@ -364,7 +372,7 @@ async fn ready(child: &mut Child, port: u16) -> Result<(), ExitStatus> {
             return Err(status);
         }
         let health = client
-            .get(format!("http://127.0.0.1:{port}/api/health"))
+            .get(format!("http://127.0.0.1:{port}/health"))
             .send()
             .await;
         if health.is_ok_and(|answer| answer.status() == 200) {
@@ -610,6 +618,16 @@ impl Gateway {
         status.code()
     }
 
+    /// Whether it has left by itself, and well.
+    pub(crate) fn has_left(&mut self) -> bool {
+        let Some(child) = &mut self.child else {
+            return true;
+        };
+        let status = child.try_wait().expect("a child of ours");
+        assert!(status.is_none_or(|status| status.success()), "{status:?}");
+        status.is_some()
+    }
+
     /// Asks it to leave, and waits; its exit code.
     pub(crate) async fn terminate(mut self) -> Option<i32> {
         self.signal("TERM");
@@ -635,40 +653,17 @@ impl Gateway {
         self.setup.clone().start_in(self.directory.clone()).await
     }
 
-    /// Has a new process take its listeners over while it goes on answering; its own exit code, and
-    /// the new one.
-    pub(crate) async fn upgrade(mut self) -> (Option<i32>, Gateway) {
-        let mut setup = self.setup.clone();
-        setup.upgrade = true;
-        let socket = self.directory.join("weir/upgrade.sock");
-        let (mut child, stderr) = setup.spawn(&self.directory, self.addr.port());
-        eventually("the socket that listeners are handed over on", || {
-            socket.exists().then_some(())
-        })
-        .await;
-        self.signal("QUIT");
-        let code = self.wait_exit().await;
-        ready(&mut child, self.addr.port())
-            .await
-            .expect("the new process goes on");
-        self.keep = true;
-        let successor = Gateway {
-            addr: self.addr,
-            directory: self.directory.clone(),
-            child: Some(child),
-            http: client::http(),
-            setup,
-            stderr,
-            keep: false,
-        };
-        (code, successor)
-    }
-
     /// A second process in the same directory.
     pub(crate) async fn beside(&self) -> Gateway {
         let mut second = self.setup.clone().start_in(self.directory.clone()).await;
         second.keep = true;
         second
+    }
+
+    /// Leaves its directory to another one.
+    pub(crate) fn keeping(mut self) -> Self {
+        self.keep = true;
+        self
     }
 
     /// How it was set up.
