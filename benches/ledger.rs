@@ -145,7 +145,7 @@ fn ledger(criterion: &mut Criterion) {
             let grant = runtime
                 .block_on(memory.reserve(&ask))
                 .expect("within limits");
-            memory.settle(&Hold::new(&ask, &grant), Nanos::ZERO)
+            runtime.block_on(memory.settle(&Hold::new(&ask, &grant), Nanos::ZERO))
         });
     });
 

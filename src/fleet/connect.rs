@@ -53,7 +53,7 @@ pub struct Connector {
 enum Way {
     Single(Client),
     Sentinel(Group),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 #[derive(Clone)]
@@ -133,7 +133,9 @@ impl Connector {
             Server::Tcp(node) => Way::Single(dial.client(node, login)?),
             Server::Unix(path) => Way::Single(open(ConnectionAddr::Unix(path.clone()), login)?),
             Server::Sentinel(sentinel) => Way::Sentinel(Group::new(sentinel, login, dial)?),
-            Server::Cluster(nodes) => Way::Cluster(cluster(settings, nodes, &login, dial)?),
+            Server::Cluster(nodes) => {
+                Way::Cluster(Box::new(cluster(settings, nodes, &login, dial)?))
+            }
         };
         Ok(Self {
             way,
