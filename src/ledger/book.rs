@@ -190,6 +190,7 @@ impl Book {
         if hard && core.log.poisoned() {
             return Err(Denied::Unavailable);
         }
+        let told = core.told();
         let given = match &core.shared {
             None => None,
             Some(shared) => match shared.reserve(&ask).await {
@@ -209,6 +210,10 @@ impl Book {
             .projection
             .memory
             .reserve_with(&ask, granted, note, |grant| {
+                // Told since without this hold, the store may have forgotten it.
+                if hard && core.told() != told {
+                    return Err(Denied::Unavailable);
+                }
                 let party = Arc::new(self.party(&ask, grant));
                 let models = ask
                     .models
