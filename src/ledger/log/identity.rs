@@ -1,8 +1,9 @@
 //! What a log is called among the logs of other gateways.
 
 use super::LogError;
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Random bytes in an id.
@@ -14,9 +15,7 @@ const BYTES: usize = 8;
 /// # Errors
 /// When the file can be neither read nor made, or holds anything else.
 pub fn identity(path: &Path) -> Result<String, LogError> {
-    let mut name = path.to_path_buf().into_os_string();
-    name.push(".id");
-    let file = PathBuf::from(name);
+    let file = file_of(path);
     let failed = |source| LogError::io(&file)(source);
     let read = || match std::fs::read_to_string(&file) {
         Ok(text) if is_id(text.trim()) => Ok(text.trim().to_owned()),
@@ -54,6 +53,24 @@ pub fn identity(path: &Path) -> Result<String, LogError> {
     }
 }
 
+/// Where the log at `path` is kept: the same for one process after another that goes on with it there,
+/// and never for a copy of it. Empty where the system does not say.
+pub fn place(path: &Path) -> String {
+    let Ok(boot) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") else {
+        return String::new();
+    };
+    let place = |about: Metadata| format!("{}:{:x}:{:x}", boot.trim(), about.dev(), about.ino());
+    std::fs::metadata(file_of(path))
+        .map(place)
+        .unwrap_or_default()
+}
+
+fn file_of(path: &Path) -> PathBuf {
+    let mut name = path.to_path_buf().into_os_string();
+    name.push(".id");
+    PathBuf::from(name)
+}
+
 fn is_id(text: &str) -> bool {
     text.len() == 2 * BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -70,6 +87,16 @@ mod tests {
         assert_eq!(identity(&scratch.log()).unwrap(), first);
         assert_ne!(identity(&Scratch::new().log()).unwrap(), first);
         assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 1);
+        assert_eq!(place(&scratch.log()), place(&scratch.log()));
+    }
+
+    #[test]
+    fn a_copy_of_a_log_has_its_id_and_is_at_another_place() {
+        let scratch = Scratch::new();
+        let id = identity(&scratch.log()).unwrap();
+        let copy = scratch.killed();
+        assert_eq!(identity(&copy.log()).unwrap(), id);
+        assert_ne!(place(&copy.log()), place(&scratch.log()));
     }
 
     #[test]
