@@ -20,6 +20,7 @@ mod errors;
 mod execwall;
 mod failover;
 mod firewall;
+mod fleet;
 mod framing;
 mod identity;
 mod layers;
