@@ -215,7 +215,10 @@ mod tests {
                 assert_eq!(found.window(1_700_000_000), period.window(1_700_000_000));
             }
         }
-        assert_eq!(Period::of_tag("daily"), Some(period(PeriodKind::Daily, "UTC")));
+        assert_eq!(
+            Period::of_tag("daily"),
+            Some(period(PeriodKind::Daily, "UTC"))
+        );
         for none in ["", "yearly UTC", "daily Nowhere/Else"] {
             assert_eq!(Period::of_tag(none), None, "{none}");
         }

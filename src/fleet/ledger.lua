@@ -5,8 +5,9 @@ Balances that several gateways share. Every function is one atomic step and may 
 Amounts are nano-dollars below 2^53, where a double is exact; they come and go as decimal strings.
 All keys carry one hash tag and begin with the prefix of KEYS[1], which is `<prefix>state`:
 
-  state            epoch, run (of the server), phase, ver (counts changes)
-  live, nonce      gateways by their last sign of life, and the process behind each
+  state            epoch, run (of the server), phase, ver (counts changes); `since` and `from` when that is being put
+                   together: when it began, and when it may be open at the earliest
+  live, nonce      gateways by their last sign of life, and the process behind each: `<place of its log>/<random>`
   waiting          gateways that grants wait for while the state is put together again
   a:<account>      tag and win(dow) of its period, posted, pending (held in this window), held (in any),
                    base, the registers of pushes; `gen` counts changes of the period, `gwin` is the
@@ -24,6 +25,8 @@ All keys carry one hash tag and begin with the prefix of KEYS[1], which is `<pre
 local MAX = 9007199254740992
 local MONTH = 3456000
 local DAY = 'daily UTC'
+-- A gateway gives a sign of life every second: after so long it is dead, or another one is in its place.
+local ALIVE = 1600
 local SEPARATOR, PART = '\1', '\2'
 
 -- Of the server that runs this, so that another one in its place is noticed.
@@ -131,8 +134,11 @@ local function save(p, a)
   end
 end
 
+-- Notes a change of an account. One that is noted and not there was deleted: see `merge`.
 local function note(p, id, ver)
-  redis.call('ZADD', p .. 'changed', ver, id)
+  if redis.call('EXISTS', p .. 'a:' .. id) == 1 then
+    redis.call('ZADD', p .. 'changed', ver, id)
+  end
 end
 
 local function fresh(id, tag, win)
@@ -169,7 +175,7 @@ end
 
 local function roll(p, a, win)
   a.win, a.pending, a.base, a.bv = win, 0, 0, 0
-  -- What was charged there already, while Redis could not be asked.
+  -- A charge may have been said before anything was held in the window.
   a.posted = clamped(charged(p, a.id, present(a)))
 end
 
@@ -541,6 +547,16 @@ local function correct(p, owner, id)
   return true
 end
 
+-- Adds a user's day to a reply, for the keys of the AI Firewall: account, start of the day, amount.
+local function daily(p, reply, account)
+  local a = string.sub(account, 1, 5) == 'user:' and load(p, account)
+  if a and a.tag == DAY then
+    reply[#reply + 1] = account
+    reply[#reply + 1] = text(a.win)
+    reply[#reply + 1] = text(clamped(charged(p, account, present(a))))
+  end
+end
+
 -- epoch seen gateway, then the ends: gateway that held, id, cost, how many charges, and each as
 -- account label total.
 local function settle(keys, args)
@@ -569,17 +585,13 @@ local function settle(keys, args)
       touched[account] = true
     end
   end
-  local ver = changed(p)
-  local reply = { state, text(ver) }
+  local reply = { state, '' }
   for account in pairs(touched) do
-    note(p, account, ver)
-    local a = string.sub(account, 1, 5) == 'user:' and load(p, account)
-    if a and a.tag == DAY then
-      reply[#reply + 1] = account
-      reply[#reply + 1] = text(a.win)
-      reply[#reply + 1] = text(clamped(charged(p, account, present(a))))
-    end
+    -- Each has a count of its own: news are told in pages, which end between two counts.
+    note(p, account, changed(p))
+    daily(p, reply, account)
   end
+  reply[2] = text(changed(p))
   return reply
 end
 
@@ -662,25 +674,62 @@ local function balance(keys, args)
   return reply
 end
 
--- A new epoch, unless the one that the gateway knows is over already.
+-- The number of an epoch, by which one of before is known as such.
+local function number(epoch)
+  return tonumber(string.match(epoch or '', '^%d+')) or 0
+end
+
+-- Grants go on once everybody has told what is known.
+local function try_open(p, now)
+  local from = tonumber(redis.call('HGET', p .. 'state', 'from') or '0')
+  if now >= from and redis.call('SCARD', p .. 'waiting') == 0 then
+    redis.call('HSET', p .. 'state', 'phase', 'open')
+    return true
+  end
+end
+
+-- known name rally gateways: a new epoch, unless one after the known one has begun already. It is open
+-- after `rally` at the earliest. The epoch, and whether it is the new one.
 local function begin(keys, args)
   local p = prefix(keys)
-  local known, new = args[1], args[2]
-  local state = redis.call('HMGET', p .. 'state', 'epoch', 'run')
-  if state[1] and state[2] == run_id() and state[1] ~= known then
-    return { state[1] }
+  local known, state = args[1], redis.call('HMGET', p .. 'state', 'epoch', 'run')
+  local at = number(state[1])
+  if state[1] and state[2] == run_id() and at > number(known) then
+    return { state[1], '0' }
   end
+  local new = text(math.max(at, number(known)) + 1) .. '-' .. args[2]
+  local now = millis()
   redis.call('HSET', p .. 'state', 'epoch', new, 'run', run_id(), 'phase', 'recovering',
-    'since', text(millis()))
+    'since', text(now), 'from', text(now + tonumber(args[3])))
   changed(p)
   redis.call('DEL', p .. 'waiting')
-  for i = 3, #args do
+  for i = 4, #args do
     redis.call('SADD', p .. 'waiting', args[i])
   end
   for _, gateway in ipairs(redis.call('ZRANGE', p .. 'live', 0, -1)) do
     redis.call('SADD', p .. 'waiting', gateway)
   end
-  return { new }
+  return { new, '1' }
+end
+
+-- Takes back everything that was charged in a window because a gateway was gone.
+local function unlose(p, owner, id, label, moved)
+  local lost = redis.call('HGET', window(p, id, label), 'lost:' .. owner)
+  if lost then
+    charge(p, '-lost:' .. owner, id, label, tonumber(lost), moved, 0)
+  end
+end
+
+-- Takes back all of it: the gateway says itself what it charged and what it holds.
+local function found(p, owner)
+  for _, packed in ipairs(redis.call('HVALS', p .. 'x:' .. owner)) do
+    for _, on in ipairs(unpacked(packed).accounts) do
+      local a = load(p, on.id)
+      unlose(p, owner, on.id, on.label, a and on.gen ~= a.gen and counts(a, on))
+      note(p, on.id, changed(p))
+    end
+  end
+  redis.call('DEL', p .. 'x:' .. owner)
 end
 
 -- What the open holds of all gateways come to on some accounts, which are given by id.
@@ -711,16 +760,20 @@ local function holding(p, accounts, gateways)
 end
 
 -- One account as a gateway knows it: registers go to the later version, totals to the higher one.
-local function merge(p, share)
+local function merge(p, share, teller)
   local win, gen = tonumber(share.win), tonumber(share.gen)
   local a = load(p, share.account)
   local new = not a
   if new then
     a = fresh(share.account, share.tag, win)
     a.gen = gen
-    -- Whoever took the account away may have left its holds.
-    local sum = holding(p, { [a.id] = a }, {})[a.id]
-    a.pending, a.held = sum.pending, sum.held
+    if redis.call('ZSCORE', p .. 'changed', a.id) then
+      -- Whoever took the account away may have left its holds.
+      local sum = holding(p, { [a.id] = a }, {})[a.id]
+      a.pending, a.held = sum.pending, sum.held
+      -- Others know more of it, and everybody has to tell.
+      redis.call('HDEL', p .. 'state', 'epoch')
+    end
   elseif gen > a.gen then
     move(p, a, share.tag, win, gen)
   elseif gen == a.gen and win > a.win then
@@ -738,11 +791,12 @@ local function merge(p, share)
   end
   save(p, a)
   for source, total in pairs(share.charged) do
-    charge(p, source, a.id, label_of(gen, win), tonumber(total), a.gen ~= gen)
+    charge(p, source, a.id, label_of(gen, win), tonumber(total), a.gen ~= gen, 0)
   end
   -- In one step, because a reset leaves a base below zero that charges have to come up to.
   a = load(p, a.id)
   redis.call('HSET', p .. 'a:' .. a.id, 'posted', text(clamped(a.base + charged(p, a.id, present(a)))))
+  unlose(p, teller, a.id, label_of(gen, win), a.gen ~= gen)
   note(p, a.id, changed(p))
 end
 
@@ -766,38 +820,44 @@ local function restore(p, owner, id, hold)
   redis.call('HSET', p .. 'h:' .. owner, id, table.concat(packed, SEPARATOR))
 end
 
--- epoch, shares, holds by gateway (those not named there are over), and whether that was all.
+-- epoch gateway shares holds open done. Shares of accounts; holds by gateway, which may be unknown
+-- here; by gateway, all that are open (others are over); `1` when that was all. Replies like `settle`.
 local function assert_state(keys, args)
   local p = prefix(keys)
-  local epoch, shares, holds = args[1], cjson.decode(args[2]), cjson.decode(args[3])
+  local epoch, teller = args[1], args[2]
   local state = standing(p, epoch, 0)
   if state == 'lost' or state == 'changed' then
     return { state }
   end
-  for _, share in ipairs(shares) do
-    merge(p, share)
+  local reply = { 'ok', '' }
+  for _, share in ipairs(cjson.decode(args[3])) do
+    merge(p, share, teller)
+    daily(p, reply, share.account)
   end
-  for owner, open in pairs(holds) do
-    for _, id in ipairs(redis.call('HKEYS', p .. 'x:' .. owner)) do
-      correct(p, owner, id)
+  for owner, open in pairs(cjson.decode(args[4])) do
+    for id, hold in pairs(open) do
+      restore(p, owner, id, hold)
+    end
+  end
+  for owner, ids in pairs(cjson.decode(args[5])) do
+    found(p, owner)
+    local open = {}
+    for _, id in ipairs(ids) do
+      open[id] = true
     end
     for _, id in ipairs(redis.call('HKEYS', p .. 'h:' .. owner)) do
       if not open[id] then
         release(p, owner, id)
       end
     end
-    for id, hold in pairs(open) do
-      restore(p, owner, id, hold)
-    end
   end
-  if args[4] ~= '' then
-    redis.call('SREM', p .. 'waiting', args[4])
-    redis.call('ZADD', p .. 'live', millis(), args[4])
-    if redis.call('SCARD', p .. 'waiting') == 0 then
-      redis.call('HSET', p .. 'state', 'phase', 'open')
-    end
+  if args[6] == '1' then
+    redis.call('SREM', p .. 'waiting', teller)
+    redis.call('ZADD', p .. 'live', millis(), teller)
+    try_open(p, millis())
   end
-  return { 'ok', text(changed(p)) }
+  reply[2] = text(changed(p))
+  return reply
 end
 
 -- Charges what a gateway that is gone has left held.
@@ -820,6 +880,7 @@ local function expire(p, owner)
 end
 
 -- epoch seen gateway nonce since orphan_after recovery_wait: a sign of life, and what has changed.
+-- `twin` when another process is alive as this gateway.
 local function sync(keys, args)
   local p, r = prefix(keys), reader(args)
   local epoch, seen, owner, nonce = r.text(), r.text(), r.text(), r.text()
@@ -828,8 +889,16 @@ local function sync(keys, args)
   if state == 'lost' or state == 'changed' then
     return { state, '{}' }
   end
+  local other, heard = redis.call('HGET', p .. 'nonce', owner), redis.call('ZSCORE', p .. 'live', owner)
+  local here = string.match(nonce, '^(.+)/')
+  if other and other ~= nonce and not (here and here == string.match(other, '^(.+)/'))
+    and heard and now - tonumber(heard) < ALIVE then
+    return { 'twin', '{}' }
+  end
   local reply = { gateways = {}, accounts = {}, missing = {} }
-  reply.nonce = redis.call('HGET', p .. 'nonce', owner) or nil
+  if since == 0 then
+    reply.policy = string.match(redis.call('INFO', 'memory'), 'maxmemory_policy:([%w-]+)')
+  end
   redis.call('ZADD', p .. 'live', now, owner)
   redis.call('HSET', p .. 'nonce', owner, nonce)
   reply.orphans, reply.orphaned = '0', '0'
@@ -845,10 +914,16 @@ local function sync(keys, args)
       redis.call('DEL', p .. 'waiting')
       redis.call('HSET', p .. 'state', 'phase', 'open')
       state = 'ok'
+    elseif try_open(p, now) then
+      state = 'ok'
     end
   end
   redis.call('ZREMRANGEBYSCORE', p .. 'done', '-inf', now - 3600000)
   reply.gateways = redis.call('ZRANGE', p .. 'live', 0, -1)
+  -- Another loss must not make those be forgotten that are waited for.
+  for _, gateway in ipairs(redis.call('SMEMBERS', p .. 'waiting')) do
+    reply.gateways[#reply.gateways + 1] = gateway
+  end
   local ids = redis.call('ZRANGEBYSCORE', p .. 'changed', '(' .. text(since), '+inf', 'WITHSCORES',
     'LIMIT', 0, 500)
   local last = since

@@ -21,16 +21,17 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// A part in the state at `connector` for the gateway whose log has the id `log_id`. It begins
-    /// with [`Shared::begin`].
+    /// A part in the state at `connector` for the gateway whose log has the id `log_id` and is kept at
+    /// `place`. It begins with [`Shared::begin`].
     pub fn new(
         connector: Connector,
         log_id: String,
+        place: &str,
         settings: settings::Redis,
         clock: Clock,
     ) -> Self {
         Self {
-            link: Arc::new(Link::new(connector, log_id, settings, clock)),
+            link: Arc::new(Link::new(connector, log_id, place, settings, clock)),
         }
     }
 

@@ -5,18 +5,20 @@
 //! sign of life and hears what has changed. Whatever goes wrong, asking is refused at once and the
 //! thread begins again; nothing that was said is lost, because it stands in the log.
 
+mod hear;
+mod say;
+mod tell;
+
 use super::connect::{Connection, Connector};
 use super::functions::{self, Known, State};
-use super::share::{self, Mirror, News, Share};
+use super::share::Mirror;
 use crate::budget::AccountSpec;
-use crate::identity::AttemptId;
 use crate::ledger::log::Clock;
 use crate::ledger::shared::{End, Witness};
-use crate::money::Nanos;
 use crate::settings;
 use arc_swap::ArcSwapOption;
 use redis::RedisError;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -33,14 +35,10 @@ const SOON: Duration = Duration::from_millis(50);
 /// How often holds that nobody has any more are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// A count of changes that there never is.
-const NO_NEWS: u64 = 1 << 53;
-
-/// Ends that are said in one call.
-const BATCH: usize = 64;
-
-/// Accounts that are told of in one call.
-const CHUNK: usize = 200;
+/// How long another process that is alive as this gateway is taken for one that has just ended, and
+/// how long is waited between two looks.
+const JUST_ENDED: Duration = Duration::from_secs(4);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Ends that are kept while Redis is away: more are in the log anyway.
 const KEPT: usize = 100_000;
@@ -88,13 +86,16 @@ pub(super) struct Link {
     pub(super) state_key: String,
     /// The id of the log. With the name of a chain it is the name of a gateway.
     log_id: String,
-    /// Tells this process from another one that has a copy of its log.
+    /// Tells this process from another one that has a copy of its log, and begins with the place of
+    /// the log: whoever goes on with it there has seen the end of the process before.
     nonce: String,
     settings: settings::Redis,
     clock: Clock,
     up: ArcSwapOption<Up>,
     ends: Mutex<VecDeque<End>>,
     overtaken: Mutex<Vec<Arc<AccountSpec>>>,
+    /// What the server does when its memory is full, as last heard.
+    policy: Mutex<String>,
     pub(super) mirror: Mutex<Mirror>,
     /// Wakes the thread: there is something to say, or the connection is suspect.
     wake: Notify,
@@ -130,7 +131,9 @@ enum Broken {
     Moved(State),
     #[error("Redis said something that is no answer to what was asked")]
     Nonsense,
-    #[error("another process gives signs of life as this gateway: its spend log was copied")]
+    #[error(
+        "another process is alive as this gateway: one of the two has a copy of the other's spend log"
+    )]
     Twin,
     #[error("a request found the connection broken")]
     Suspect,
@@ -140,6 +143,7 @@ impl Link {
     pub(super) fn new(
         connector: Connector,
         log_id: String,
+        place: &str,
         settings: settings::Redis,
         clock: Clock,
     ) -> Self {
@@ -147,12 +151,13 @@ impl Link {
             connector,
             state_key: functions::state_key(&settings.tenant),
             log_id,
-            nonce: format!("{:016x}", fastrand::u64(..)),
+            nonce: format!("{place}/{:016x}", fastrand::u64(..)),
             settings,
             clock,
             up: ArcSwapOption::empty(),
             ends: Mutex::default(),
             overtaken: Mutex::default(),
+            policy: Mutex::default(),
             mirror: Mutex::default(),
             wake: Notify::new(),
             broken: AtomicBool::new(false),
@@ -253,12 +258,13 @@ impl Link {
         let mut wait = FIRST_WAIT;
         let mut complaint: Option<String> = None;
         let mut epoch = String::new();
+        let mut twin: Option<Instant> = None;
         while !self.closed.load(Ordering::Acquire) {
             self.broken.store(false, Ordering::Release);
             let outcome = match self.connect(&witness, &mut epoch).await {
                 Ok(Some(up)) => {
                     tracing::info!("connected to Redis");
-                    (wait, complaint) = (FIRST_WAIT, None);
+                    (wait, complaint, twin) = (FIRST_WAIT, None, None);
                     self.serve(&up, &witness).await
                 }
                 Ok(None) => return,
@@ -267,6 +273,12 @@ impl Link {
             self.up.store(None);
             let Err(broken) = outcome else { return };
             self.lost.fetch_add(1, Ordering::Relaxed);
+            let since =
+                matches!(broken, Broken::Twin).then(|| *twin.get_or_insert_with(Instant::now));
+            if since.is_some_and(|since| since.elapsed() < JUST_ENDED) {
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
             let reason = broken.to_string();
             if complaint.as_ref() != Some(&reason) {
                 tracing::warn!(%reason, "no shared budgets at present");
@@ -305,13 +317,12 @@ impl Link {
             state => state?,
         };
         if matches!(state, State::Lost | State::Changed) {
-            *epoch = self.begin(&mut connection, &up).await?;
+            let rally = self.rally(&*witness);
+            *epoch = self.begin(&mut connection, &up, rally).await?;
             up.epoch.clone_from(epoch);
         }
-        // What was charged stands in the log, and is said from there. What was given back is said
-        // again, in case it was asked for on a connection that broke.
-        lock(&self.ends).retain(|end| end.cost.is_none());
-        self.testify(&mut connection, &up, &*witness).await?;
+        let lost = state != State::Open;
+        self.testify(&mut connection, &up, &*witness, lost).await?;
         Ok(Some(Arc::new(up)))
     }
 
@@ -320,119 +331,6 @@ impl Link {
         load.arg("LOAD").arg("REPLACE").arg(functions::LIBRARY);
         connection.everywhere(&load).await?;
         Ok(())
-    }
-
-    /// A new epoch of the state, or the one that another gateway has begun.
-    async fn begin(&self, connection: &mut Connection, up: &Up) -> Result<String, Broken> {
-        let new = format!("{:016x}", fastrand::u64(..));
-        let mut command = functions::call("weir_begin_1", &self.state_key);
-        command.arg(&up.epoch).arg(&new).arg(&up.source);
-        for gateway in &lock(&self.mirror).gateways {
-            command.arg(gateway);
-        }
-        let reply: Vec<String> = command.query_async(connection).await?;
-        let epoch = reply.into_iter().next().ok_or(Broken::Nonsense)?;
-        if epoch == new {
-            self.recoveries.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!("the shared state of budgets is put together from what gateways know");
-        }
-        Ok(epoch)
-    }
-
-    /// Says what stands in the log and what was last heard of the rest.
-    async fn testify(
-        &self,
-        connection: &mut Connection,
-        up: &Up,
-        witness: &dyn Witness,
-    ) -> Result<(), Broken> {
-        let testimony = witness.testimony();
-        let source = |chain: &str| self.source(chain);
-        let mut shares = share::shares(&testimony, source);
-        shares.extend(lock(&self.mirror).shares().cloned());
-        let nothing = share::Holds::new();
-        for chunk in shares.chunks(CHUNK) {
-            self.assert(connection, up, chunk, &nothing, "").await?;
-        }
-        for chain in &testimony.dead {
-            let dead = self.source(chain);
-            let holds = share::Holds::from([(dead.clone(), BTreeMap::new())]);
-            self.assert(connection, up, &[], &holds, "").await?;
-            let mut command = functions::call("weir_leave_1", &self.state_key);
-            let _: Vec<String> = command.arg(dead).query_async(connection).await?;
-        }
-        let holds = share::holds(&testimony, source);
-        self.assert(connection, up, &[], &holds, &up.source).await
-    }
-
-    async fn assert(
-        &self,
-        connection: &mut Connection,
-        up: &Up,
-        shares: &[Share],
-        holds: &share::Holds,
-        done: &str,
-    ) -> Result<(), Broken> {
-        let text = |value: serde_json::Result<String>| value.map_err(|_| Broken::Nonsense);
-        let mut command = functions::call("weir_assert_1", &self.state_key);
-        command
-            .arg(&up.epoch)
-            .arg(text(serde_json::to_string(shares))?)
-            .arg(text(serde_json::to_string(holds))?)
-            .arg(done);
-        let reply: Vec<String> = command.query_async(connection).await?;
-        match reply.first().and_then(|word| State::of(word)) {
-            Some(State::Open) => Ok(()),
-            Some(state) => Err(Broken::Moved(state)),
-            None => Err(Broken::Nonsense),
-        }
-    }
-
-    /// A sign of life; what has changed since the last one goes into the mirror.
-    async fn sync(
-        &self,
-        connection: &mut Connection,
-        up: &Up,
-        since: Option<&mut u64>,
-    ) -> Result<(State, bool), Broken> {
-        let mut command = functions::call("weir_sync_1", &self.state_key);
-        command
-            .arg(&up.epoch)
-            .arg(up.seen.load(Ordering::Relaxed))
-            .arg(&up.source)
-            .arg(&self.nonce)
-            .arg(since.as_deref().copied().unwrap_or(NO_NEWS))
-            .arg(millis(self.settings.orphan_after))
-            .arg(millis(self.settings.recovery_wait));
-        let reply: Vec<String> = command.query_async(connection).await?;
-        let [word, news] = reply.as_slice() else {
-            return Err(Broken::Nonsense);
-        };
-        let state = State::of(word).ok_or(Broken::Nonsense)?;
-        if matches!(state, State::Lost | State::Changed) {
-            return Ok((state, false));
-        }
-        let mut news: News = serde_json::from_str(news).map_err(|_| Broken::Nonsense)?;
-        if let Some(since) = since {
-            if news
-                .nonce
-                .as_ref()
-                .is_some_and(|nonce| *nonce != self.nonce)
-            {
-                return Err(Broken::Twin);
-            }
-            *since = news.last.parse().map_err(|_| Broken::Nonsense)?;
-        }
-        up.saw(news.ver.parse().map_err(|_| Broken::Nonsense)?);
-        for gateway in &news.missing {
-            tracing::error!(%gateway, "grants go on without a gateway that has not said what it charged");
-        }
-        if news.orphans != "0" && !news.orphans.is_empty() {
-            let (holds, nanos) = (&news.orphans, &news.orphaned);
-            tracing::warn!(%holds, nano_usd = %nanos, "charged what a gateway that is gone left held");
-        }
-        lock(&self.mirror).hear(&mut news);
-        Ok((state, news.more))
     }
 
     /// Says what ends and hears what changes, until something breaks.
@@ -446,7 +344,7 @@ impl Link {
             if self.broken.load(Ordering::Acquire) {
                 return Err(Broken::Suspect);
             }
-            self.say(up, &mut connection).await?;
+            self.say(up, &mut connection, next).await?;
             if self.leaving.swap(false, Ordering::AcqRel) {
                 let mut command = functions::call("weir_leave_1", &self.state_key);
                 let _: Vec<String> = command.arg(&up.source).query_async(&mut connection).await?;
@@ -472,6 +370,9 @@ impl Link {
                 self.sweep(up, &mut connection, witness, &mut doubtful)
                     .await?;
             }
+            if !lock(&self.ends).is_empty() {
+                continue;
+            }
             let left = next.saturating_duration_since(Instant::now());
             let left = left.max(Duration::from_millis(1));
             // Waking up by time or by name: both go round the loop.
@@ -479,97 +380,6 @@ impl Link {
         }
         Ok(())
     }
-
-    /// Says which holds have ended, in the order in which they did.
-    async fn say(&self, up: &Up, connection: &mut Connection) -> Result<(), Broken> {
-        let overtaken = std::mem::take(&mut *lock(&self.overtaken));
-        for spec in overtaken {
-            let now = self.clock.millis();
-            let command = functions::unpush(&self.state_key, &up.known(), &spec, now);
-            let _: Vec<String> = command.query_async(connection).await?;
-        }
-        loop {
-            let batch: Vec<End> = lock(&self.ends).iter().take(BATCH).cloned().collect();
-            if batch.is_empty() {
-                let queued = self.queued.load(Ordering::Relaxed);
-                if lock(&self.ends).is_empty() {
-                    self.said.send_replace(queued);
-                }
-                return Ok(());
-            }
-            let source = |chain: &str| self.source(chain);
-            let (known, own) = (up.known(), &up.source);
-            let command = functions::settle(&self.state_key, &known, own, &batch, source);
-            let reply: Vec<String> = command.query_async(connection).await?;
-            let mut words = reply.iter();
-            match words.next().and_then(|word| State::of(word)) {
-                Some(State::Open | State::Recovering | State::Changed) => {}
-                Some(state) => return Err(Broken::Moved(state)),
-                None => return Err(Broken::Nonsense),
-            }
-            if let Some(count) = words.next().and_then(|count| count.parse().ok()) {
-                up.saw(count);
-            }
-            lock(&self.ends).drain(..batch.len());
-            if self.settings.firewall_keys {
-                self.days(words.as_slice(), connection).await;
-            }
-        }
-    }
-
-    /// Gives back what Redis holds for this gateway and nobody here has any more: twice in a row,
-    /// so that nothing is taken away that is just being recorded.
-    async fn sweep(
-        &self,
-        up: &Up,
-        connection: &mut Connection,
-        witness: &Weak<dyn Witness>,
-        doubtful: &mut HashSet<AttemptId>,
-    ) -> Result<(), Broken> {
-        let Some(witness) = witness.upgrade() else {
-            return Ok(());
-        };
-        let mut command = functions::call("weir_holds_1", &self.state_key);
-        let held: Vec<String> = command.arg(&up.source).query_async(connection).await?;
-        let ids = held.iter().filter_map(|id| id.parse().ok());
-        let unknown: HashSet<AttemptId> = ids.filter(|id| !witness.has_open(*id)).collect();
-        for id in unknown.intersection(doubtful) {
-            tracing::warn!(attempt = %id, "gave back a hold that nobody has any more");
-            self.end(End {
-                id: *id,
-                chain: Arc::clone(&up.chain),
-                cost: None,
-                charges: Vec::new(),
-            });
-        }
-        *doubtful = unknown;
-        Ok(())
-    }
-
-    /// Keeps the AI Firewall's keys: account, start of the day, nano-dollars of each. They are for its
-    /// tools only, so a failure is no reason to stop; the next charge writes them again.
-    async fn days(&self, figures: &[String], connection: &mut Connection) {
-        for figure in figures.chunks_exact(3) {
-            let Some((key, dollars)) = day(&figure[0], &figure[1], &figure[2]) else {
-                continue;
-            };
-            let command = functions::call("weir_day_1", &key);
-            let mut command = command;
-            let written = command.arg(dollars).query_async::<Vec<String>>(connection);
-            if let Err(error) = written.await {
-                tracing::debug!(%error, "a daily key was not written");
-            }
-        }
-    }
-}
-
-/// The AI Firewall's key of a user's day, and what it holds.
-fn day(account: &str, start: &str, nanos: &str) -> Option<(String, String)> {
-    let user = account.strip_prefix("user:")?;
-    let start = jiff::Timestamp::from_second(start.parse().ok()?).ok()?;
-    let date = jiff::tz::TimeZone::UTC.to_datetime(start).date();
-    let spent = Nanos(nanos.parse().ok()?);
-    Some((format!("budget:{user}:{date}"), spent.to_string()))
 }
 
 fn millis(time: Duration) -> u64 {

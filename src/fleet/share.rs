@@ -5,7 +5,8 @@
 //! to say what is known already.
 
 use crate::budget::{AccountSpec, Balance};
-use crate::ledger::shared::Testimony;
+use crate::identity::AccountId;
+use crate::ledger::shared::{End, Held, Testimony};
 use crate::money::Nanos;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -44,12 +45,15 @@ pub(super) struct Hold {
 /// The open holds of gateways, by gateway and attempt.
 pub(super) type Holds = BTreeMap<String, BTreeMap<String, Hold>>;
 
+/// Which holds of gateways are open.
+pub(super) type Open = BTreeMap<String, Vec<String>>;
+
 /// What `weir_sync_1` replies.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct News {
-    /// The process that last gave a sign of life as this gateway.
-    pub(super) nonce: Option<String>,
+    /// What the server does when its memory is full, where that was asked.
+    pub(super) policy: String,
     #[serde(deserialize_with = "list")]
     pub(super) gateways: Vec<String>,
     #[serde(deserialize_with = "list")]
@@ -208,21 +212,52 @@ pub(super) fn shares(testimony: &Testimony, source: impl Fn(&str) -> String) -> 
     shares
 }
 
-/// The holds that are open by the log; those of dead processes are over.
-pub(super) fn holds(testimony: &Testimony, source: impl Fn(&str) -> String) -> Holds {
-    let open = testimony.open.iter().map(|held| {
-        let on = |(account, window): &(crate::identity::AccountId, i64)| {
-            (account.to_string(), window.to_string())
-        };
+/// Totals of this process: account, turn of its period, start of the window.
+pub(super) type Totals<'a> = HashMap<(&'a AccountId, u64, i64), Nanos>;
+
+/// What a testimony says that this process has charged.
+pub(super) fn told(testimony: &Testimony) -> Totals<'_> {
+    let own = testimony.charged.iter();
+    let own = own.filter(|(chain, _)| *chain == testimony.own);
+    own.map(|(_, charge)| ((&charge.account, charge.turn, charge.window), charge.total))
+        .collect()
+}
+
+/// Whether everything that an end says was told already.
+pub(super) fn is_told(told: &Totals<'_>, end: &End) -> bool {
+    end.charges.iter().all(|charge| {
+        let place = (&charge.account, charge.turn.max(1), charge.window);
+        told.get(&place).is_some_and(|total| *total >= charge.total)
+    })
+}
+
+/// The holds that are open by the log, so many at a time.
+pub(super) fn holds(
+    testimony: &Testimony,
+    chunk: usize,
+    source: impl Fn(&str) -> String,
+) -> Vec<Holds> {
+    let on = |(account, window): &(AccountId, i64)| (account.to_string(), window.to_string());
+    let hold = |held: &Held| {
         let hold = Hold {
             held: held.held.0.to_string(),
             accounts: held.accounts.iter().map(on).collect(),
         };
         (held.id.to_string(), hold)
-    });
-    let mut holds = Holds::from([(source(&testimony.own), open.collect())]);
+    };
+    let own = source(&testimony.own);
+    let chunks = testimony.open.chunks(chunk);
+    chunks
+        .map(|open| Holds::from([(own.clone(), open.iter().map(hold).collect())]))
+        .collect()
+}
+
+/// All that are open by the log; those of dead processes are over.
+pub(super) fn open(testimony: &Testimony, source: impl Fn(&str) -> String) -> Open {
+    let ids = testimony.open.iter().map(|held| held.id.to_string());
+    let mut open = Open::from([(source(&testimony.own), ids.collect())]);
     for chain in &testimony.dead {
-        holds.insert(source(chain), BTreeMap::new());
+        open.insert(source(chain), Vec::new());
     }
-    holds
+    open
 }

@@ -119,7 +119,14 @@ impl Book {
             .collect();
         let log = Log::new(&options, family, claim, last, first.unwrap_or(next), size);
         let turns = Turns::of(&options.path)?;
-        let core = Keeper::new(log, recovered.projection, options.clock, shared, others, turns);
+        let core = Keeper::new(
+            log,
+            recovered.projection,
+            options.clock,
+            shared,
+            others,
+            turns,
+        );
         if first.is_none() {
             core.checkpoint("header")?;
         } else if recovered.unfolded {
@@ -193,6 +200,7 @@ impl Book {
         if hard && core.log.poisoned() {
             return Err(Denied::Unavailable);
         }
+        let told = core.told();
         let given = match &core.shared {
             None => None,
             Some(shared) => match shared.reserve(&ask).await {
@@ -214,6 +222,10 @@ impl Book {
             .projection
             .memory
             .reserve_with(&ask, granted, note, |grant| {
+                // Told since without this hold, the store may have forgotten it.
+                if hard && core.told() != told {
+                    return Err(Denied::Unavailable);
+                }
                 let party = Arc::new(self.party(&ask, grant));
                 let models = ask
                     .models

@@ -41,6 +41,8 @@ pub(super) struct Keeper {
     /// Decides about holds in place of the memory, where several gateways share their budgets.
     pub(super) shared: Option<Arc<dyn Shared>>,
     lost: AtomicU64,
+    /// How often the store was told what stands in the log.
+    told: AtomicU64,
     stop: AtomicBool,
     /// Held while a snapshot is made, because it says how much of them it contains.
     others: Mutex<Others>,
@@ -78,6 +80,7 @@ impl Keeper {
             clock,
             shared,
             lost: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             others: Mutex::new(others),
             turns,
@@ -91,6 +94,12 @@ impl Keeper {
     /// Records that could not be written.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// How often the shared store was told what stands in the log. Asked while accounts are locked, it
+    /// says whether what is held on them by now was part of that.
+    pub(super) fn told(&self) -> u64 {
+        self.told.load(Ordering::SeqCst)
     }
 
     /// Counts a record that could not be written.
@@ -309,6 +318,8 @@ impl Witness for Keeper {
             let dead = chains.filter(|chain| !others.live(chain));
             dead.map(Arc::from).collect()
         };
+        // Before the accounts are locked: see `told`.
+        self.told.fetch_add(1, Ordering::SeqCst);
         self.projection.memory.freeze(|accounts| {
             let own = self.log.chain();
             let standing = |(id, account): (&&AccountId, &&Account)| Standing {

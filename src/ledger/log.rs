@@ -18,7 +18,7 @@ pub(super) mod verify;
 pub(super) mod writer;
 
 pub use crate::settings::Durability;
-pub use identity::{identity, known_identity};
+pub use identity::{identity, known_identity, place};
 pub use verify::{Damage, Summary, verify};
 
 use crate::money::Nanos;

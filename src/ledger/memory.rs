@@ -70,7 +70,7 @@ impl Memory {
         then: impl FnOnce(&Grant) -> Result<T, Denied>,
     ) -> Result<(Grant, T), Denied> {
         let now = seconds(ask.now_millis);
-        self.with(ask.accounts.iter().map(|spec| &spec.id), |mut locked| {
+        self.with(ask.accounts.iter().map(|spec| &spec.id), |locked| {
             let mut balances = Vec::with_capacity(ask.accounts.len());
             for (index, spec) in ask.accounts.iter().enumerate() {
                 let account = locked.get(index);
@@ -90,7 +90,7 @@ impl Memory {
                     }
                     grant.clone()
                 }
-                None => held(ask, &mut balances, &mut locked)?,
+                None => held(ask, &mut balances, locked)?,
             };
             match then(&grant) {
                 Ok(value) => Ok((grant, value)),

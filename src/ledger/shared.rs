@@ -140,6 +140,14 @@ pub struct Testimony {
     pub open: Vec<Held>,
 }
 
+impl Testimony {
+    /// Whether anything was ever charged or held by it.
+    pub fn has_spent(&self) -> bool {
+        let charged = |(_, charge): &(_, Charge)| charge.total > Nanos::ZERO;
+        !self.open.is_empty() || self.charged.iter().any(charged)
+    }
+}
+
 /// An account in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -167,3 +175,6 @@ pub struct Held {
     /// The accounts and the windows it is held in.
     pub accounts: Vec<(AccountId, i64)>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -270,7 +270,10 @@ proptest! {
 #[test]
 fn the_admin_listener_has_an_address_of_its_own() {
     let settings = read("listen: {admin: '127.0.0.1:9090'}", &[]).unwrap();
-    assert_eq!(settings.listen.admin, Some("127.0.0.1:9090".parse().unwrap()));
+    assert_eq!(
+        settings.listen.admin,
+        Some("127.0.0.1:9090".parse().unwrap())
+    );
     assert_eq!(settings.listen.public().count(), 1);
     assert_eq!(settings.listen.all().count(), 2);
     let found = errors("listen: {http: '127.0.0.1:9090', admin: '127.0.0.1:9090'}");

@@ -13,15 +13,21 @@
 //! | `WEIR_PROVE_KILLS` | 3, 100 | kills in the middle of mixed load |
 //! | `WEIR_PROVE_RELOADS` | 40, 1,000 | reloads under load, every tenth invalid |
 //! | `WEIR_PROVE_SPLITS` | 1, 10 | random ways to cut each recorded answer |
+//! | `WEIR_PROVE_FLEET_RACERS` | 300, 10,000 | requests that race for one dollar at three gateways |
+//! | `WEIR_PROVE_FLEET_RACES` | 1, 20 | such races, each with new gateways and a new Redis |
+//! | `WEIR_PROVE_FLEET_KILLS` | 3, 50 | rounds in which gateways are killed under such a race |
+//! | `WEIR_PROVE_OUTAGES` | 4, 20 | times that Redis is killed, emptied or paused under load |
+//! | `WEIR_PROVE_CROWD` | 150, 3,000 | requests that stay open meanwhile |
 //! | `WEIR_PROVE_FUZZ` | 2,000, 200,000 | hostile requests and hostile answers |
 //! | `WEIR_PROVE_UPGRADES` | 2, 20 | restarts without downtime, under load |
-//! | `WEIR_PROVE_RATE` | 60, 300 | requests a second meanwhile |
+//! | `WEIR_PROVE_RATE` | 60 (outages 300), 300 | requests a second meanwhile |
 //! | `WEIR_PROVE_STREAM` | 3, 60 | seconds that each stream takes meanwhile |
 //!
 //! Every campaign ends with [`aftermath`]: the log is read by an independent reader, `weir spend
 //! verify` calls it sound, and a new start gives the same spend.
 
 mod book;
+mod fleet;
 mod found;
 mod fuzz;
 mod kill;

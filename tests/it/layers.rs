@@ -19,7 +19,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("stores", &["ledger", "fleet"]),
     ("the running gateway", &["metrics", "gateway"]),
-    ("the outside", &["proxy", "admin", "console", "telemetry", "mock"]),
+    (
+        "the outside",
+        &["proxy", "admin", "console", "telemetry", "mock"],
+    ),
     ("composition", &["app", "cli"]),
 ];
 
@@ -290,8 +293,8 @@ fn heavy_crates_stay_in_their_homes() {
         let module = source.module.as_str();
         for (crates, homes) in HOMES {
             for name in *crates {
-                let used = names(&source.code, &format!("{name}::"))
-                    || mentions(&source.code, name);
+                let used =
+                    names(&source.code, &format!("{name}::")) || mentions(&source.code, name);
                 if used && !homes.contains(&module) {
                     wrong.push(format!("{} uses {name}", source.path));
                 }

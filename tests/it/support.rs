@@ -2,17 +2,21 @@
 
 pub(crate) mod client;
 pub(crate) mod console;
+pub(crate) mod detour;
 pub(crate) mod faults;
 pub(crate) mod gateway;
 pub(crate) mod provider;
+pub(crate) mod purse;
 #[expect(dead_code, reason = "the library's own tests use more of it")]
 pub(crate) mod redis;
 pub(crate) mod speaker;
 
 pub(crate) use client::{Raw, Reply};
+pub(crate) use detour::Detour;
 pub(crate) use faults::{Peer, Scripted};
 pub(crate) use gateway::{Agent, Gateway, Setup};
 pub(crate) use provider::{Provider, Seen};
+pub(crate) use purse::Purse;
 
 use std::time::{Duration, Instant};
 

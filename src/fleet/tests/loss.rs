@@ -282,3 +282,29 @@ async fn two_gateways_with_a_copy_of_one_log_are_told_apart() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+/// It knows of nobody, and Redis of nothing; whoever is alive must be heard first.
+#[tokio::test]
+async fn a_gateway_that_starts_after_a_loss_waits_for_those_that_were_there() {
+    let server = RedisServer::start();
+    let settings = settings(&server, "t");
+    let (one, two) = (Shelf::open(settings.clone()), Shelf::open(settings));
+    let spec = Arc::new(account("agent:a", 1000));
+    for (shelf, cost) in [(&one, 10), (&two, 900)] {
+        let hold = held(shelf, &spec, cost).await;
+        shelf.settle(&hold, Nanos(cost)).await;
+    }
+    assert_eq!(seen(&[&one, &two], &spec).await, (910, 0));
+    let scratch = Arc::new(one.scratch.killed());
+    one.fleet.cut();
+    server.flush_all();
+    let again = Shelf::on(scratch, one.settings.clone());
+    again.is_up(true).await;
+    let request = Request::new(&[&spec], fixed(200));
+    let refused = again.reserve(&request.ask(attempt(), NOON)).await;
+    assert!(
+        matches!(refused, Err(Denied::Exhausted { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(seen(&[&again, &two], &spec).await, (910, 0));
+}

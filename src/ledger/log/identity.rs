@@ -1,8 +1,9 @@
 //! What a log is called among the logs of other gateways.
 
 use super::LogError;
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Random bytes in an id.
@@ -51,6 +52,18 @@ pub fn identity(path: &Path) -> Result<String, LogError> {
 /// When the file cannot be read, or holds anything else.
 pub fn known_identity(path: &Path) -> Result<Option<String>, LogError> {
     read(&file_of(path))
+}
+
+/// Where the log at `path` is kept: the same for one process after another that goes on with it there,
+/// and never for a copy of it. Empty where the system does not say.
+pub fn place(path: &Path) -> String {
+    let Ok(boot) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") else {
+        return String::new();
+    };
+    let place = |about: Metadata| format!("{}:{:x}:{:x}", boot.trim(), about.dev(), about.ino());
+    std::fs::metadata(file_of(path))
+        .map(place)
+        .unwrap_or_default()
 }
 
 fn file_of(path: &Path) -> PathBuf {

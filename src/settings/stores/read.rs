@@ -52,7 +52,7 @@ fn redis(section: &Section<'_>) -> Option<Redis> {
         tenant: section.or("tenant", default.tenant, tenant, Clone::clone),
         timeout: time("timeout", default.timeout, 10, 10_000),
         connect_timeout: time("connect_timeout", default.connect_timeout, 10, 60_000),
-        orphan_after: time("orphan_after", default.orphan_after, 1_000, 86_400_000),
+        orphan_after: time("orphan_after", default.orphan_after, 3_000, 86_400_000),
         recovery_wait: time("recovery_wait", default.recovery_wait, 0, 600_000),
         when_away: choice(section, "when_away", &choices, default.when_away),
         lease_share: section.or("lease_share", default.lease_share, leased, |share| {

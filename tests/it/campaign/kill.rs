@@ -86,7 +86,7 @@ impl Script {
 
 /// What a client saw of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Seen {
+pub(super) enum Seen {
     /// The whole answer, without an error in it.
     Whole,
     /// A status that is no success.
@@ -252,19 +252,19 @@ async fn admin(seed: u64, mut gateway: Whereabouts) -> u64 {
 
 /// What the comparison found.
 #[derive(Debug, Default)]
-struct Tally {
+pub(super) struct Tally {
     /// Attempts by what the client saw and where their charge came from.
-    charges: BTreeMap<(Seen, String), u64>,
-    produced: i64,
-    charged: i64,
+    pub(super) charges: BTreeMap<(Seen, String), u64>,
+    pub(super) produced: i64,
+    pub(super) charged: i64,
     /// Requests that reached the provider more than once, and how many of them after an answer to
     /// them had begun.
     again: (u64, u64),
-    wrong: Vec<String>,
+    pub(super) wrong: Vec<String>,
 }
 
 /// Compares what the provider did, request by request, with what was charged for it.
-fn compare(book: &Book, records: &[Record], seen: &HashMap<String, Seen>) -> Tally {
+pub(super) fn compare(book: &Book, records: &[Record], seen: &HashMap<String, Seen>) -> Tally {
     let mut tally = Tally::default();
     let mut by_request: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
     for record in records {

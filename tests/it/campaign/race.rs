@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use weir::mock::Options;
 
 /// The cap, in nano-dollars.
-const CAP: i64 = 1_000_000_000;
+pub(super) const CAP: i64 = 1_000_000_000;
 
 /// What the model costs per output token at the provider, in nano-dollars.
 const TOKEN: u64 = 15_000;
@@ -24,25 +24,25 @@ const TOKEN: u64 = 15_000;
 const DEMAND: u64 = 3;
 
 /// What became of one racer.
-struct Finish {
+pub(super) struct Finish {
     /// Of the answer it was served, with its bill's id.
-    served: Option<String>,
+    pub(super) served: Option<String>,
     /// How often it was refused with each code.
-    refused: BTreeMap<String, u64>,
-    wrong: Option<String>,
+    pub(super) refused: BTreeMap<String, u64>,
+    pub(super) wrong: Option<String>,
 }
 
 /// One request as it will be sent, again and again while the budget is held by others.
-struct Racer {
+pub(super) struct Racer {
     agent: &'static str,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
     /// Takes the first refusal for an answer.
     gives_up: bool,
     number: u64,
 }
 
 impl Racer {
-    fn new(number: u64, racers: u64, seed: u64, agents: &[&'static str]) -> Self {
+    pub(super) fn new(number: u64, racers: u64, seed: u64, agents: &[&'static str]) -> Self {
         let mut chance = chance(seed, number);
         let mean = (DEMAND * CAP.unsigned_abs() / (racers * TOKEN)).max(8);
         let chunks = chance.u64(mean / 2..=mean * 3 / 2);
@@ -68,7 +68,7 @@ impl Racer {
         }
     }
 
-    async fn run(self, to: SocketAddr, start: Arc<Barrier>, seed: u64) -> Finish {
+    pub(super) async fn run(self, to: SocketAddr, start: Arc<Barrier>, seed: u64) -> Finish {
         let mut finish = Finish {
             served: None,
             refused: BTreeMap::new(),

@@ -173,6 +173,11 @@ impl Setup {
         self
     }
 
+    /// Shares budgets through Redis; `lines` is the inside of `stores.redis`, on one line.
+    pub(crate) fn redis(self, lines: &str) -> Self {
+        self.settings(&format!("stores: {{redis: {{{lines}}}}}"))
+    }
+
     /// The text of `models.yaml`.
     pub(crate) fn models(mut self, yaml: &str) -> Self {
         self.models += yaml;
@@ -650,6 +655,7 @@ impl Gateway {
     pub(crate) async fn again(mut self) -> Gateway {
         assert!(self.child.is_none(), "it has ended");
         self.keep = true;
+        self.setup.upgrade = false;
         self.setup.clone().start_in(self.directory.clone()).await
     }
 
