@@ -7,7 +7,6 @@
 mod address;
 pub(super) mod read;
 
-use crate::budget::tier::Threshold;
 use crate::secret::Secret;
 use std::fmt;
 use std::path::PathBuf;
@@ -46,12 +45,6 @@ pub struct Redis {
     pub orphan_after: Duration,
     /// How long grants wait for other gateways after Redis lost its state.
     pub recovery_wait: Duration,
-    /// What becomes of requests under a hard limit while Redis is away.
-    pub when_away: WhenAway,
-    /// The largest share of a limit that one gateway has on lease.
-    pub lease_share: Threshold,
-    /// How long a lease is good for.
-    pub lease: Duration,
     /// Whether limits of requests, tokens and concurrency hold for all gateways together.
     pub limits: bool,
     /// Whether the AI Firewall's keys (`budget:{user}:{date}`) are kept up to date.
@@ -110,16 +103,6 @@ pub struct RedisTls {
     pub ca_file: Option<PathBuf>,
 }
 
-/// What becomes of requests under a hard limit while Redis is away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenAway {
-    /// They are refused.
-    #[default]
-    Refuse,
-    /// They are served from what this gateway has on lease.
-    Leases,
-}
-
 impl Redis {
     /// Redis at `server`, everything else as by default.
     pub fn at(server: Server) -> Self {
@@ -134,9 +117,6 @@ impl Redis {
             connect_timeout: Duration::from_secs(2),
             orphan_after: Duration::from_secs(60),
             recovery_wait: Duration::from_secs(10),
-            when_away: WhenAway::Refuse,
-            lease_share: Threshold(10_000_000),
-            lease: Duration::from_secs(30),
             limits: true,
             firewall_keys: true,
         }

@@ -1,19 +1,15 @@
 //! From the tree to [`Stores`].
 
 use super::address::{self, Place, Url};
-use super::{Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores, WhenAway};
-use crate::budget::tier::Threshold;
+use super::{Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores};
 use crate::secret::Secret;
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::Complaint;
 use crate::settings::reader::{Section, Value};
-use crate::settings::sections::read::{choice, file};
+use crate::settings::sections::read::file;
 use crate::settings::units;
 use std::ops::RangeInclusive;
 use std::time::Duration;
-
-/// The largest share of a limit that one gateway may have on lease.
-const MOST_LEASED: Threshold = Threshold(250_000_000);
 
 /// The longest name of a tenant.
 const LONGEST_TENANT: usize = 32;
@@ -40,7 +36,6 @@ fn redis(section: &Section<'_>) -> Option<Redis> {
     let flag = |key, default| section.or(key, default, units::flag, ToString::to_string);
     let time =
         |key, default, least: u64, most: u64| time(section, key, default, millis(least, most));
-    let choices = [("refuse", WhenAway::Refuse), ("leases", WhenAway::Leases)];
     let redis = Redis {
         username: login.username,
         password: login.password,
@@ -54,11 +49,6 @@ fn redis(section: &Section<'_>) -> Option<Redis> {
         connect_timeout: time("connect_timeout", default.connect_timeout, 10, 60_000),
         orphan_after: time("orphan_after", default.orphan_after, 3_000, 86_400_000),
         recovery_wait: time("recovery_wait", default.recovery_wait, 0, 600_000),
-        when_away: choice(section, "when_away", &choices, default.when_away),
-        lease_share: section.or("lease_share", default.lease_share, leased, |share| {
-            units::show_share(*share)
-        }),
-        lease: time("lease_seconds", default.lease, 1_000, 600_000),
         limits: flag("limits", default.limits),
         firewall_keys: flag("firewall_keys", default.firewall_keys),
         server: server?,
@@ -264,14 +254,6 @@ fn tenant(text: &str) -> Result<String, Complaint> {
         ));
     }
     Ok(name.to_owned())
-}
-
-fn leased(text: &str) -> Result<Threshold, Complaint> {
-    let share = units::share(text)?;
-    if share > MOST_LEASED || share == Threshold(0) {
-        return Err(Complaint::new("must be above 0 and at most 0.25"));
-    }
-    Ok(share)
 }
 
 fn millis(least: u64, most: u64) -> RangeInclusive<Duration> {

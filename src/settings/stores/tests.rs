@@ -43,7 +43,6 @@ fn without_a_word_of_it_there_is_no_redis() {
 fn the_variable_alone_is_a_redis_with_every_default() {
     let redis = of_url("redis://redis:6379/0");
     assert_eq!(redis.place(), "redis:6379");
-    let default = Redis::at(Server::Cluster(Vec::new()));
     assert_eq!(
         (redis.tenant.as_str(), redis.timeout, redis.connect_timeout),
         (
@@ -53,20 +52,9 @@ fn the_variable_alone_is_a_redis_with_every_default() {
         )
     );
     assert_eq!(
-        (
-            redis.orphan_after,
-            redis.recovery_wait,
-            redis.lease,
-            redis.lease_share
-        ),
-        (
-            Duration::from_secs(60),
-            Duration::from_secs(10),
-            Duration::from_secs(30),
-            default.lease_share
-        )
+        (redis.orphan_after, redis.recovery_wait),
+        (Duration::from_secs(60), Duration::from_secs(10))
     );
-    assert_eq!(redis.when_away, WhenAway::Refuse);
     assert!(redis.limits && redis.firewall_keys && redis.tls.is_none());
     assert!(redis.username.is_none() && redis.password.is_none() && redis.database == 0);
 }
@@ -259,13 +247,6 @@ fn every_mistake_is_told_with_what_would_be_right() {
             &variables,
             "must be between 10ms and 10s",
         ),
-        ("{redis: {lease_share: 0.5}}", &variables, "at most 0.25"),
-        ("{redis: {lease_share: 0}}", &variables, "above 0"),
-        (
-            "{redis: {when_away: serve}}",
-            &variables,
-            "must be refuse or leases",
-        ),
         ("{redis: {tenat: x}}", &variables, "did you mean `tenant`?"),
         ("{redi: {}}", &[], "did you mean `redis`?"),
     ] {
@@ -282,8 +263,7 @@ fn secrets_are_shown_by_their_length_only() {
         "stores.redis.sentinel.password = set, 8 characters   (conf/weir.yaml:3)",
         "stores.redis.password = set, 8 characters   (conf/weir.yaml:4, from ${P})",
         "stores.redis.sentinel.nodes = s:26379   (conf/weir.yaml:3)",
-        "stores.redis.lease_share = 0.01   (default)",
-        "stores.redis.lease_seconds = 30s   (default)",
+        "stores.redis.recovery_wait = 10s   (default)",
     ] {
         assert!(shown.contains(line), "{line}\n{shown}");
     }
