@@ -5,7 +5,7 @@
 
 use super::connect::Connector;
 use super::functions::{self, Reserved, State};
-use super::link::{Figures, Link, Up};
+use super::link::{Broken, Figures, Link, Up};
 use crate::budget::{AccountSpec, Balance};
 use crate::identity::AttemptId;
 use crate::ledger::log::Clock;
@@ -50,21 +50,30 @@ impl Fleet {
     ) -> Option<T> {
         let mut connection = up.connection.clone();
         let reply = command.query_async::<Vec<String>>(&mut connection).await;
-        if let Err(error) = &reply {
-            tracing::debug!(%error, "Redis did not answer");
-        }
-        let read = reply.ok().and_then(|reply| read(&reply));
+        let read = match &reply {
+            Ok(reply) => read(reply),
+            Err(error) => {
+                self.link.suspect(up, || error.to_string());
+                return None;
+            }
+        };
         if read.is_none() {
-            self.link.suspect(up);
+            self.link
+                .suspect(up, || "what it said is no answer".to_owned());
         }
         read
     }
 
+    /// Connects anew when the state is another one than was known.
+    fn doubt(&self, up: &Arc<Up>, state: State) {
+        if state != State::Recovering {
+            self.link.suspect(up, || Broken::Moved(state).to_string());
+        }
+    }
+
     fn open<T>(&self, up: &Arc<Up>, read: Option<Result<T, State>>) -> Result<T, Away> {
         read.ok_or(Away)?.map_err(|state| {
-            if state != State::Recovering {
-                self.link.suspect(up);
-            }
+            self.doubt(up, state);
             Away
         })
     }
@@ -123,9 +132,7 @@ impl Shared for Fleet {
             }
             Reserved::Denied(denied) => Err(denied),
             Reserved::Undecided(state) => {
-                if state != State::Recovering {
-                    self.link.suspect(&up);
-                }
+                self.doubt(&up, state);
                 Err(Denied::Unavailable)
             }
         }

@@ -99,7 +99,7 @@ pub(super) struct Link {
     pub(super) mirror: Mutex<Mirror>,
     /// Wakes the thread: there is something to say, or the connection is suspect.
     wake: Notify,
-    broken: AtomicBool,
+    broken: Mutex<Option<String>>,
     /// Told to say what is left and to go; and gone: no more signs of life.
     leaving: AtomicBool,
     gone: AtomicBool,
@@ -124,7 +124,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Why the thread begins again.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+pub(super) enum Broken {
     #[error(transparent)]
     Redis(#[from] RedisError),
     #[error("the shared state is another one by now")]
@@ -135,8 +135,8 @@ enum Broken {
         "another process is alive as this gateway: one of the two has a copy of the other's spend log"
     )]
     Twin,
-    #[error("a request found the connection broken")]
-    Suspect,
+    #[error("a request was not answered: {0}")]
+    Suspect(String),
 }
 
 impl Link {
@@ -160,7 +160,7 @@ impl Link {
             policy: Mutex::default(),
             mirror: Mutex::default(),
             wake: Notify::new(),
-            broken: AtomicBool::new(false),
+            broken: Mutex::default(),
             leaving: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -182,11 +182,11 @@ impl Link {
     }
 
     /// A request found that Redis cannot be asked: nobody else has to find out by waiting.
-    pub(super) fn suspect(&self, up: &Arc<Up>) {
+    pub(super) fn suspect(&self, up: &Arc<Up>, why: impl FnOnce() -> String) {
         let current = self.up.load();
         if current.as_ref().is_some_and(|now| Arc::ptr_eq(now, up)) {
             self.up.store(None);
-            self.broken.store(true, Ordering::Release);
+            *lock(&self.broken) = Some(why());
             self.wake.notify_one();
         }
     }
@@ -260,7 +260,7 @@ impl Link {
         let mut epoch = String::new();
         let mut twin: Option<Instant> = None;
         while !self.closed.load(Ordering::Acquire) {
-            self.broken.store(false, Ordering::Release);
+            *lock(&self.broken) = None;
             let outcome = match self.connect(&witness, &mut epoch).await {
                 Ok(Some(up)) => {
                     tracing::info!("connected to Redis");
@@ -341,8 +341,9 @@ impl Link {
         let mut swept = Instant::now();
         let mut doubtful = HashSet::new();
         while !self.closed.load(Ordering::Acquire) {
-            if self.broken.load(Ordering::Acquire) {
-                return Err(Broken::Suspect);
+            let broken = lock(&self.broken).take();
+            if let Some(why) = broken {
+                return Err(Broken::Suspect(why));
             }
             self.say(up, &mut connection, next).await?;
             if self.leaving.swap(false, Ordering::AcqRel) {

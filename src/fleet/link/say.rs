@@ -1,6 +1,6 @@
 //! What a gateway says of its holds: which have ended, and which nobody has any more.
 
-use super::{Broken, Link, Up, lock};
+use super::{Broken, Link, Up, is_unknown, lock};
 use crate::fleet::connect::Connection;
 use crate::fleet::functions::{self, State};
 use crate::identity::AttemptId;
@@ -100,11 +100,14 @@ impl Link {
             let Some((key, dollars)) = day(&figure[0], &figure[1], &figure[2]) else {
                 continue;
             };
-            let command = functions::call("weir_day_1", &key);
-            let mut command = command;
-            let written = command.arg(dollars).query_async::<Vec<String>>(connection);
-            if let Err(error) = written.await {
-                tracing::debug!(%error, "a daily key was not written");
+            let mut command = functions::call("weir_day_1", &key);
+            command.arg(dollars);
+            let written = command.query_async::<Vec<String>>(connection).await;
+            let Err(error) = written else { continue };
+            tracing::debug!(%error, "a daily key was not written");
+            // In a cluster it is on a node of its own, which may have lost its functions.
+            if is_unknown(&error) && self.load(connection).await.is_ok() {
+                let _ = command.query_async::<Vec<String>>(connection).await;
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::{CAP, TENANT, ask, at, cents, must_be_away, served, two};
 use crate::support::gateway::Setup;
 use crate::support::redis::RedisServer;
-use crate::support::{Detour, Gateway, Provider, Purse, bounded};
+use crate::support::{Detour, Gateway, Provider, Purse, bounded, eventually};
 
 const KEY: &str = "a-key-of-some-length-for-one";
 
@@ -149,6 +149,10 @@ async fn a_server_that_cannot_keep_more_refuses_and_serves_again_when_it_can() {
     for gateway in [&first, &second] {
         must_be_away(&ask(gateway, "a", 20).await);
         assert_eq!(ask(gateway, "soft", 20).await.status, 200);
+        eventually("a word about why", || {
+            gateway.output().contains("OOM").then_some(())
+        })
+        .await;
     }
     assert_eq!(
         server.command(&["CONFIG", "SET", "maxmemory", "0"]).text(),
