@@ -2,7 +2,7 @@
 //!
 //! Decides who belongs to which team. An agent or a user is in a team when the team lists it or when it
 //! names the team; both say the same, and where they do not, the file is refused. A key names its
-//! team itself. A team may be part of another one, up to [`DEEPEST`] levels. What a request is charged
+//! team itself. A team may be part of another one, up to `DEEPEST` levels. What a request is charged
 //! to follows from that, see [`crate::auth::Identity`].
 
 use super::agents;
