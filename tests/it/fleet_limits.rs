@@ -14,7 +14,7 @@ fn sharing(provider: &Provider, redis: &str, limits: &str) -> Setup {
 }
 
 fn at(server: &RedisServer) -> String {
-    format!("{{url: \"{}\", orphan_after: 1s}}", server.url())
+    format!("{{url: \"{}\", orphan_after: 3s}}", server.url())
 }
 
 fn limited(reply: &Reply) -> bool {

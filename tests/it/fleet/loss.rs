@@ -184,6 +184,18 @@ async fn an_old_master_that_comes_back_is_told_what_came_after() {
     remembered(before, [&first, &second], &Purse::of(&old, TENANT)).await;
 }
 
+/// When each gateway was last heard of, by its name.
+fn signs(server: &RedisServer) -> Vec<u64> {
+    let key = format!("weir:{{{TENANT}}}:live");
+    let mut names = server.command(&["ZRANGE", &key, "0", "-1"]).list();
+    names.sort();
+    let score = |name: &String| server.command(&["ZSCORE", &key, name]).text();
+    let scores = names.iter().map(score);
+    scores
+        .map(|score| score.parse().expect("milliseconds"))
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grants_wait_until_every_gateway_that_was_alive_has_told_what_it_knows() {
     let (provider, server) = (Provider::start().await, RedisServer::start());
@@ -194,6 +206,16 @@ async fn grants_wait_until_every_gateway_that_was_alive_has_told_what_it_knows()
     let before = busy([&first, &second], &provider, &purse).await;
     // A sign of life later, the first knows that there is a second.
     eventually("two gateways", || (purse.live().len() == 2).then_some(())).await;
+    let together = signs(&server);
+    eventually("another sign of life of both", || {
+        let later = signs(&server);
+        together
+            .iter()
+            .zip(&later)
+            .all(|(was, is)| is > was)
+            .then_some(())
+    })
+    .await;
     way.cut();
     server.flush_all();
     for _ in 0..50 {
