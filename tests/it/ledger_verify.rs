@@ -197,7 +197,7 @@ async fn a_hold_that_nobody_has_is_found_with_its_age() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_gateway_held_is_charged_once_however_late_it_comes_back() {
     let (provider, redis) = (Provider::start().await, RedisServer::start());
-    let soon = ", orphan_after: 2s";
+    let soon = ", orphan_after: 3s";
     let mut gateway = sharing(&provider, &redis, soon).start().await;
     gateway.chat("[[cost=0.25]]").send().await;
     let slow = gateway.chat("[[chunks=1000 delay_ms=50]]").max_tokens(1000);
