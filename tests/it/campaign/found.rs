@@ -64,7 +64,18 @@ async fn a_status_of_no_known_class_is_an_invalid_answer_and_not_free() {
 /// when no other attempt gets through, the first may have been worked on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_lost_with_its_connection_is_charged_when_no_retry_gets_through() {
-    let (tell, told) = tokio::sync::watch::channel(0);
+    for _ in 0..10 {
+        if lost_with_its_connection().await {
+            return;
+        }
+    }
+    panic!("no request was ever sent on a connection that was kept");
+}
+
+/// False when the gateway had not put the connection back yet and dialled for the second request:
+/// a client has its answer a moment earlier.
+async fn lost_with_its_connection() -> bool {
+    let (tell, told) = tokio::sync::watch::channel(false);
     let provider = Scripted::start(move |_, mut peer| {
         let tell = tell.clone();
         async move {
@@ -73,7 +84,7 @@ async fn a_request_lost_with_its_connection_is_charged_when_no_retry_gets_throug
             peer.answer("200 OK", &["Content-Type: application/json"], body)
                 .await;
             peer.request().await;
-            tell.send_modify(|lost| *lost += 1);
+            tell.send_replace(true);
         }
     })
     .await;
@@ -83,6 +94,7 @@ async fn a_request_lost_with_its_connection_is_charged_when_no_retry_gets_throug
         .await;
     assert_eq!(gateway.chat("hello").send().await.status, 200);
     let (addr, connections) = (provider.addr, provider.connections());
+    assert_eq!(connections, 1);
     drop(provider);
     eventually("the end of the provider", || {
         std::net::TcpStream::connect(addr).is_err().then_some(())
@@ -90,12 +102,11 @@ async fn a_request_lost_with_its_connection_is_charged_when_no_retry_gets_throug
     .await;
     let reply = gateway.chat("hello again").send().await;
     assert_eq!(reply.code(), "upstream_unreachable");
-    assert_eq!(
-        (connections, *told.borrow()),
-        (1, 1),
-        "the second request was read"
-    );
+    if !*told.borrow() {
+        return false;
+    }
     let bills = gateway.billed("default", 2).await;
     assert_eq!(bills[1]["source"], "estimated");
     assert!(gateway.events("void").is_empty());
+    true
 }

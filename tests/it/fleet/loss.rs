@@ -196,6 +196,20 @@ fn signs(server: &RedisServer) -> Vec<u64> {
         .collect()
 }
 
+/// Each gateway hears of the others with its own sign of life: waits until all have given one more.
+async fn known_to_each_other(server: &RedisServer) {
+    let together = signs(server);
+    eventually("another sign of life of each", || {
+        let later = signs(server);
+        together
+            .iter()
+            .zip(&later)
+            .all(|(was, is)| is > was)
+            .then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grants_wait_until_every_gateway_that_was_alive_has_told_what_it_knows() {
     let (provider, server) = (Provider::start().await, RedisServer::start());
@@ -206,16 +220,7 @@ async fn grants_wait_until_every_gateway_that_was_alive_has_told_what_it_knows()
     let before = busy([&first, &second], &provider, &purse).await;
     // A sign of life later, the first knows that there is a second.
     eventually("two gateways", || (purse.live().len() == 2).then_some(())).await;
-    let together = signs(&server);
-    eventually("another sign of life of both", || {
-        let later = signs(&server);
-        together
-            .iter()
-            .zip(&later)
-            .all(|(was, is)| is > was)
-            .then_some(())
-    })
-    .await;
+    known_to_each_other(&server).await;
     way.cut();
     server.flush_all();
     for _ in 0..50 {
@@ -238,6 +243,7 @@ async fn grants_do_not_wait_for_ever_for_a_gateway_that_is_gone() {
     second.quiet().await;
     let purse = Purse::of(&server, TENANT);
     purse.agrees(&[&first, &second]).await;
+    known_to_each_other(&server).await;
     second.kill9();
     server.flush_all();
     served(&first, "a", 20).await;
