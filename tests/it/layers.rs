@@ -110,7 +110,7 @@ const APART: &[(&str, &str)] = &[
 
 /// Files in which money or a measurement is a float on its way out.
 const FLOATS: &[&str] = &[
-    "src/event/write.rs",
+    "event/write.rs",
     "money.rs",
     "answer.rs",
     "metrics.rs",
