@@ -7,7 +7,9 @@ use super::{Broken, Link, Up, lock, millis};
 use crate::fleet::connect::Connection;
 use crate::fleet::functions::{self, State};
 use crate::fleet::share::{self, Share};
+use crate::identity::AttemptId;
 use crate::ledger::shared::Witness;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -111,10 +113,14 @@ impl Link {
         lost: bool,
     ) -> Result<(), Broken> {
         let testimony = witness.testimony();
-        // What was charged stands in the log and is said from there, unless its window is over. What was
-        // given back is said again, in case it was asked for on a connection that broke.
+        // What was charged stands in the log and is said from there, unless its window is over or its hold
+        // counts as open. What was given back is said again, in case it was asked for on a connection that
+        // broke.
         let told = share::told(&testimony);
-        lock(&self.ends).retain(|end| end.cost.is_none() || !share::is_told(&told, end));
+        let held: HashSet<AttemptId> = testimony.open.iter().map(|held| held.id).collect();
+        lock(&self.ends).retain(|end| {
+            end.cost.is_none() || held.contains(&end.id) || !share::is_told(&told, end)
+        });
         let source = |chain: &str| self.source(chain);
         let mut shares = share::shares(&testimony, source);
         if lost {
