@@ -67,10 +67,13 @@ fn json(value: impl serde::Serialize) -> Result<String, Broken> {
 
 impl Link {
     /// How long the others have to report, besides those that are known. A process that has just
-    /// started knows nobody, and is in no hurry when its log says that it is not the first.
+    /// started may not know all of them, and is in no hurry when it can tell that it is not the first.
     pub(super) fn rally(&self, witness: &dyn Witness) -> Duration {
-        let knows = !lock(&self.mirror).gateways.is_empty();
-        if knows || !witness.testimony().has_spent() {
+        let (complete, first) = {
+            let mirror = lock(&self.mirror);
+            (mirror.complete, mirror.gateways.is_empty())
+        };
+        if complete || (first && !witness.testimony().has_spent()) {
             return Duration::ZERO;
         }
         RALLY
