@@ -5,7 +5,10 @@
 //! Redis. How the section is read is in [`read`], how an address is written in [`address`].
 
 mod address;
+mod postgres;
 pub(super) mod read;
+
+pub use postgres::{DATABASE_URL, Postgres, PostgresServer, PostgresTls};
 
 use crate::secret::Secret;
 use std::fmt;
@@ -20,6 +23,8 @@ pub const REDIS_URL: &str = "REDIS_URL";
 pub struct Stores {
     /// What gateways share with each other; without it each is alone.
     pub redis: Option<Redis>,
+    /// Where insights are kept; without it they are kept beside the spend log.
+    pub postgres: Option<Postgres>,
 }
 
 /// Redis, and what it is used for.

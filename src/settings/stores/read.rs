@@ -22,6 +22,7 @@ pub(in crate::settings) fn read(section: &Section<'_>) -> Stores {
     }
     Stores {
         redis: redis(&section.section("redis")),
+        postgres: None,
     }
 }
 
