@@ -85,7 +85,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         share::wait(fleet, &settings);
     }
 
-    let metrics = Metrics::new().context("metrics")?;
+    let metrics = Metrics::of(&settings.metrics).context("metrics")?;
     let limits = share::limits(&settings)?;
     let gateway = Gateway::new(live, source, settings, Arc::clone(&book), fleet, metrics);
     let gateway = Arc::new(gateway.sharing(limits.clone().map(|limits| limits as _)));

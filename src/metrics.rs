@@ -4,42 +4,57 @@
 //! labels only because they come from the policy, never from a client. Nothing here can fail a
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
+mod cache;
 mod console;
+mod models;
+mod process;
 mod reloads;
+mod routes;
 mod shared;
+mod sinks;
+mod titan;
 mod today;
 
 use crate::fleet::Figures;
 use crate::usage::{Bill, CostSource};
+use cache::Cache;
 use console::Console;
+use models::Models;
+pub use models::{End, Name, Proxied};
+use process::Process;
 use prometheus::{
-    CounterVec, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Counter, CounterVec, Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 pub use reloads::Reload;
 use reloads::Reloads;
+use routes::Routes;
 use shared::Shared;
+pub use sinks::Sink;
+use sinks::Sinks;
 use std::sync::OnceLock;
-use std::time::Duration;
 pub use today::Day;
 use today::Today;
 
 /// Seconds that suit answers of language models, from cached ones to long reasoning.
 const SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0,
+    640.0,
 ];
 
 /// The gateway's metrics.
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
+    routes: Routes,
+    models: Models,
+    sinks: Sinks,
+    process: Process,
     refusals: IntCounterVec,
     upstream_errors: IntCounterVec,
-    duration: Histogram,
     first_byte: Histogram,
-    tokens: IntCounterVec,
     cost: CounterVec,
-    bills: IntCounterVec,
+    agents: Cache<[Counter; SOURCES.len()]>,
+    bills: [IntCounter; SOURCES.len()],
     over_bound: IntCounter,
     client_gone: IntCounter,
     retries: IntCounter,
@@ -61,12 +76,15 @@ impl Metrics {
     /// # Errors
     /// Never in practice: only when two metrics share a name.
     pub fn new() -> Result<Self, prometheus::Error> {
+        Self::of(&crate::settings::Metrics::default())
+    }
+
+    /// The same, as the settings have it.
+    ///
+    /// # Errors
+    /// As [`Metrics::new`].
+    pub fn of(settings: &crate::settings::Metrics) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
         let counter = |name: &str, help: &str| {
             let metric = IntCounter::new(name, help)?;
             registry.register(Box::new(metric.clone()))?;
@@ -77,52 +95,46 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             Ok::<_, prometheus::Error>(metric)
         };
-        let seconds = |name: &str, help: &str| {
-            let metric =
-                Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()))?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
+        let first_byte = Histogram::with_opts(
+            HistogramOpts::new(
+                "weir_time_to_first_byte_seconds",
+                "From the request's header to the first byte of the provider's answer.",
+            )
+            .buckets(SECONDS.to_vec()),
+        )?;
+        registry.register(Box::new(first_byte.clone()))?;
+        let bills = counters(
+            &registry,
+            "weir_bills_total",
+            "Settlements, by where the amount came from.",
+            &["source"],
+        )?;
         let cost = CounterVec::new(
             Opts::new("weir_cost_usd_total", "Money settled, in US dollars."),
             &["agent", "source"],
         )?;
         registry.register(Box::new(cost.clone()))?;
         Ok(Self {
-            requests: counters(
-                "weir_requests_total",
-                "Requests answered, by route and status.",
-                &["route", "status"],
-            )?,
+            routes: Routes::new(&registry)?,
+            models: Models::new(&registry, settings.titan)?,
+            sinks: Sinks::new(&registry)?,
+            process: Process::new(&registry)?,
             refusals: counters(
+                &registry,
                 "weir_refusals_total",
                 "Requests that Weir itself refused, by code.",
                 &["code"],
             )?,
             upstream_errors: counters(
+                &registry,
                 "weir_upstream_errors_total",
-                "Attempts that failed upstream, by kind.",
-                &["kind"],
+                "Attempts that failed upstream, by provider and kind.",
+                &["provider", "kind"],
             )?,
-            duration: seconds(
-                "weir_request_duration_seconds",
-                "From the request's header to the end of its answer, for proxied requests.",
-            )?,
-            first_byte: seconds(
-                "weir_time_to_first_byte_seconds",
-                "From the request's header to the first byte of the provider's answer.",
-            )?,
-            tokens: counters(
-                "weir_tokens_total",
-                "Tokens settled, by kind; cached and reasoning tokens are parts of input and output.",
-                &["kind"],
-            )?,
+            first_byte,
             cost,
-            bills: counters(
-                "weir_bills_total",
-                "Settlements, by where the amount came from.",
-                &["source"],
-            )?,
+            agents: Cache::default(),
+            bills: SOURCES.map(|source| bills.with_label_values(&[source.name()])),
             over_bound: counter(
                 "weir_over_bound_total",
                 "Settlements above what had been held: the provider billed more than documented.",
@@ -163,58 +175,67 @@ impl Metrics {
 
     /// A request was answered.
     pub fn answered(&self, route: &'static str, status: u16) {
-        self.requests
-            .with_label_values(&[route, status_text(status)])
-            .inc();
+        self.routes.answered(route, status);
     }
 
     /// A request was refused with this code.
     pub fn refused(&self, code: &'static str) {
         self.refusals.with_label_values(&[code]).inc();
+        self.models.refused(code);
     }
 
-    /// An attempt failed upstream.
-    pub fn upstream_error(&self, kind: &'static str) {
-        self.upstream_errors.with_label_values(&[kind]).inc();
+    /// A provider is asked.
+    pub fn attempted(&self, provider: &str) {
+        self.models.attempted(provider);
     }
 
-    /// A proxied request ended.
-    pub fn proxied(&self, duration: Duration, first_byte: Option<Duration>) {
-        self.duration.observe(duration.as_secs_f64());
-        if let Some(first_byte) = first_byte {
+    /// An attempt at a provider failed.
+    pub fn upstream_error(&self, provider: &str, kind: &'static str) {
+        let labels = &[provider, kind];
+        self.upstream_errors.with_label_values(labels).inc();
+    }
+
+    /// A request that went to a provider ended.
+    pub fn proxied(&self, proxied: &Proxied<'_>) {
+        self.routes.took(proxied.route, proxied.duration);
+        if let Some(first_byte) = proxied.first_byte {
             self.first_byte.observe(first_byte.as_secs_f64());
         }
+        if proxied.end == End::Gone {
+            self.client_gone.inc();
+        }
+        self.models.ended(proxied);
     }
 
-    /// Money was settled for an agent that the policy knows.
-    pub fn settled(&self, agent: &str, bill: &Bill, over_bound: bool) {
+    /// Money was settled for an agent that the policy knows, for what a model at a provider did.
+    pub fn settled(
+        &self,
+        agent: &str,
+        provider: &str,
+        model: Name<'_>,
+        bill: &Bill,
+        over_bound: bool,
+    ) {
         self.today.add(day_number(), bill);
-        let source = bill.source.name();
-        self.bills.with_label_values(&[source]).inc();
-        self.cost
-            .with_label_values(&[agent, source])
-            .inc_by(bill.cost.at_least_zero().as_usd_f64());
-        let usage = &bill.usage;
-        for (kind, count) in [
-            ("input", usage.input),
-            ("output", usage.output),
-            ("cache_read", usage.cache_read),
-            (
-                "cache_write",
-                usage.cache_write.saturating_add(usage.cache_write_1h),
-            ),
-            ("reasoning", usage.reasoning),
-        ] {
-            if count > 0 {
-                self.tokens.with_label_values(&[kind]).inc_by(count);
-            }
-        }
+        let known = SOURCES.iter().position(|source| *source == bill.source);
+        let at = known.unwrap_or_default();
+        self.bills[at].inc();
+        let series = self.agents.get(agent, || {
+            SOURCES.map(|source| self.cost.with_label_values(&[agent, source.name()]))
+        });
+        series[at].inc_by(bill.cost.at_least_zero().as_usd_f64());
+        self.models.settled(provider, model, bill);
         if over_bound {
             self.over_bound.inc();
         }
         if bill.source == CostSource::Unresolved {
-            self.upstream_error("unresolved");
+            self.upstream_error(provider, "unresolved");
         }
+    }
+
+    /// The counts of a sink: a queue to whatever is told about requests on the side.
+    pub fn sink(&self, name: &'static str) -> Sink {
+        self.sinks.of(name)
     }
 
     /// What this process settled today (UTC), by model.
@@ -225,11 +246,6 @@ impl Metrics {
     /// Counts what is settled today from zero again.
     pub fn clear_today(&self) {
         self.today.clear(day_number());
-    }
-
-    /// The client left before the end.
-    pub fn client_gone(&self) {
-        self.client_gone.inc();
     }
 
     /// One more attempt is made.
@@ -266,6 +282,7 @@ impl Metrics {
     pub fn expose(&self, levels: Levels) -> String {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let total = |total: u64| i64::try_from(total).unwrap_or(i64::MAX);
+        self.process.look();
         self.reservations.set(count(levels.reservations));
         self.in_flight.set(count(levels.in_flight));
         self.lost_records.set(total(levels.lost_records));
@@ -307,31 +324,38 @@ pub struct Levels {
     pub shared: Option<Figures>,
 }
 
-/// A status as a label without an allocation; statuses Weir does not know itself become their class.
-fn status_text(status: u16) -> &'static str {
-    match status {
-        200 => "200",
-        400 => "400",
-        401 => "401",
-        402 => "402",
-        403 => "403",
-        404 => "404",
-        405 => "405",
-        408 => "408",
-        413 => "413",
-        415 => "415",
-        429 => "429",
-        500 => "500",
-        502 => "502",
-        503 => "503",
-        504 => "504",
-        0 => "none",
-        201..=299 => "2xx",
-        300..=399 => "3xx",
-        _ if status / 100 == 4 => "4xx",
-        _ if status / 100 == 5 => "5xx",
-        _ => "other",
-    }
+/// Where a bill's amount may come from.
+const SOURCES: [CostSource; 4] = [
+    CostSource::Provider,
+    CostSource::Usage,
+    CostSource::Estimated,
+    CostSource::Unresolved,
+];
+
+/// A family of counters.
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+/// A family of histograms.
+fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> Result<HistogramVec, prometheus::Error> {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    let metric = HistogramVec::new(options, labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
 }
 
 #[cfg(test)]
@@ -354,18 +378,57 @@ mod tests {
             model: "m".into(),
             prices: "v".into(),
         };
-        metrics.settled("agent-1", &bill, true);
+        metrics.settled("agent-1", "openrouter", Name::Stated("m"), &bill, true);
         let text = metrics.expose(Levels {
             reservations: 2,
             ..Levels::default()
         });
         for line in [
             r#"weir_cost_usd_total{agent="agent-1",source="provider"} 0.0015"#,
-            r#"weir_tokens_total{kind="output"} 4"#,
+            r#"weir_tokens_total{kind="output",model="m",provider="openrouter"} 4"#,
+            r#"weir_model_cost_usd_total{model="m",provider="openrouter"} 0.0015"#,
+            "titan_cost_usd_total 0.0015",
             "weir_over_bound_total 1",
             "weir_reservations_open 2",
         ] {
             assert!(text.contains(line), "{line} is missing from\n{text}");
         }
+    }
+
+    #[test]
+    fn models_of_the_table_are_told_apart_up_to_a_bound_and_those_of_the_policy_always() {
+        let metrics = Metrics::new().unwrap();
+        let names: Vec<String> = (0..400).map(|number| format!("m{number}")).collect();
+        let of = |model| Proxied {
+            route: "chat",
+            provider: "p",
+            model,
+            end: End::Whole,
+            duration: std::time::Duration::from_secs(1),
+            first_byte: None,
+            first_token: None,
+            per_token: None,
+        };
+        for name in &names {
+            metrics.proxied(&of(Name::Known(name)));
+        }
+        metrics.proxied(&of(Name::Stated("mine")));
+        metrics.proxied(&of(Name::Other));
+        let text = metrics.expose(Levels::default());
+        let whole = |model: &str| {
+            format!(r#"weir_model_requests_total{{model="{model}",outcome="ok",provider="p"}} "#)
+        };
+        assert!(text.contains(&(whole("other") + "145\n")), "{text}");
+        assert!(text.contains(&(whole("mine") + "1\n")));
+        let told = text.matches("weir_model_duration_seconds_count{").count();
+        assert_eq!(told, 256 + 2);
+    }
+
+    #[test]
+    fn the_model_gateways_families_can_be_left_out() {
+        let settings = crate::settings::Metrics { titan: false };
+        let metrics = Metrics::of(&settings).unwrap();
+        metrics.refused("budget_exhausted");
+        assert!(!metrics.expose(Levels::default()).contains("titan"));
     }
 }

@@ -17,6 +17,7 @@ pub mod restart;
 mod sections;
 mod stores;
 pub mod units;
+mod watching;
 pub mod yaml;
 
 pub use sections::{
@@ -24,6 +25,7 @@ pub use sections::{
     Timeouts, Tls, Upgrade, UpstreamLink,
 };
 pub use stores::{Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores};
+pub use watching::{Metrics, Otel, Propagate};
 
 use environment::Environment;
 use file::Files;
@@ -56,6 +58,10 @@ pub struct Settings {
     pub reload: Reload,
     /// What is logged.
     pub log: Log,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// Where traces and metrics are sent.
+    pub otel: Otel,
     /// The admin API.
     pub admin: Admin,
     /// What is kept outside this process.
