@@ -26,7 +26,7 @@ use crate::settings::Settings;
 use crate::settings::environment::Environment;
 use crate::settings::file::Flags;
 use crate::settings::problem::Problems;
-use crate::{telemetry, tokens};
+use crate::{otel, telemetry, tokens};
 use anyhow::Context as _;
 use enter::{Arrival, Entry};
 use handover::Handed;
@@ -86,9 +86,11 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     }
 
     let metrics = Metrics::of(&settings.metrics).context("metrics")?;
+    let tracer = otel::start(&settings.otel, &metrics).context("otel")?;
     let limits = share::limits(&settings)?;
     let gateway = Gateway::new(live, source, settings, Arc::clone(&book), fleet, metrics);
-    let gateway = Arc::new(gateway.sharing(limits.clone().map(|limits| limits as _)));
+    let gateway = gateway.sharing(limits.clone().map(|limits| limits as _));
+    let gateway = Arc::new(gateway.traced(tracer));
     let _reloading = reloads.serve(&gateway);
     let result = entry
         .finish(&gateway.settings, &place)
@@ -107,6 +109,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         limits.close();
     }
     book.close();
+    gateway.told_all();
     telemetry::flush();
     result
 }

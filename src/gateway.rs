@@ -189,6 +189,13 @@ impl Gateway {
         Self { tracer, ..self }
     }
 
+    /// Nothing more happens: what is on its way to whoever records it is sent. Waits for that.
+    pub fn told_all(&self) {
+        if let Some(tracer) = &self.tracer {
+            tracer.sink.close();
+        }
+    }
+
     /// Lets a request in that is expected to use `tokens`, if every limit of `claims` allows it, here
     /// and among all gateways. `None` when none of them has a limit. `now` is in Unix seconds.
     ///

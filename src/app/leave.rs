@@ -245,6 +245,7 @@ impl BackgroundService for Leave {
             tokio::time::sleep(LOOK).await;
         }
         gateway.book.close();
+        gateway.told_all();
         self.0.place.leave();
         tracing::info!("left");
         crate::telemetry::flush();
