@@ -35,7 +35,10 @@ impl Live {
                 .find(|target| target.engine == model || catalog::is_dated(model, &target.engine)),
         };
         match asked {
-            Some(target) if self.stated.contains(&target.name) => Name::Stated(&target.name),
+            Some(target) if self.stated.contains(&target.name) => {
+                let aliases = &self.policy.aliases;
+                Name::Stated(aliases.get(&target.name).unwrap_or(&target.name))
+            }
             Some(target) => self.priced(kind, &target.engine, &target.name),
             None => answered.map_or(Name::Other, |model| self.priced(kind, model, model)),
         }
