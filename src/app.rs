@@ -5,6 +5,7 @@
 
 mod console;
 mod enter;
+mod events;
 mod handover;
 mod leave;
 mod listen;
@@ -92,6 +93,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     let gateway = gateway.sharing(limits.clone().map(|limits| limits as _));
     let gateway = Arc::new(gateway.traced(tracer));
     let _reloading = reloads.serve(&gateway);
+    let _events = events::start(&gateway).context("events")?;
     let result = entry
         .finish(&gateway.settings, &place)
         .and_then(|(sockets, handed)| {
@@ -109,6 +111,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         limits.close();
     }
     book.close();
+    events::written(&gateway.feed);
     gateway.told_all();
     telemetry::flush();
     result

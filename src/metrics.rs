@@ -6,21 +6,26 @@
 
 mod cache;
 mod console;
+mod events;
 mod models;
+mod otel;
 mod process;
 mod reloads;
 mod routes;
 mod shared;
-mod sinks;
 mod titan;
 mod today;
 
+use crate::feed;
 use crate::fleet::Figures;
 use crate::usage::{Bill, CostSource};
 use cache::Cache;
 use console::Console;
+use events::Events;
 use models::Models;
 pub use models::{End, Name, Proxied};
+pub use otel::Signal;
+use otel::Signals;
 use process::Process;
 use prometheus::{
     Counter, CounterVec, Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter,
@@ -30,8 +35,6 @@ pub use reloads::Reload;
 use reloads::Reloads;
 use routes::Routes;
 use shared::Shared;
-pub use sinks::Sink;
-use sinks::Sinks;
 use std::sync::OnceLock;
 pub use today::Day;
 use today::Today;
@@ -47,7 +50,7 @@ pub struct Metrics {
     registry: Registry,
     routes: Routes,
     models: Models,
-    sinks: Sinks,
+    signals: Signals,
     process: Process,
     refusals: IntCounterVec,
     upstream_errors: IntCounterVec,
@@ -65,6 +68,7 @@ pub struct Metrics {
     log_failed: IntGauge,
     reloads: Reloads,
     console: Console,
+    events: Events,
     limited_alone: IntCounter,
     shared: OnceLock<Option<Shared>>,
     today: Today,
@@ -117,7 +121,7 @@ impl Metrics {
         Ok(Self {
             routes: Routes::new(&registry)?,
             models: Models::new(&registry, settings.titan)?,
-            sinks: Sinks::new(&registry)?,
+            signals: Signals::new(&registry)?,
             process: Process::new(&registry)?,
             refusals: counters(
                 &registry,
@@ -163,6 +167,7 @@ impl Metrics {
             )?,
             reloads: Reloads::new(&registry)?,
             console: Console::new(&registry)?,
+            events: Events::new(&registry)?,
             limited_alone: counter(
                 "weir_limits_alone_total",
                 "Requests whose shared limits this gateway judged by its own counts: Redis was away or late.",
@@ -233,9 +238,9 @@ impl Metrics {
         }
     }
 
-    /// The counts of a sink: a queue to whatever is told about requests on the side.
-    pub fn sink(&self, name: &'static str) -> Sink {
-        self.sinks.of(name)
+    /// The counts of what is sent by OpenTelemetry: `traces`, `metrics`.
+    pub fn signal(&self, name: &'static str) -> Signal {
+        self.signals.of(name)
     }
 
     /// What this process settled today (UTC), by model.
@@ -288,6 +293,7 @@ impl Metrics {
         self.lost_records.set(total(levels.lost_records));
         self.log_bytes.set(total(levels.log_bytes));
         self.log_failed.set(i64::from(levels.log_failed));
+        self.events.set(&levels.events);
         if let Some(figures) = levels.shared {
             let shared = self.shared.get_or_init(|| Shared::new(&self.registry));
             // Two metrics of one name there are never, so it is there.
@@ -322,6 +328,8 @@ pub struct Levels {
     pub log_failed: bool,
     /// The store that gateways share, where there is one.
     pub shared: Option<Figures>,
+    /// Events, and where they go.
+    pub events: feed::Figures,
 }
 
 /// Where a bill's amount may come from.
@@ -359,76 +367,4 @@ fn histograms(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::money::Nanos;
-    use crate::usage::Usage;
-
-    #[test]
-    fn a_settlement_shows_in_tokens_cost_and_source() {
-        let metrics = Metrics::new().unwrap();
-        let bill = Bill {
-            cost: Nanos(1_500_000),
-            source: CostSource::Provider,
-            usage: Usage {
-                input: 3,
-                output: 4,
-                ..Usage::default()
-            },
-            model: "m".into(),
-            prices: "v".into(),
-        };
-        metrics.settled("agent-1", "openrouter", Name::Stated("m"), &bill, true);
-        let text = metrics.expose(Levels {
-            reservations: 2,
-            ..Levels::default()
-        });
-        for line in [
-            r#"weir_cost_usd_total{agent="agent-1",source="provider"} 0.0015"#,
-            r#"weir_tokens_total{kind="output",model="m",provider="openrouter"} 4"#,
-            r#"weir_model_cost_usd_total{model="m",provider="openrouter"} 0.0015"#,
-            "titan_cost_usd_total 0.0015",
-            "weir_over_bound_total 1",
-            "weir_reservations_open 2",
-        ] {
-            assert!(text.contains(line), "{line} is missing from\n{text}");
-        }
-    }
-
-    #[test]
-    fn models_of_the_table_are_told_apart_up_to_a_bound_and_those_of_the_policy_always() {
-        let metrics = Metrics::new().unwrap();
-        let names: Vec<String> = (0..400).map(|number| format!("m{number}")).collect();
-        let of = |model| Proxied {
-            route: "chat",
-            provider: "p",
-            model,
-            end: End::Whole,
-            duration: std::time::Duration::from_secs(1),
-            first_byte: None,
-            first_token: None,
-            per_token: None,
-        };
-        for name in &names {
-            metrics.proxied(&of(Name::Known(name)));
-        }
-        metrics.proxied(&of(Name::Stated("mine")));
-        metrics.proxied(&of(Name::Other));
-        let text = metrics.expose(Levels::default());
-        let whole = |model: &str| {
-            format!(r#"weir_model_requests_total{{model="{model}",outcome="ok",provider="p"}} "#)
-        };
-        assert!(text.contains(&(whole("other") + "145\n")), "{text}");
-        assert!(text.contains(&(whole("mine") + "1\n")));
-        let told = text.matches("weir_model_duration_seconds_count{").count();
-        assert_eq!(told, 256 + 2);
-    }
-
-    #[test]
-    fn the_model_gateways_families_can_be_left_out() {
-        let settings = crate::settings::Metrics { titan: false };
-        let metrics = Metrics::of(&settings).unwrap();
-        metrics.refused("budget_exhausted");
-        assert!(!metrics.expose(Levels::default()).contains("titan"));
-    }
-}
+mod tests;

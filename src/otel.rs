@@ -53,7 +53,7 @@ enum Job {
 pub struct Exporter {
     jobs: mpsc::Sender<Job>,
     closing: mpsc::Sender<Job>,
-    lost: metrics::Sink,
+    lost: metrics::Signal,
     /// Ends with the process: nothing else runs on it.
     rest: Mutex<Option<(Runtime, Option<SdkMeterProvider>)>>,
 }
@@ -73,13 +73,13 @@ pub fn start(settings: &Otel, metrics: &Metrics) -> anyhow::Result<Option<Tracer
         .build()?;
     let resource = resource(settings);
     let client = Client::new(runtime.handle().clone(), settings.timeout)?;
-    let lost = metrics.sink("otel_spans");
+    let lost = metrics.signal("traces");
     let exporter = settings
         .traces
         .then(|| spans_to(endpoint, settings, &client, &resource))
         .transpose()?;
     let provider = settings.metrics.then(|| {
-        let count = metrics.sink("otel_metrics");
+        let count = metrics.signal("metrics");
         let exporter = metrics_to(endpoint, settings, &client)?;
         let exporter = measure::Counted { exporter, count };
         anyhow::Ok(measure::provider(
@@ -155,7 +155,7 @@ impl Sink for Exporter {
 struct Worker {
     exporter: Option<SpanExporter>,
     measures: Option<Measures>,
-    count: metrics::Sink,
+    count: metrics::Signal,
     spans: Vec<SpanData>,
     /// Whether the last message was lost.
     away: bool,

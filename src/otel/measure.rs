@@ -1,7 +1,7 @@
 //! Facts as metrics, under the names of the conventions.
 
 use super::spans::scope;
-use crate::metrics::Sink;
+use crate::metrics::Signal;
 use crate::trace::{Finished, words};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _};
@@ -150,7 +150,7 @@ pub(super) fn provider(
 /// sums since the start.
 pub(super) struct Counted {
     pub(super) exporter: MetricExporter,
-    pub(super) count: Sink,
+    pub(super) count: Signal,
 }
 
 impl PushMetricExporter for Counted {

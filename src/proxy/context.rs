@@ -4,7 +4,7 @@ use super::journey::Journey;
 use super::link::Link;
 use super::settle::Exchange;
 use crate::balance::Visit;
-use crate::identity::RequestId;
+use crate::identity::{AgentId, RequestId};
 use crate::refusal::Refusal;
 use crate::route::Candidate;
 use crate::surface::{ErrorShape, Surface};
@@ -30,6 +30,8 @@ pub struct Context {
     pub(crate) surface: Option<Surface>,
     /// The request as it is recorded for traces, where it is.
     pub(crate) recording: Option<Box<super::recording::Recording>>,
+    /// The agent, once the caller is known; only while somebody watches.
+    pub(crate) agent: Option<AgentId>,
     _in_flight: InFlight,
 }
 
@@ -81,6 +83,10 @@ pub(crate) struct Admission {
     pub refusal: Option<Refusal>,
     /// How the answer is passed on, once its header was seen.
     pub relay: super::relay::Relay,
+    /// When the request arrived.
+    pub arrived: Instant,
+    /// Whether it was told how it ended.
+    pub told: bool,
 }
 
 impl Context {
@@ -99,6 +105,7 @@ impl Context {
             route: "other",
             surface: None,
             recording: None,
+            agent: None,
             _in_flight: InFlight::enter(in_flight),
         }
     }

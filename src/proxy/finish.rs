@@ -4,6 +4,7 @@ use super::admit;
 use super::context::Context;
 use super::relay::Relay;
 use super::session;
+use super::tell::{self, End};
 use super::told::Told;
 use super::upstream;
 use crate::answer::event;
@@ -141,5 +142,13 @@ pub(crate) fn finished(
     if refused.is_none() {
         gateway.metrics.answered(route, told.status);
     }
+    let error = refused.or_else(|| error.map(upstream::kind));
+    let end = End {
+        status: told.status,
+        gone: told.gone,
+        first_byte: told.first_byte,
+        error,
+    };
     told.proxied(gateway, admission);
+    tell::ended(admission, end);
 }

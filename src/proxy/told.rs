@@ -28,7 +28,8 @@ pub(super) struct Told {
     elapsed: Duration,
     route: &'static str,
     refused: Option<&'static str>,
-    first_byte: Option<Duration>,
+    /// From the header to the first byte of the answer.
+    pub(super) first_byte: Option<Duration>,
     recording: Option<Box<Recording>>,
     /// The status that the client saw; 0 when it saw none.
     pub(super) status: u16,

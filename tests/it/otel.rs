@@ -259,17 +259,17 @@ async fn a_collector_that_is_away_costs_nobody_anything_and_losses_are_counted()
     for _ in 0..20 {
         assert_eq!(gateway.chat("hello").send().await.status, 200);
     }
-    let lost = |text: &str, sink: &str| {
-        let series = format!("weir_sink_lost_total{{sink=\"{sink}\"}} ");
+    let lost = |text: &str, signal: &str| {
+        let series = format!("weir_otel_lost_total{{signal=\"{signal}\"}} ");
         let line = text.lines().find_map(|line| line.strip_prefix(&series))?;
         line.parse::<f64>().ok()
     };
     let mut all = 0.0;
     let begun = std::time::Instant::now();
-    while all < 40.0 || lost(&gateway.get("/metrics").await.text(), "otel_metrics") < Some(1.0) {
+    while all < 40.0 || lost(&gateway.get("/metrics").await.text(), "metrics") < Some(1.0) {
         assert!(begun.elapsed() < crate::support::PATIENCE, "lost: {all}");
         tokio::time::sleep(crate::support::LOOK).await;
-        all = lost(&gateway.get("/metrics").await.text(), "otel_spans").unwrap();
+        all = lost(&gateway.get("/metrics").await.text(), "traces").unwrap();
     }
     assert!((all - 40.0).abs() < 0.5, "two spans each: {all}");
     assert_eq!(gateway.terminate().await, Some(0));
@@ -286,7 +286,7 @@ async fn a_collector_that_refuses_for_a_moment_loses_nothing() {
     collector.refuse(1);
     assert_eq!(gateway.chat("hello").send().await.status, 200);
     assert_eq!(collector.spans(2).await.len(), 2);
-    assert!(gateway.metric("weir_sink_lost_total").await.abs() < 0.5);
+    assert!(gateway.metric("weir_otel_lost_total").await.abs() < 0.5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
