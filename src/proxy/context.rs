@@ -28,6 +28,8 @@ pub struct Context {
     pub(crate) route: &'static str,
     /// The surface that the client speaks, once the route is known.
     pub(crate) surface: Option<Surface>,
+    /// The request as it is recorded for traces, where it is.
+    pub(crate) recording: Option<Box<super::recording::Recording>>,
     /// The agent, once the caller is known; only while somebody watches.
     pub(crate) agent: Option<AgentId>,
     _in_flight: InFlight,
@@ -102,6 +104,7 @@ impl Context {
             first_byte: None,
             route: "other",
             surface: None,
+            recording: None,
             agent: None,
             _in_flight: InFlight::enter(in_flight),
         }
