@@ -7,6 +7,7 @@
 mod outgoing;
 pub mod reload;
 pub mod source;
+mod warn;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
@@ -131,6 +132,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// What happens, for whoever watches.
     pub feed: Arc<Feed>,
+    /// Exhausted budgets that the log has told of.
+    exhausted: warn::Told,
     /// Set once the process was told to leave.
     pub stopping: Arc<AtomicBool>,
     /// Requests being served.
@@ -161,6 +164,7 @@ impl Gateway {
             limiter: Limiter::default(),
             shared_limits: None,
             feed: Arc::default(),
+            exhausted: warn::Told::default(),
             stopping: Arc::default(),
             in_flight: Arc::default(),
         }

@@ -31,6 +31,7 @@ mod tests;
 mod turn;
 #[cfg(test)]
 mod turn_tests;
+mod warned;
 
 pub use book::{Book, Counters};
 pub use reservation::{Reservation, Settled};

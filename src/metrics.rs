@@ -4,13 +4,17 @@
 //! labels only because they come from the policy, never from a client. Nothing here can fail a
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
+mod budgets;
 mod console;
 mod reloads;
 mod shared;
 mod today;
 
+use crate::budget::Balance;
 use crate::fleet::Figures;
+use crate::identity::AccountId;
 use crate::usage::{Bill, CostSource};
+use budgets::Budgets;
 use console::Console;
 use prometheus::{
     CounterVec, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
@@ -50,6 +54,7 @@ pub struct Metrics {
     log_failed: IntGauge,
     reloads: Reloads,
     console: Console,
+    budgets: Budgets,
     limited_alone: IntCounter,
     shared: OnceLock<Option<Shared>>,
     today: Today,
@@ -151,6 +156,7 @@ impl Metrics {
             )?,
             reloads: Reloads::new(&registry)?,
             console: Console::new(&registry)?,
+            budgets: Budgets::new(&registry)?,
             limited_alone: counter(
                 "weir_limits_alone_total",
                 "Requests whose shared limits this gateway judged by its own counts: Redis was away or late.",
@@ -250,6 +256,21 @@ impl Metrics {
     /// So many settlements wait for the console.
     pub fn console_backlog(&self, records: u64) {
         self.console.backlog(records);
+    }
+
+    /// An account has passed a warning level.
+    pub fn warned(&self, account: &AccountId) {
+        self.budgets.warned(account);
+    }
+
+    /// A request was refused because the budget of an account is used up.
+    pub fn exceeded(&self, account: &AccountId) {
+        self.budgets.exceeded(account);
+    }
+
+    /// How much of their limits agents of the policy have used, as of now.
+    pub fn used<'a>(&self, agents: impl Iterator<Item = (&'a str, Balance)>) {
+        self.budgets.used(agents);
     }
 
     /// The process has started with what the files held.
