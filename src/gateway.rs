@@ -4,10 +4,12 @@
 //! is decided in [`source`], how one takes the place of another in [`reload`]. Which limits count,
 //! this process's own or those that gateways share, is decided here.
 
+mod day;
 mod outgoing;
 pub mod reload;
 pub mod source;
 mod warn;
+pub mod watch;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
@@ -15,6 +17,7 @@ use crate::feed::Feed;
 use crate::fleet::Fleet;
 use crate::identity::AgentId;
 use crate::ledger::Book;
+use crate::ledger::day::Today;
 use crate::limit::shared::Shared;
 use crate::limit::{Claim, Exceeded, Limiter, Permit, Standing};
 use crate::metrics::Metrics;
@@ -132,6 +135,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// What happens, for whoever watches.
     pub feed: Arc<Feed>,
+    /// What was settled today.
+    day: day::Reader,
     /// Exhausted budgets that the log has told of.
     exhausted: warn::Told,
     /// Set once the process was told to leave.
@@ -152,6 +157,7 @@ impl Gateway {
     ) -> Self {
         metrics.configured();
         let fixed = Fixed::new(&settings, &live.policy);
+        let day = day::Reader::new(Today::of(&live.policy.spend_log));
         Self {
             live: ArcSwap::from_pointee(live),
             seen: Mutex::new(Seen::new(source.begun().clone().and(fixed.print()))),
@@ -164,6 +170,7 @@ impl Gateway {
             limiter: Limiter::default(),
             shared_limits: None,
             feed: Arc::default(),
+            day,
             exhausted: warn::Told::default(),
             stopping: Arc::default(),
             in_flight: Arc::default(),

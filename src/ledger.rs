@@ -13,6 +13,7 @@
 mod book;
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod day;
 mod follow;
 mod keeper;
 pub mod log;

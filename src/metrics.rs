@@ -8,7 +8,6 @@ mod budgets;
 mod console;
 mod reloads;
 mod shared;
-mod today;
 
 use crate::budget::Balance;
 use crate::fleet::Figures;
@@ -25,8 +24,6 @@ use reloads::Reloads;
 use shared::Shared;
 use std::sync::OnceLock;
 use std::time::Duration;
-pub use today::Day;
-use today::Today;
 
 /// Seconds that suit answers of language models, from cached ones to long reasoning.
 const SECONDS: &[f64] = &[
@@ -57,7 +54,6 @@ pub struct Metrics {
     budgets: Budgets,
     limited_alone: IntCounter,
     shared: OnceLock<Option<Shared>>,
-    today: Today,
 }
 
 impl Metrics {
@@ -162,7 +158,6 @@ impl Metrics {
                 "Requests whose shared limits this gateway judged by its own counts: Redis was away or late.",
             )?,
             shared: OnceLock::new(),
-            today: Today::default(),
             registry,
         })
     }
@@ -194,7 +189,6 @@ impl Metrics {
 
     /// Money was settled for an agent that the policy knows.
     pub fn settled(&self, agent: &str, bill: &Bill, over_bound: bool) {
-        self.today.add(day_number(), bill);
         let source = bill.source.name();
         self.bills.with_label_values(&[source]).inc();
         self.cost
@@ -221,16 +215,6 @@ impl Metrics {
         if bill.source == CostSource::Unresolved {
             self.upstream_error("unresolved");
         }
-    }
-
-    /// What this process settled today (UTC), by model.
-    pub fn today(&self) -> Day {
-        self.today.look(day_number())
-    }
-
-    /// Counts what is settled today from zero again.
-    pub fn clear_today(&self) {
-        self.today.clear(day_number());
     }
 
     /// The client left before the end.
@@ -304,11 +288,6 @@ impl Metrics {
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         String::from_utf8(text).unwrap_or_default()
     }
-}
-
-/// Days since 1970-01-01, UTC.
-fn day_number() -> i64 {
-    jiff::Timestamp::now().as_second().div_euclid(86_400)
 }
 
 /// What is read at the moment of a scrape.

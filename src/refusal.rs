@@ -190,6 +190,8 @@ pub struct Exhausted {
     pub hard: bool,
     /// The model that was asked for; nothing when the client left that to Weir.
     pub asked: Option<String>,
+    /// Whether the answer would have been a stream.
+    pub stream: bool,
     /// Start of the account's window in Unix seconds; 0 without periods.
     pub window: i64,
 }

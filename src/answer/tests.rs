@@ -17,6 +17,7 @@ fn an_exhausted_budget_reads_as_the_execwall_or_gate_wrote_it() {
         models: vec!["mistralai/mistral-7b-instruct".into()],
         hard: true,
         asked: None,
+        stream: false,
         window: 0,
     })));
     assert_eq!(answer.status, 402);
@@ -49,6 +50,7 @@ fn exhausted_refusal() -> Refusal {
         models: Vec::new(),
         hard: true,
         asked: None,
+        stream: false,
         window: 0,
     }))
 }

@@ -3,7 +3,7 @@
 //! Decides how both are said: an event, a count, and a line of the log. Every level that is passed has a
 //! line; of refusals, the first of each account, period and limit, and the first after the spend was
 //! lower. Which level is passed is decided in [`crate::budget`], and among gateways in
-//! [`crate::warnings`].
+//! [`super::watch`].
 
 use super::Gateway;
 use crate::budget::tier::WHOLE;
@@ -39,8 +39,7 @@ impl Told {
         match told.insert(state.account.clone(), now) {
             None => true,
             Some(before) => {
-                (before.window, before.limit) != (now.window, now.limit)
-                    || now.spent < before.spent
+                (before.window, before.limit) != (now.window, now.limit) || now.spent < before.spent
             }
         }
     }
@@ -115,6 +114,7 @@ mod tests {
                 models: Vec::new(),
                 hard: true,
                 asked: None,
+                stream: false,
                 window,
             })
         };

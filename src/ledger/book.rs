@@ -399,7 +399,9 @@ impl Book {
             change.total = Some(limit.map_err(|Away| LogError::Away)?);
         }
         let changed = shared.push(spec, *change, now).await;
-        changed.map(Some).map_err(|Away| LogError::Away)
+        let changed = changed.map_err(|Away| LogError::Away)?;
+        shared.arm(spec, &changed.balance, now).await;
+        Ok(Some(changed))
     }
 
     /// Forgets the spend of an account's current window and says what it was. Recorded before it
@@ -416,8 +418,11 @@ impl Book {
                     total: None,
                     spent: Some(Nanos::ZERO),
                 };
-                let changed = shared.push(spec, nothing, self.core.clock.millis()).await;
-                Some(changed.map_err(|Away| LogError::Away)?)
+                let now = self.core.clock.millis();
+                let changed = shared.push(spec, nothing, now).await;
+                let changed = changed.map_err(|Away| LogError::Away)?;
+                shared.arm(spec, &changed.balance, now).await;
+                Some(changed)
             }
         };
         self.change(spec, changed.as_ref(), |core, now, account| {

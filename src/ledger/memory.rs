@@ -81,7 +81,14 @@ impl Memory {
                     return Err(Denied::Unavailable);
                 }
                 let moved = given.and_then(|given| given.moved.get(index));
-                keep_up(account, spec, now, moved.copied(), &mut adopted, &self.warned);
+                keep_up(
+                    account,
+                    spec,
+                    now,
+                    moved.copied(),
+                    &mut adopted,
+                    &self.warned,
+                );
                 balances.push(account.standing(spec));
             }
             let grant = match given {

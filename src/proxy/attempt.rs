@@ -354,6 +354,7 @@ impl Journey {
                 models: self.route.models.get(tier).cloned().unwrap_or_default(),
                 hard: spec.hard,
                 asked: request.model.as_deref().map(str::to_owned),
+                stream: request.stream,
                 window: balance.period_start,
             })
         };

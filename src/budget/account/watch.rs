@@ -77,7 +77,9 @@ mod tests {
     use jiff::tz::TimeZone;
 
     fn spec(limit: i64, opening: i64, percents: &[u32]) -> Arc<AccountSpec> {
-        let levels = percents.iter().map(|percent| Threshold(percent * 10_000_000));
+        let levels = percents
+            .iter()
+            .map(|percent| Threshold(percent * 10_000_000));
         Arc::new(AccountSpec {
             id: AccountId::gateway(),
             limit: Nanos(limit),
@@ -136,7 +138,11 @@ mod tests {
         assert_eq!(told(&mut account), Some(80), "a push passes levels, too");
         account.push(None, Some(Nanos(55)));
         assert_eq!(told(&mut account), None);
-        assert_eq!(charge(&mut account, 30), Some(80), "and only that one again");
+        assert_eq!(
+            charge(&mut account, 30),
+            Some(80),
+            "and only that one again"
+        );
     }
 
     #[test]
