@@ -5,6 +5,7 @@
 
 mod console;
 mod enter;
+mod events;
 mod handover;
 mod leave;
 mod listen;
@@ -91,6 +92,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     let gateway = Gateway::new(live, source, settings, Arc::clone(&book), fleet, metrics);
     let gateway = Arc::new(gateway.sharing(limits.clone().map(|limits| limits as _)));
     let _reloading = reloads.serve(&gateway);
+    let _events = events::start(&gateway).context("events")?;
     let result = entry
         .finish(&gateway.settings, &place)
         .and_then(|(sockets, handed)| {
@@ -108,6 +110,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         limits.close();
     }
     book.close();
+    events::written(&gateway.feed);
     telemetry::flush();
     result
 }

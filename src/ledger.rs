@@ -14,6 +14,7 @@ mod book;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod day;
+mod ending;
 mod follow;
 mod keeper;
 pub mod log;
