@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod connect;
+mod day;
 mod functions;
 mod ledger;
 mod limits;
@@ -17,7 +18,10 @@ mod server;
 mod share;
 #[cfg(test)]
 mod tests;
+mod warn;
 
+pub use day::Others;
 pub use ledger::Fleet;
 pub use limits::SharedLimits;
 pub use link::Figures;
+pub use warn::Once;

@@ -127,6 +127,7 @@ fn moment(seconds: Option<i64>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use crate::budget::warn::Levels;
     use super::*;
     use crate::budget::period::{Period, PeriodKind};
     use crate::money::Nanos;
@@ -159,6 +160,7 @@ mod tests {
                 kind: PeriodKind::Daily,
                 zone: jiff::tz::TimeZone::UTC,
             },
+            warn: Levels::default(),
         };
         let balance = Balance {
             limit: Nanos(1),

@@ -6,6 +6,7 @@
 use super::connect::Connector;
 use super::functions::{self, Reserved, State};
 use super::link::{Broken, Figures, Link, Up};
+use super::warn::Once;
 use crate::budget::{AccountSpec, Balance};
 use crate::identity::AttemptId;
 use crate::ledger::log::Clock;
@@ -18,7 +19,7 @@ use std::sync::{Arc, PoisonError, Weak};
 /// One gateway's part in the balances that several share through Redis.
 #[derive(Debug)]
 pub struct Fleet {
-    link: Arc<Link>,
+    pub(super) link: Arc<Link>,
 }
 
 impl Fleet {
@@ -176,6 +177,15 @@ impl Shared for Fleet {
         let read = |reply: &[String]| functions::pushed(reply, spec);
         let read = self.ask(&up, &command, read).await;
         self.open(&up, read)
+    }
+
+    async fn arm(&self, spec: &AccountSpec, balance: &Balance, now_millis: u64) {
+        let passed = spec.warn.passed(balance.posted, balance.limit);
+        let levels = spec.warn.all().iter().copied();
+        let levels: Vec<_> = levels.filter(|level| *level > passed).collect();
+        let now = i64::try_from(now_millis / 1000).unwrap_or(i64::MAX);
+        // Warnings are no reason to fail.
+        let _ = Fleet::arm(self, &Once::new(spec, balance, now), &levels).await;
     }
 
     fn adopt(&self, specs: &[Arc<AccountSpec>], _now_millis: u64) {

@@ -182,6 +182,11 @@ impl Link {
         self.up.load_full()
     }
 
+    /// The id of the log.
+    pub(super) fn log_id(&self) -> &str {
+        &self.log_id
+    }
+
     /// The name of the gateway whose chain that is.
     pub(super) fn source(&self, chain: &str) -> String {
         format!("{}:{chain}", self.log_id)

@@ -143,6 +143,12 @@ impl Mirror {
         self.accounts.values()
     }
 
+    /// The versions of an account's registers.
+    pub(super) fn version(&self, spec: &AccountSpec) -> Option<String> {
+        let share = self.accounts.get(spec.id.as_str())?;
+        Some(format!("{} {}", share.bv, share.pv))
+    }
+
     /// Whether a limit was pushed that the policy's own has overtaken.
     pub(super) fn overtaken(&self, spec: &AccountSpec) -> bool {
         let share = self.accounts.get(spec.id.as_str());

@@ -8,6 +8,7 @@ use super::provider::{Block, Endpoint, FIRST};
 use super::upstream::{self, BaseUrl, Upstream};
 use super::{Agent, BudgetSource, DEFAULT_AGENT, Policy};
 use crate::budget::AccountSpec;
+use crate::budget::warn::Levels;
 use crate::budget::period::{Period, PeriodKind};
 use crate::catalog::PriceOverride;
 use crate::identity::{AccountId, AgentId, KeyId, UserId};
@@ -232,6 +233,11 @@ fn daily(id: AccountId, limit: Nanos, hard: bool) -> Arc<AccountSpec> {
         period: Period {
             kind: PeriodKind::Daily,
             zone: TimeZone::UTC,
+        },
+        warn: if hard {
+            Levels::default()
+        } else {
+            Levels::of([])
         },
     })
 }

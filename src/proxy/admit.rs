@@ -91,6 +91,9 @@ pub(crate) async fn refuse(
     close: bool,
 ) -> Result<()> {
     ctx.refused = Some(refusal.code());
+    if let Refusal::BudgetExhausted(state) = refusal {
+        gateway.exceeded(ctx.id, state);
+    }
     let answer = Answer::refusal_in(ctx.shape(), refusal, &ctx.id.to_string());
     gateway.metrics.refused(refusal.code());
     gateway.metrics.answered(ctx.route, answer.status.as_u16());

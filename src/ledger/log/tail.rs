@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// What the chain without a name is called outside of file names.
 const MAIN: &str = "main";
@@ -144,6 +145,7 @@ type Sink<'a> = dyn FnMut(&Arc<str>, u64, &[u8]) -> bool + 'a;
 pub struct Tail {
     family: Family,
     chains: BTreeMap<String, Chain>,
+    since: Option<SystemTime>,
 }
 
 #[derive(Deserialize)]
@@ -179,7 +181,24 @@ impl Tail {
             chains: chains
                 .map(|(name, mark)| (name, Chain::after(mark)))
                 .collect(),
+            since: None,
         }
+    }
+
+    /// Begins, in every chain, with the first file that was written since then.
+    pub(in crate::ledger) fn since(path: &Path, since: SystemTime) -> Self {
+        Self {
+            since: Some(since),
+            ..Self::after(path, Position::default())
+        }
+    }
+
+    /// Shows `sink` every settlement and every reset that it has not seen.
+    pub(in crate::ledger) fn each(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), LogError> {
+        self.advance(&mut |_, _, line| {
+            sink(line);
+            true
+        })
     }
 
     /// How far it has read.
@@ -227,7 +246,8 @@ impl Tail {
         // Where a chain's files are is no more of interest once they are gone.
         self.chains.retain(|name, _| files.contains_key(name));
         for (name, files) in &files {
-            let chain = self.chains.entry(name.clone()).or_default();
+            let begin = || self.since.map_or_else(Chain::default, Chain::since);
+            let chain = self.chains.entry(name.clone()).or_insert_with(begin);
             if !chain.advance(&self.family, name, files, sink)? {
                 break;
             }
