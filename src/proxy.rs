@@ -19,6 +19,7 @@ mod relay;
 mod reply;
 mod session;
 mod settle;
+mod sign;
 mod titan;
 mod upstream;
 mod verdict;

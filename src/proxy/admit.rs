@@ -12,6 +12,7 @@ use super::relay::Relay;
 use super::reply;
 use super::session;
 use super::settle::Exchange;
+use super::sign::Signing;
 use super::upstream;
 use crate::answer::Answer;
 use crate::auth::{self, Identity};
@@ -55,7 +56,8 @@ pub(crate) async fn request(
     // A client may send its next request before this one is answered; it is kept for its turn.
     session.downstream_session.set_pipelining_enabled(true);
     let stop = match route(gateway, local, session, ctx).await {
-        Ok(Some(answer)) => {
+        Ok(Some(mut answer)) => {
+            ctx.signing.own(&mut answer);
             gateway.metrics.answered(ctx.route, answer.status.as_u16());
             reply::send(session, ctx.id, answer, false).await?;
             return Ok(true);
@@ -84,7 +86,8 @@ pub(crate) async fn refuse(
     close: bool,
 ) -> Result<()> {
     ctx.refused = Some(refusal.code());
-    let answer = Answer::refusal_in(ctx.shape(), refusal, &ctx.id.to_string());
+    let mut answer = Answer::refusal_in(ctx.shape(), refusal, &ctx.id.to_string());
+    ctx.signing.own(&mut answer);
     gateway.metrics.refused(refusal.code());
     gateway.metrics.answered(ctx.route, answer.status.as_u16());
     reply::send(session, ctx.id, answer, close).await
@@ -199,10 +202,12 @@ async fn proxied(
     model: Option<String>,
 ) -> Result<Option<Answer>, Stop> {
     let live = gateway.live();
+    ctx.signing = Signing::of(&live.policy, surface, session.req_header(), ctx.id).map_err(last)?;
     let mut identity = identify(gateway, &live, session, ctx).map_err(last)?;
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, largest(&identity, limits.body_bytes)).await?;
+    ctx.signing.read(&body);
     let depth = Limits {
         depth: limits.json_depth,
     };

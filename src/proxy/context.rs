@@ -3,6 +3,7 @@
 use super::journey::Journey;
 use super::link::Link;
 use super::settle::Exchange;
+use super::sign::Signing;
 use crate::balance::Visit;
 use crate::identity::RequestId;
 use crate::refusal::Refusal;
@@ -28,6 +29,8 @@ pub struct Context {
     pub(crate) route: &'static str,
     /// The surface that the client speaks, once the route is known.
     pub(crate) surface: Option<Surface>,
+    /// How its answer is signed, once that is known.
+    pub(crate) signing: Signing,
     _in_flight: InFlight,
 }
 
@@ -96,6 +99,7 @@ impl Context {
             first_byte: None,
             route: "other",
             surface: None,
+            signing: Signing::default(),
             _in_flight: InFlight::enter(in_flight),
         }
     }

@@ -120,7 +120,9 @@ impl Writer {
         match change {
             Change::Insert(members) => {
                 // The only data line ends with the object's brace; other lines may follow.
-                let end = lines(raw).find(|line| is_data(line.text)).map(|line| line.end);
+                let end = lines(raw)
+                    .find(|line| is_data(line.text))
+                    .map(|line| line.end);
                 let brace = memrchr(b'}', &raw[..end.unwrap_or(raw.len())]).unwrap_or(raw.len());
                 out.extend_from_slice(&raw[..brace]);
                 out.extend_from_slice(members.as_bytes());

@@ -68,7 +68,9 @@ impl Signer {
 
     /// Whether the header has to wait for the end.
     pub fn header_waits(&self) -> bool {
-        self.seal.as_ref().is_some_and(|seal| seal.form() == Form::Whole)
+        self.seal
+            .as_ref()
+            .is_some_and(|seal| seal.form() == Form::Whole)
     }
 
     /// Takes what is to be sent and gives what may be sent now.
@@ -143,7 +145,9 @@ impl Whole {
         if self.announced {
             all.resize(titan::ROOM, b' ');
         }
-        self.kept.iter().for_each(|piece| all.extend_from_slice(piece));
+        self.kept
+            .iter()
+            .for_each(|piece| all.extend_from_slice(piece));
         Err(all.freeze())
     }
 

@@ -63,7 +63,9 @@ pub enum Flaw {
         event: usize,
     },
     /// A chunk is not the next one.
-    #[error("event {event} has x_seq {found} where {expected} comes next: chunks were left out, repeated or reordered")]
+    #[error(
+        "event {event} has x_seq {found} where {expected} comes next: chunks were left out, repeated or reordered"
+    )]
     Order {
         /// Its place among the events with data, from 1.
         event: usize,
@@ -73,7 +75,9 @@ pub enum Flaw {
         expected: u64,
     },
     /// No key gives that signature.
-    #[error("{place}: the signature does not fit the content: one of them was changed, or the secret is another one")]
+    #[error(
+        "{place}: the signature does not fit the content: one of them was changed, or the secret is another one"
+    )]
     Wrong {
         /// Where.
         place: String,
@@ -87,6 +91,24 @@ pub struct Checked {
     pub key: String,
     /// How many signatures there were.
     pub signatures: u64,
+}
+
+/// Whether an answer says that it is signed in this scheme.
+pub fn is_signed(events: bool, body: &[u8]) -> bool {
+    let mut found = false;
+    let mut look = |data: &[u8], name: &str| {
+        let text = std::str::from_utf8(data).unwrap_or_default();
+        let choices = document(text, &[]).and_then(|found| found.choices);
+        found |= choices.is_some() && raw_of(text, name).is_some();
+        Ok::<(), ()>(())
+    };
+    // Looking cannot fail.
+    let _ = if events {
+        data_events(body, |data| look(data, CHUNK[0]))
+    } else {
+        look(body, WHOLE)
+    };
+    found
 }
 
 /// Checks a whole answer or, with `events`, a stream.

@@ -36,6 +36,7 @@ mod matrix;
 mod metadata;
 mod reload;
 mod secure;
+mod signatures;
 mod smoke;
 mod spend_log;
 mod teams;
