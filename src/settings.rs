@@ -6,6 +6,7 @@
 //! diagnostics.
 
 pub mod environment;
+mod events;
 pub mod expand;
 pub mod file;
 pub mod fingerprint;
@@ -19,17 +20,22 @@ mod stores;
 pub mod units;
 pub mod yaml;
 
+pub use events::{EVENTS_PORT, EventFile, EventStream, Events};
 pub use sections::{
     Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Reload, Shutdown, SpendLog,
     Timeouts, Tls, Upgrade, UpstreamLink,
 };
-pub use stores::{Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores};
+pub use stores::{
+    DATABASE_URL, Node, Postgres, PostgresServer, PostgresTls, REDIS_URL, Redis, RedisTls,
+    Sentinel, Server, Stores,
+};
 
 use environment::Environment;
 use file::Files;
 use origin::Fact;
 use problem::{Problem, Problems};
 use reader::Reader;
+use std::net::SocketAddr;
 
 /// How the process runs. Fixed while it does.
 #[derive(Clone)]
@@ -60,10 +66,19 @@ pub struct Settings {
     pub admin: Admin,
     /// What is kept outside this process.
     pub stores: Stores,
+    /// Where events go.
+    pub events: Events,
     /// What is sound, but probably not meant.
     pub warnings: Vec<Problem>,
     /// Every setting in force and where it came from.
     pub facts: Vec<Fact>,
+}
+
+impl Settings {
+    /// Every address that the process listens on.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listen.all().chain(self.events.websocket)
+    }
 }
 
 /// Reads the settings file, if there is one, and the environment. Where the AI Firewall's variables are

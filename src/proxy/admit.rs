@@ -13,8 +13,9 @@ use super::reply;
 use super::session;
 use super::settle::Exchange;
 use super::sign::Signing;
+use super::tell;
 use super::upstream;
-use crate::answer::Answer;
+use crate::answer::{Answer, Rest};
 use crate::auth::{self, Identity};
 use crate::budget::tier;
 use crate::gateway::{Gateway, Live};
@@ -56,10 +57,16 @@ pub(crate) async fn request(
     // A client may send its next request before this one is answered; it is kept for its turn.
     session.downstream_session.set_pipelining_enabled(true);
     let stop = match route(gateway, local, session, ctx).await {
-        Ok(Some(mut answer)) => {
+        Ok(Some((mut answer, rest))) => {
             ctx.signing.own(&mut answer);
             gateway.metrics.answered(ctx.route, answer.status.as_u16());
-            reply::send(session, ctx.id, answer, false).await?;
+            match rest {
+                None => reply::send(session, ctx.id, answer, false).await?,
+                Some(rest) => {
+                    session.set_write_timeout(Some(gateway.settings.timeouts.write));
+                    reply::pass(session, ctx.id, answer, rest).await?;
+                }
+            }
             return Ok(true);
         }
         Ok(None) => return Ok(false),
@@ -90,6 +97,7 @@ pub(crate) async fn refuse(
     ctx.signing.own(&mut answer);
     gateway.metrics.refused(refusal.code());
     gateway.metrics.answered(ctx.route, answer.status.as_u16());
+    tell::refused(gateway, ctx, refusal.code(), answer.status.as_u16());
     reply::send(session, ctx.id, answer, close).await
 }
 
@@ -99,7 +107,7 @@ async fn route(
     local: &dyn Local,
     session: &mut Session,
     ctx: &mut Context,
-) -> Result<Option<Answer>, Stop> {
+) -> Result<Option<(Answer, Option<Rest>)>, Stop> {
     framing(gateway, session)?;
     let raw = session.req_header().raw_path();
     let path = std::str::from_utf8(raw)
@@ -114,7 +122,8 @@ async fn route(
             return Err(last(Refusal::MethodNotAllowed { allow: "POST" }));
         }
         let model = model.map(str::to_owned);
-        return proxied(gateway, session, ctx, surface, model).await;
+        let answer = proxied(gateway, session, ctx, surface, model).await?;
+        return Ok(answer.map(|answer| (answer, None)));
     }
     if local.serves(path) {
         ctx.route = "local";
@@ -180,7 +189,7 @@ async fn answer_locally(
     gateway: &Gateway,
     local: &dyn Local,
     session: &mut Session,
-) -> Result<Answer, Stop> {
+) -> Result<(Answer, Option<Rest>), Stop> {
     let body = read_body(gateway, session, LOCAL_BODY).await?;
     let peer = peer_ip(session);
     let header = session.req_header();
@@ -204,6 +213,9 @@ async fn proxied(
     let live = gateway.live();
     ctx.signing = Signing::of(&live.policy, surface, session.req_header(), ctx.id).map_err(last)?;
     let mut identity = identify(gateway, &live, session, ctx).map_err(last)?;
+    if gateway.feed.watched() {
+        ctx.agent = Some(identity.agent.id.clone());
+    }
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, largest(&identity, limits.body_bytes)).await?;
@@ -267,8 +279,11 @@ async fn proxied(
         again: false,
         refusal: None,
         relay: Relay::default(),
+        arrived: ctx.arrived,
+        told: false,
         journey,
     }));
+    tell::started(gateway, ctx, body.len());
     session.set_write_timeout(Some(gateway.settings.timeouts.write));
     session::install(&mut session.downstream_session, &link);
     Ok(None)

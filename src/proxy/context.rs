@@ -5,7 +5,7 @@ use super::link::Link;
 use super::settle::Exchange;
 use super::sign::Signing;
 use crate::balance::Visit;
-use crate::identity::RequestId;
+use crate::identity::{AgentId, RequestId};
 use crate::refusal::Refusal;
 use crate::route::Candidate;
 use crate::surface::{ErrorShape, Surface};
@@ -31,6 +31,8 @@ pub struct Context {
     pub(crate) surface: Option<Surface>,
     /// How its answer is signed, once that is known.
     pub(crate) signing: Signing,
+    /// The agent, once the caller is known; only while somebody watches.
+    pub(crate) agent: Option<AgentId>,
     _in_flight: InFlight,
 }
 
@@ -82,6 +84,10 @@ pub(crate) struct Admission {
     pub refusal: Option<Refusal>,
     /// How the answer is passed on, once its header was seen.
     pub relay: super::relay::Relay,
+    /// When the request arrived.
+    pub arrived: Instant,
+    /// Whether it was told how it ended.
+    pub told: bool,
 }
 
 impl Context {
@@ -100,6 +106,7 @@ impl Context {
             route: "other",
             surface: None,
             signing: Signing::default(),
+            agent: None,
             _in_flight: InFlight::enter(in_flight),
         }
     }
