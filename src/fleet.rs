@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod connect;
 mod functions;
+mod lease;
 mod ledger;
 mod limits;
 mod link;
