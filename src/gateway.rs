@@ -10,6 +10,7 @@ pub mod source;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
+use crate::feed::Feed;
 use crate::fleet::Fleet;
 use crate::identity::AgentId;
 use crate::ledger::Book;
@@ -128,6 +129,8 @@ pub struct Gateway {
     shared_limits: Option<Arc<dyn Shared>>,
     /// What is measured.
     pub metrics: Metrics,
+    /// What happens, for whoever watches.
+    pub feed: Arc<Feed>,
     /// Set once the process was told to leave.
     pub stopping: Arc<AtomicBool>,
     /// Requests being served.
@@ -157,6 +160,7 @@ impl Gateway {
             metrics,
             limiter: Limiter::default(),
             shared_limits: None,
+            feed: Arc::default(),
             stopping: Arc::default(),
             in_flight: Arc::default(),
         }

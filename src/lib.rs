@@ -6,10 +6,10 @@
 //! | layer | modules |
 //! |---|---|
 //! | vocabulary | [`money`] [`usage`] [`identity`] [`secret`] [`refusal`] [`wire`] |
-//! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] |
-//! | stores | [`ledger`] (memory, spend log) [`fleet`] (Redis) |
+//! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] [`event`] [`signature`] |
+//! | stores | [`ledger`] (memory, spend log) [`fleet`] (Redis) [`feed`] (events) [`insight`] |
 //! | the running gateway | [`metrics`] [`gateway`] |
-//! | the outside | [`proxy`] [`admin`] [`console`] [`telemetry`] [`mock`] |
+//! | the outside | [`proxy`] [`admin`] [`console`] [`telemetry`] [`otel`] [`mock`] |
 //! | composition | [`app`] [`cli`] |
 //!
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.
@@ -25,15 +25,19 @@ pub mod catalog;
 pub mod cli;
 pub mod console;
 pub mod dialect;
+pub mod event;
+pub mod feed;
 pub mod fleet;
 pub mod gateway;
 pub mod identity;
+pub mod insight;
 pub mod json;
 pub mod ledger;
 pub mod limit;
 pub mod metrics;
 pub mod mock;
 pub mod money;
+pub mod otel;
 pub mod policy;
 pub mod provider;
 pub mod proxy;
@@ -41,6 +45,7 @@ pub mod refusal;
 pub mod route;
 pub mod secret;
 pub mod settings;
+pub mod signature;
 pub mod stream;
 pub mod surface;
 pub mod telemetry;

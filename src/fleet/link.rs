@@ -7,6 +7,7 @@
 
 mod hear;
 mod lease;
+mod peers;
 mod say;
 mod tell;
 
@@ -15,13 +16,15 @@ use super::functions::{self, Known, State};
 use super::lease::Leases;
 use super::share::Mirror;
 use crate::budget::AccountSpec;
-use crate::ledger::log::Clock;
+use crate::ledger::log::{Clock, place};
 use crate::ledger::shared::{End, Witness};
 use crate::money::Nanos;
 use crate::settings;
 use arc_swap::ArcSwapOption;
+use peers::Peers;
 use redis::RedisError;
 use std::collections::{HashSet, VecDeque};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -108,6 +111,7 @@ pub(super) struct Link {
     pub(super) mirror: Mutex<Mirror>,
     /// What may be granted while Redis is away, where that is asked for.
     pub(super) leases: Option<Leases>,
+    peers: Peers,
     /// Wakes the thread: there is something to say, or the connection is suspect.
     wake: Notify,
     broken: Mutex<Option<String>>,
@@ -154,10 +158,11 @@ impl Link {
     pub(super) fn new(
         connector: Connector,
         log_id: String,
-        place: &str,
+        log: &Path,
         settings: settings::Redis,
         clock: Clock,
     ) -> Self {
+        let (place, peers) = (place(log), Peers::beside(log));
         Self {
             connector,
             state_key: functions::state_key(&settings.tenant),
@@ -170,7 +175,8 @@ impl Link {
             ends: Mutex::default(),
             overtaken: Mutex::default(),
             policy: Mutex::default(),
-            mirror: Mutex::default(),
+            mirror: Mutex::new(Mirror::knowing(peers.all())),
+            peers,
             wake: Notify::new(),
             broken: Mutex::default(),
             leaving: AtomicBool::new(false),

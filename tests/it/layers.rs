@@ -13,24 +13,61 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pure decisions",
         &[
-            "json", "tokens", "catalog", "budget", "balance", "limit", "settings", "policy",
-            "auth", "surface", "stream", "dialect", "provider", "route", "bill", "answer",
+            "json",
+            "tokens",
+            "catalog",
+            "budget",
+            "balance",
+            "limit",
+            "settings",
+            "policy",
+            "auth",
+            "surface",
+            "stream",
+            "dialect",
+            "provider",
+            "route",
+            "bill",
+            "answer",
+            "event",
+            "signature",
         ],
     ),
-    ("stores", &["ledger", "fleet"]),
+    ("stores", &["ledger", "fleet", "feed", "insight"]),
     ("the running gateway", &["metrics", "gateway"]),
     (
         "the outside",
-        &["proxy", "admin", "console", "telemetry", "mock"],
+        &["proxy", "admin", "console", "telemetry", "otel", "mock"],
     ),
     ("composition", &["app", "cli"]),
 ];
 
 /// Modules that know nothing of tasks and sockets.
 const PURE: &[&str] = &[
-    "money", "usage", "identity", "secret", "refusal", "wire", "json", "tokens", "catalog",
-    "budget", "balance", "limit", "settings", "policy", "auth", "surface", "stream", "dialect",
-    "provider", "route", "bill", "answer",
+    "money",
+    "usage",
+    "identity",
+    "secret",
+    "refusal",
+    "wire",
+    "json",
+    "tokens",
+    "catalog",
+    "budget",
+    "balance",
+    "limit",
+    "settings",
+    "policy",
+    "auth",
+    "surface",
+    "stream",
+    "dialect",
+    "provider",
+    "route",
+    "bill",
+    "answer",
+    "event",
+    "signature",
 ];
 
 /// Heavy crates and the only modules that may name them.
@@ -42,9 +79,19 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["notify"], &["app"]),
     (&["nix"], &["app"]),
     (&["axum"], &["admin", "mock"]),
+    (&["sqlx", "pgvector"], &["insight"]),
+    (
+        &[
+            "opentelemetry",
+            "opentelemetry_sdk",
+            "opentelemetry_otlp",
+            "opentelemetry_http",
+        ],
+        &["otel"],
+    ),
     (&["prometheus"], &["metrics"]),
-    (&["redis"], &["fleet"]),
-    (&["reqwest"], &["console"]),
+    (&["redis"], &["fleet", "feed"]),
+    (&["reqwest"], &["console", "insight", "otel"]),
     (&["h2", "httparse", "tokio_rustls"], &["mock"]),
 ];
 
@@ -63,6 +110,7 @@ const APART: &[(&str, &str)] = &[
 
 /// Files in which money or a measurement is a float on its way out.
 const FLOATS: &[&str] = &[
+    "event/write.rs",
     "money.rs",
     "answer.rs",
     "metrics.rs",

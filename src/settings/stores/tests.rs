@@ -53,7 +53,7 @@ fn the_variable_alone_is_a_redis_with_every_default() {
     );
     assert_eq!(
         (redis.orphan_after, redis.recovery_wait),
-        (Duration::from_secs(60), Duration::from_secs(10))
+        (Duration::from_secs(60), Duration::from_secs(60))
     );
     assert!(redis.limits && redis.firewall_keys && redis.tls.is_none());
     assert!(redis.username.is_none() && redis.password.is_none() && redis.database == 0);
@@ -263,7 +263,7 @@ fn secrets_are_shown_by_their_length_only() {
         "stores.redis.sentinel.password = set, 8 characters   (conf/weir.yaml:3)",
         "stores.redis.password = set, 8 characters   (conf/weir.yaml:4, from ${P})",
         "stores.redis.sentinel.nodes = s:26379   (conf/weir.yaml:3)",
-        "stores.redis.recovery_wait = 10s   (default)",
+        "stores.redis.recovery_wait = 60s   (default)",
     ] {
         assert!(shown.contains(line), "{line}\n{shown}");
     }
@@ -325,7 +325,10 @@ fn leases_are_off_until_they_are_asked_for_and_end_before_others_go_on() {
         )
     );
     for (text, complaint) in [
-        ("lease: {time: 11s}", "recovery_wait is over after 10s"),
+        (
+            "lease: {time: 61s}, orphan_after: 2m",
+            "recovery_wait is over after 60s",
+        ),
         ("lease: true, recovery_wait: 5s", "leases of 8s"),
         (
             "lease: {time: 5s}, orphan_after: 5s",

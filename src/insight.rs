@@ -1,0 +1,1 @@
+//! Insights: every finished request as a record that can be asked about.

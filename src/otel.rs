@@ -1,0 +1,1 @@
+//! OpenTelemetry: traces and metrics over OTLP, by the semantic conventions for generative AI.
