@@ -27,7 +27,7 @@ pub use sections::{
     Timeouts, Tls, Upgrade, UpstreamLink,
 };
 pub use stores::{
-    DATABASE_URL, Node, Postgres, PostgresServer, PostgresTls, REDIS_URL, Redis, RedisTls,
+    DATABASE_URL, Lease, Node, Postgres, PostgresServer, PostgresTls, REDIS_URL, Redis, RedisTls,
     Sentinel, Server, Stores,
 };
 pub use watching::{Metrics, Otel, Propagate};

@@ -2,6 +2,7 @@
 
 mod away;
 mod gone;
+mod lease;
 mod loss;
 mod places;
 mod shared;
