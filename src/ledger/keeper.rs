@@ -126,7 +126,7 @@ impl Keeper {
         let end = |ended: &[(usize, Charged)]| {
             self.projection.ended(party.id);
             self.ended(party, Some(party.held), ended);
-            self.append(|out| record::settle(out, now, party, &unresolved(party)))
+            self.append(|out| record::settle(out, now, party, &unresolved(party), None))
                 .map(|_| ())
         };
         self.projection

@@ -128,6 +128,9 @@ pub(crate) fn finished(
         let _ = meter.finish();
     }
     let gone = admission.link.client_gone();
+    if gone {
+        admission.exchange.left();
+    }
     session::restore(&mut session.downstream_session, &admission.link);
     let status = session
         .response_written()

@@ -73,6 +73,7 @@ pub(crate) fn examine(
         return Ok(());
     };
     let status = response.status.as_u16();
+    admission.exchange.answered(status);
     let failed = matches!(status, 429 | 500..=599);
     let outcome = match &admission.visit {
         Some((_, since)) if !failed => {
