@@ -10,6 +10,7 @@ pub mod expand;
 pub mod file;
 pub mod fingerprint;
 pub mod firewall;
+mod insights;
 pub mod origin;
 pub mod problem;
 pub mod reader;
@@ -19,6 +20,7 @@ mod stores;
 pub mod units;
 pub mod yaml;
 
+pub use insights::{InsightSettings, InsightText};
 pub use sections::{
     Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Reload, Shutdown, SpendLog,
     Timeouts, Tls, Upgrade, UpstreamLink,
@@ -63,6 +65,8 @@ pub struct Settings {
     pub admin: Admin,
     /// What is kept outside this process.
     pub stores: Stores,
+    /// What is kept of finished requests.
+    pub insights: InsightSettings,
     /// What is sound, but probably not meant.
     pub warnings: Vec<Problem>,
     /// Every setting in force and where it came from.

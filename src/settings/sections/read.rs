@@ -6,6 +6,7 @@ use super::{
 };
 use crate::secret::Secret;
 use crate::settings::Settings;
+use crate::settings::insights;
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
@@ -40,6 +41,7 @@ pub(in crate::settings) fn read(root: &Section<'_>, default: &Listen) -> Setting
         log: log(&root.section("log")),
         admin: admin(&root.section("admin")),
         stores: stores::read::read(&root.section("stores")),
+        insights: insights::read(&root.section("insights")),
         warnings: reader.environment.warnings().to_vec(),
         facts: Vec::new(),
     }
