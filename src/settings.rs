@@ -6,6 +6,7 @@
 //! diagnostics.
 
 pub mod environment;
+mod events;
 pub mod expand;
 pub mod file;
 pub mod fingerprint;
@@ -20,6 +21,7 @@ mod stores;
 pub mod units;
 pub mod yaml;
 
+pub use events::{EVENTS_PORT, EventFile, EventStream, Events};
 pub use insights::{InsightSettings, InsightText};
 pub use sections::{
     Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Reload, Shutdown, SpendLog,
@@ -35,6 +37,7 @@ use file::Files;
 use origin::Fact;
 use problem::{Problem, Problems};
 use reader::Reader;
+use std::net::SocketAddr;
 
 /// How the process runs. Fixed while it does.
 #[derive(Clone)]
@@ -65,12 +68,21 @@ pub struct Settings {
     pub admin: Admin,
     /// What is kept outside this process.
     pub stores: Stores,
+    /// Where events go.
+    pub events: Events,
     /// What is kept of finished requests.
     pub insights: InsightSettings,
     /// What is sound, but probably not meant.
     pub warnings: Vec<Problem>,
     /// Every setting in force and where it came from.
     pub facts: Vec<Fact>,
+}
+
+impl Settings {
+    /// Every address that the process listens on.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listen.all().chain(self.events.websocket)
+    }
 }
 
 /// Reads the settings file, if there is one, and the environment. Where the AI Firewall's variables are

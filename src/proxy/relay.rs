@@ -12,6 +12,7 @@ use super::journey::Failed;
 use super::redact::Redactor;
 use super::reply;
 use super::settle::Phase;
+use super::tell;
 use super::upstream;
 use super::verdict::{Collected, judge};
 use crate::answer::Answer;
@@ -195,6 +196,9 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
     } else {
         AnswerKind::Json
     };
+    if events {
+        tell::streaming(admission);
+    }
     let ending = Ending::of(admission);
     let engine = admission.candidate.engines.first();
     let encoding = engine.map_or(Encoding::O200k, |engine| tokens::encoding_for(engine));

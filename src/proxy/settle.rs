@@ -242,6 +242,17 @@ impl Exchange {
         }
     }
 
+    /// The gateway that it belongs to.
+    pub(crate) fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// What is held for it; nothing once it is closed.
+    pub(crate) fn held(&self) -> Nanos {
+        let reservation = self.reservation.as_ref();
+        reservation.map_or(Nanos::ZERO, |reservation| reservation.grant().held)
+    }
+
     /// The part of a bill that is for input, by the prices.
     pub(crate) fn input_cost(&self, bill: &Bill) -> Nanos {
         bill::input_cost(bill, &self.terms())
