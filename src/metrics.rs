@@ -238,6 +238,8 @@ impl Metrics {
         }
     }
 
+    /// The counts of what is sent by OpenTelemetry: `traces`, `metrics`.
+    pub fn signal(&self, name: &'static str) -> Signal {
         self.signals.of(name)
     }
 

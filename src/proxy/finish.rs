@@ -137,6 +137,9 @@ pub(crate) fn finished(
         let _ = meter.finish();
     }
     told.gone = admission.link.client_gone();
+    if told.gone {
+        admission.exchange.left();
+    }
     session::restore(&mut session.downstream_session, &admission.link);
     told.status = seen(session);
     let outcome = admission.exchange.close();

@@ -74,6 +74,7 @@ pub(crate) fn examine(
         return Ok(());
     };
     let status = response.status.as_u16();
+    admission.exchange.answered(status);
     let failed = matches!(status, 429 | 500..=599);
     let outcome = match &admission.visit {
         Some((_, since)) if !failed => {
@@ -153,9 +154,9 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
     }
     prepare(response, ctx)?;
     let mut signing = std::mem::take(&mut ctx.signing);
-    let begun = ctx.admission().map_or(Ok(()), |admission| {
-        signing.begin(response, admission)
-    });
+    let begun = ctx
+        .admission()
+        .map_or(Ok(()), |admission| signing.begin(response, admission));
     ctx.signing = signing;
     begun
 }

@@ -1,8 +1,8 @@
 //! The section `stores`: what is kept outside this process.
 //!
-//! Decides where Redis is and how long it may take; what is kept there is decided by whoever keeps it.
-//! `REDIS_URL` wins over the URL of the file, and without either section or variable there is no
-//! Redis. How the section is read is in [`read`], how an address is written in [`address`].
+//! Decides where Redis and PostgreSQL are and how long they may take; what is kept there is decided by
+//! whoever keeps it. `REDIS_URL` and `DATABASE_URL` win over the URLs of the file, and without either
+//! section or variable there is none. How the section is read is in [`read`], how an address is written in [`address`].
 
 mod address;
 mod postgres;

@@ -1,7 +1,9 @@
 //! From the tree to [`Stores`].
 
 use super::address::{self, Place, Url};
-use super::{Lease, Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores};
+use super::{
+    DATABASE_URL, Lease, Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores, postgres,
+};
 use crate::budget::tier::Threshold;
 use crate::money::Nanos;
 use crate::secret::Secret;
@@ -18,13 +20,16 @@ const LONGEST_TENANT: usize = 32;
 
 /// Reads the section `stores`.
 pub(in crate::settings) fn read(section: &Section<'_>) -> Stores {
-    let variable = section.reader().environment.filled(REDIS_URL);
-    if section.get("redis").is_none() && variable.is_none() {
-        return Stores::default();
-    }
+    let named = |key, variable| {
+        let variable = section.reader().environment.filled(variable);
+        section.get(key).is_some() || variable.is_some()
+    };
+    let (redis_is, postgres_is) = (named("redis", REDIS_URL), named("postgres", DATABASE_URL));
     Stores {
-        redis: redis(&section.section("redis")),
-        postgres: None,
+        redis: redis_is.then(|| redis(&section.section("redis"))).flatten(),
+        postgres: postgres_is
+            .then(|| postgres::read(&section.section("postgres")))
+            .flatten(),
     }
 }
 
