@@ -171,7 +171,7 @@ impl Told {
         else {
             return;
         };
-        recording::ended(&mut recording, self.arrived);
+        recording::ended(&mut recording, self.elapsed);
         let error = self.error();
         let Recording {
             place: Place::Own(span),
