@@ -14,6 +14,7 @@ mod place;
 mod reload;
 mod share;
 mod successor;
+mod warnings;
 mod watch;
 
 use crate::gateway::Gateway;
@@ -154,6 +155,8 @@ fn run(
     arrival.add_dependencies(&services);
     let console = console::Console(Arc::clone(gateway));
     server.add_service(background_service("console", console));
+    let warnings = warnings::Warnings(Arc::clone(gateway));
+    server.add_service(background_service("warnings", warnings));
     let leave = Leave(Arc::clone(departure));
     server.add_service(background_service("leave", leave));
     server.run(RunArgs {

@@ -4,10 +4,13 @@
 //! is decided in [`source`], how one takes the place of another in [`reload`]. Which limits count,
 //! this process's own or those that gateways share, is decided here.
 
+mod day;
 mod names;
 mod outgoing;
 pub mod reload;
 pub mod source;
+mod warn;
+pub mod watch;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
@@ -15,6 +18,7 @@ use crate::feed::Feed;
 use crate::fleet::Fleet;
 use crate::identity::AgentId;
 use crate::ledger::Book;
+use crate::ledger::day::Today;
 use crate::limit::shared::Shared;
 use crate::limit::{Claim, Exceeded, Limiter, Permit, Standing};
 use crate::metrics::Metrics;
@@ -138,6 +142,10 @@ pub struct Gateway {
     pub feed: Arc<Feed>,
     /// Records requests as traces, where that is wanted.
     pub tracer: Option<Tracer>,
+    /// What was settled today.
+    day: day::Reader,
+    /// Exhausted budgets that the log has told of.
+    exhausted: warn::Told,
     /// Set once the process was told to leave.
     pub stopping: Arc<AtomicBool>,
     /// Requests being served.
@@ -156,6 +164,7 @@ impl Gateway {
     ) -> Self {
         metrics.configured();
         let fixed = Fixed::new(&settings, &live.policy);
+        let day = day::Reader::new(Today::of(&live.policy.spend_log));
         Self {
             live: ArcSwap::from_pointee(live),
             seen: Mutex::new(Seen::new(source.begun().clone().and(fixed.print()))),
@@ -169,6 +178,8 @@ impl Gateway {
             shared_limits: None,
             feed: Arc::default(),
             tracer: None,
+            day,
+            exhausted: warn::Told::default(),
             stopping: Arc::default(),
             in_flight: Arc::default(),
         }

@@ -4,6 +4,7 @@
 //! labels only because they come from the policy, never from a client. Nothing here can fail a
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
+mod budgets;
 mod cache;
 mod console;
 mod events;
@@ -14,11 +15,13 @@ mod reloads;
 mod routes;
 mod shared;
 mod titan;
-mod today;
 
+use crate::budget::Balance;
 use crate::feed;
 use crate::fleet::Figures;
+use crate::identity::AccountId;
 use crate::usage::{Bill, CostSource};
+use budgets::Budgets;
 use cache::Cache;
 use console::Console;
 use events::Events;
@@ -36,8 +39,6 @@ use reloads::Reloads;
 use routes::Routes;
 use shared::Shared;
 use std::sync::OnceLock;
-pub use today::Day;
-use today::Today;
 
 /// Seconds that suit answers of language models, from cached ones to long reasoning.
 const SECONDS: &[f64] = &[
@@ -68,10 +69,10 @@ pub struct Metrics {
     log_failed: IntGauge,
     reloads: Reloads,
     console: Console,
+    budgets: Budgets,
     events: Events,
     limited_alone: IntCounter,
     shared: OnceLock<Option<Shared>>,
-    today: Today,
 }
 
 impl Metrics {
@@ -167,13 +168,13 @@ impl Metrics {
             )?,
             reloads: Reloads::new(&registry)?,
             console: Console::new(&registry)?,
+            budgets: Budgets::new(&registry)?,
             events: Events::new(&registry)?,
             limited_alone: counter(
                 "weir_limits_alone_total",
                 "Requests whose shared limits this gateway judged by its own counts: Redis was away or late.",
             )?,
             shared: OnceLock::new(),
-            today: Today::default(),
             registry,
         })
     }
@@ -221,7 +222,6 @@ impl Metrics {
         bill: &Bill,
         over_bound: bool,
     ) {
-        self.today.add(day_number(), bill);
         let known = SOURCES.iter().position(|source| *source == bill.source);
         let at = known.unwrap_or_default();
         self.bills[at].inc();
@@ -243,16 +243,6 @@ impl Metrics {
         self.signals.of(name)
     }
 
-    /// What this process settled today (UTC), by model.
-    pub fn today(&self) -> Day {
-        self.today.look(day_number())
-    }
-
-    /// Counts what is settled today from zero again.
-    pub fn clear_today(&self) {
-        self.today.clear(day_number());
-    }
-
     /// One more attempt is made.
     pub fn retried(&self) {
         self.retries.inc();
@@ -271,6 +261,21 @@ impl Metrics {
     /// So many settlements wait for the console.
     pub fn console_backlog(&self, records: u64) {
         self.console.backlog(records);
+    }
+
+    /// An account has passed a warning level.
+    pub fn warned(&self, account: &AccountId) {
+        self.budgets.warned(account);
+    }
+
+    /// A request was refused because the budget of an account is used up.
+    pub fn exceeded(&self, account: &AccountId) {
+        self.budgets.exceeded(account);
+    }
+
+    /// How much of their limits agents of the policy have used, as of now.
+    pub fn used<'a>(&self, agents: impl Iterator<Item = (&'a str, Balance)>) {
+        self.budgets.used(agents);
     }
 
     /// The process has started with what the files held.
@@ -306,11 +311,6 @@ impl Metrics {
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         String::from_utf8(text).unwrap_or_default()
     }
-}
-
-/// Days since 1970-01-01, UTC.
-fn day_number() -> i64 {
-    jiff::Timestamp::now().as_second().div_euclid(86_400)
 }
 
 /// What is read at the moment of a scrape.

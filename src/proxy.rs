@@ -20,6 +20,7 @@ mod relay;
 mod reply;
 mod session;
 mod settle;
+mod sign;
 mod tell;
 mod titan;
 mod told;

@@ -11,6 +11,7 @@ pub mod expand;
 pub mod file;
 pub mod fingerprint;
 pub mod firewall;
+mod insights;
 pub mod origin;
 pub mod problem;
 pub mod reader;
@@ -22,12 +23,13 @@ mod watching;
 pub mod yaml;
 
 pub use events::{EVENTS_PORT, EventFile, EventStream, Events};
+pub use insights::{InsightSettings, InsightText};
 pub use sections::{
     Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Reload, Shutdown, SpendLog,
     Timeouts, Tls, Upgrade, UpstreamLink,
 };
 pub use stores::{
-    DATABASE_URL, Node, Postgres, PostgresServer, PostgresTls, REDIS_URL, Redis, RedisTls,
+    DATABASE_URL, Lease, Node, Postgres, PostgresServer, PostgresTls, REDIS_URL, Redis, RedisTls,
     Sentinel, Server, Stores,
 };
 pub use watching::{Metrics, Otel, Propagate};
@@ -74,6 +76,8 @@ pub struct Settings {
     pub stores: Stores,
     /// Where events go.
     pub events: Events,
+    /// What is kept of finished requests.
+    pub insights: InsightSettings,
     /// What is sound, but probably not meant.
     pub warnings: Vec<Problem>,
     /// Every setting in force and where it came from.

@@ -91,10 +91,15 @@ async fn broken_off(session: &mut Session, ctx: &mut Context) {
         "upstream_broken_off",
     );
     last.extend_from_slice(&event);
+    let last = ctx.signing.broken_off(Bytes::from(last));
+    if last.is_empty() {
+        // Its end was sent and signed already.
+        return;
+    }
     // The client may be gone as well.
     let _ = session
         .downstream_session
-        .write_response_body(Bytes::from(last), false)
+        .write_response_body(last, false)
         .await;
 }
 
@@ -132,6 +137,9 @@ pub(crate) fn finished(
         let _ = meter.finish();
     }
     told.gone = admission.link.client_gone();
+    if told.gone {
+        admission.exchange.left();
+    }
     session::restore(&mut session.downstream_session, &admission.link);
     told.status = seen(session);
     let outcome = admission.exchange.close();

@@ -45,6 +45,14 @@ fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 4] {
         ("otel.headers", settings.otel.headers.as_ref()),
         ("stores.redis.password", password),
         ("stores.redis.sentinel.password", sentinel),
+        (
+            "stores.postgres.password",
+            settings
+                .stores
+                .postgres
+                .as_ref()
+                .and_then(|postgres| postgres.password.as_ref()),
+        ),
     ]
     .map(|(path, secret)| (path, secret.map(Secret::digest)))
 }

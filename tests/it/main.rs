@@ -38,6 +38,7 @@ mod metrics;
 mod otel;
 mod reload;
 mod secure;
+mod signatures;
 mod smoke;
 mod spend_log;
 mod teams;

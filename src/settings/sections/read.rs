@@ -7,6 +7,7 @@ use super::{
 use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::settings::events;
+use crate::settings::insights;
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
@@ -47,6 +48,7 @@ pub(in crate::settings) fn read(root: &Section<'_>, default: &Listen) -> Setting
         otel: watching::otel(&root.section("otel")),
         admin: admin(&root.section("admin")),
         stores,
+        insights: insights::read(&root.section("insights")),
         warnings: reader.environment.warnings().to_vec(),
         facts: Vec::new(),
     }
