@@ -164,7 +164,11 @@ async fn busy(provider: &Provider, redis: &RedisServer) -> Gateway {
         let refused = gateway.chat("hello").agent("poor").send().await;
         assert_eq!(refused.status, 402, "{}", refused.text());
     }
-    let spent = gateway.chat("hello [[cost=0.9]]").agent("spender").send().await;
+    let spent = gateway
+        .chat("hello [[cost=0.9]]")
+        .agent("spender")
+        .send()
+        .await;
     assert_eq!(spent.status, 200, "{}", spent.text());
     gateway.quiet().await;
     gateway
