@@ -318,7 +318,13 @@ mod tests {
             origins("'https://A.example:443/', 'http://b:8080', 'http://[::1]:80'"),
             ["https://a.example", "http://b:8080", "http://[::1]"]
         );
-        for wrong in ["'*'", "'https://'", "'https://a/b'", "'a.example'", "'https://*'"] {
+        for wrong in [
+            "'*'",
+            "'https://'",
+            "'https://a/b'",
+            "'a.example'",
+            "'https://*'",
+        ] {
             let text = format!("events: {{origins: [{wrong}]}}");
             assert!(read(&text, &[]).is_err(), "{wrong}");
         }

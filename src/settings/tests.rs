@@ -85,7 +85,13 @@ fn the_shipped_file_states_every_default_and_nothing_else() {
         .filter(|fact| matches!(fact.origin, origin::Origin::File { .. }))
         .count();
     assert_eq!(stated, shipped.facts.len() - 1, "{:#?}", shipped.facts);
-    for line in ["# tls:", "# ca_file:", "# socket:", "# stores:", "# websocket:"] {
+    for line in [
+        "# tls:",
+        "# ca_file:",
+        "# socket:",
+        "# stores:",
+        "# websocket:",
+    ] {
         assert!(SHIPPED.contains(line), "{line}");
     }
 }

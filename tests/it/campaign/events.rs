@@ -94,10 +94,16 @@ async fn read(mut watcher: Watcher, mut last: tokio::sync::watch::Receiver<u64>)
         if seen.len() <= number {
             seen.resize(number + 1, false);
         }
-        assert!(!std::mem::replace(&mut seen[number], true), "{number} came twice");
+        assert!(
+            !std::mem::replace(&mut seen[number], true),
+            "{number} came twice"
+        );
         count += 1;
         if count == *last.borrow() {
-            assert!(seen[1..].iter().all(|seen| *seen), "one of {count} is missing");
+            assert!(
+                seen[1..].iter().all(|seen| *seen),
+                "one of {count} is missing"
+            );
             return count;
         }
     }
@@ -111,14 +117,21 @@ async fn stopped(address: SocketAddr) -> Watcher {
     Watcher::over(stream, "", &[]).await.unwrap()
 }
 
-async fn settles<T: PartialOrd + std::fmt::Debug>(what: &str, wanted: T, mut look: impl AsyncFnMut() -> T) {
+async fn settles<T: PartialOrd + std::fmt::Debug>(
+    what: &str,
+    wanted: T,
+    mut look: impl AsyncFnMut() -> T,
+) {
     let start = Instant::now();
     loop {
         let found = look().await;
         if found >= wanted {
             return;
         }
-        assert!(start.elapsed() < SETTLES, "{what}: {found:?}, not {wanted:?}");
+        assert!(
+            start.elapsed() < SETTLES,
+            "{what}: {found:?}, not {wanted:?}"
+        );
         tokio::time::sleep(LOOK * 10).await;
     }
 }
@@ -131,7 +144,10 @@ async fn events_reach_everybody_who_keeps_up_and_nobody_waits_for_the_others() {
     let port = free_port();
     let gateway = Gateway::over(&provider)
         .agent(Agent::new("default", "100000").soft())
-        .redis(&format!("url: \"{}\", limits: false, connect_timeout: 500ms", redis.url()))
+        .redis(&format!(
+            "url: \"{}\", limits: false, connect_timeout: 500ms",
+            redis.url()
+        ))
         .settings("events: {redis: {maxlen: 10000000}, ping: 10s}\nlog: {level: warn}")
         .env("EVENTS_PORT", &port.to_string())
         .start()
@@ -144,13 +160,19 @@ async fn events_reach_everybody_who_keeps_up_and_nobody_waits_for_the_others() {
     let asked = make(&gateway, count, seed).await;
     gateway.quiet().await;
     let (first, took) = (told(&gateway).await, start.elapsed());
-    assert!(first >= asked && first >= count - ASKING * AT_ONCE, "{first} events");
+    assert!(
+        first >= asked && first >= count - ASKING * AT_ONCE,
+        "{first} events"
+    );
     settles("events in Redis", first, async || {
         let length = redis.command(&["XLEN", "agent.events"]).number();
         u64::try_from(length).unwrap()
     })
     .await;
-    assert_eq!(redis.command(&["XLEN", "agent.events"]).number(), i64::try_from(first).unwrap());
+    assert_eq!(
+        redis.command(&["XLEN", "agent.events"]).number(),
+        i64::try_from(first).unwrap()
+    );
     let lost = series(&gateway, "weir_event_sink_lost_total").await;
     assert_eq!(lost.values().sum::<u64>(), 0, "{lost:?}");
 
@@ -167,15 +189,23 @@ async fn events_reach_everybody_who_keeps_up_and_nobody_waits_for_the_others() {
     })
     .await;
     let made = all - first;
-    settles("losses are counted", made - u64::try_from(BEHIND).unwrap(), async || {
-        let lost = series(&gateway, "weir_event_sink_lost_total").await;
-        lost["redis"]
-    })
+    settles(
+        "losses are counted",
+        made - u64::try_from(BEHIND).unwrap(),
+        async || {
+            let lost = series(&gateway, "weir_event_sink_lost_total").await;
+            lost["redis"]
+        },
+    )
     .await;
     drop(idle);
     tell.send_replace(all);
     let read = tokio::time::timeout(SETTLES, reader).await;
-    assert_eq!(read.expect("every event").unwrap(), all, "the reader kept up");
+    assert_eq!(
+        read.expect("every event").unwrap(),
+        all,
+        "the reader kept up"
+    );
     let lost = series(&gateway, "weir_event_sink_lost_total").await["redis"];
     must_not_have_panicked(&gateway.directory);
     let rate = u128::from(first) * 1000 / took.as_millis().max(1);
