@@ -25,7 +25,10 @@ pub use sections::{
     Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Reload, Shutdown, SpendLog,
     Timeouts, Tls, Upgrade, UpstreamLink,
 };
-pub use stores::{Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores};
+pub use stores::{
+    DATABASE_URL, Node, Postgres, PostgresServer, PostgresTls, REDIS_URL, Redis, RedisTls,
+    Sentinel, Server, Stores,
+};
 
 use environment::Environment;
 use file::Files;

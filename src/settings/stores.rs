@@ -5,7 +5,10 @@
 //! Redis. How the section is read is in [`read`], how an address is written in [`address`].
 
 mod address;
+mod postgres;
 pub(super) mod read;
+
+pub use postgres::{DATABASE_URL, Postgres, PostgresServer, PostgresTls};
 
 use crate::secret::Secret;
 use std::fmt;
@@ -20,6 +23,8 @@ pub const REDIS_URL: &str = "REDIS_URL";
 pub struct Stores {
     /// What gateways share with each other; without it each is alone.
     pub redis: Option<Redis>,
+    /// Where insights are kept; without it they are kept beside the spend log.
+    pub postgres: Option<Postgres>,
 }
 
 /// Redis, and what it is used for.
@@ -43,7 +48,7 @@ pub struct Redis {
     pub connect_timeout: Duration,
     /// Holds of a gateway that has not been heard of for so long are charged.
     pub orphan_after: Duration,
-    /// How long grants wait for other gateways after Redis lost its state.
+    /// How long grants wait, after Redis lost its state, for a gateway that does not come back.
     pub recovery_wait: Duration,
     /// Whether limits of requests, tokens and concurrency hold for all gateways together.
     pub limits: bool,
@@ -116,7 +121,7 @@ impl Redis {
             timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(2),
             orphan_after: Duration::from_secs(60),
-            recovery_wait: Duration::from_secs(10),
+            recovery_wait: Duration::from_secs(60),
             limits: true,
             firewall_keys: true,
         }

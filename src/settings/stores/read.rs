@@ -22,6 +22,7 @@ pub(in crate::settings) fn read(section: &Section<'_>) -> Stores {
     }
     Stores {
         redis: redis(&section.section("redis")),
+        postgres: None,
     }
 }
 
@@ -48,7 +49,7 @@ fn redis(section: &Section<'_>) -> Option<Redis> {
         timeout: time("timeout", default.timeout, 10, 10_000),
         connect_timeout: time("connect_timeout", default.connect_timeout, 10, 60_000),
         orphan_after: time("orphan_after", default.orphan_after, 3_000, 86_400_000),
-        recovery_wait: time("recovery_wait", default.recovery_wait, 0, 600_000),
+        recovery_wait: time("recovery_wait", default.recovery_wait, 0, 86_400_000),
         limits: flag("limits", default.limits),
         firewall_keys: flag("firewall_keys", default.firewall_keys),
         server: server?,
