@@ -2,17 +2,19 @@
 //!
 //! Decides that an event nobody watches costs nothing, and that a watcher who falls behind loses the oldest ones
 //! and learns how many. What an event says is decided in [`crate::event`]. Two watchers are part of it: a stream
-//! in [`redis`] and a [`file`]; whoever else watches does so from outside.
+//! in Redis and a file; whoever else watches does so from outside.
 
-pub mod file;
+mod file;
 pub mod filter;
-pub mod redis;
+mod redis;
 mod sink;
 mod tally;
 
 #[cfg(test)]
 mod tests;
 
+pub use file::Lines;
+pub use redis::Stream;
 pub use tally::{Figures, Place, Sink, Tally};
 
 use crate::event::{Event, Kind};

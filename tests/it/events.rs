@@ -278,7 +278,7 @@ async fn a_watcher_gets_what_it_asks_for() {
     let mut one = Watcher::at(address, "?agent=one&type=model.request.complete").await;
     let mut model = Watcher::at(
         address,
-        "?model=no/such,openai/gpt-4o-mini&type=*.complete,model.request.c*",
+        "?model=no/such,openai/gpt-4o-mini&type=admin.change,model.request.c*",
     )
     .await;
     for agent in ["two", "one", "two"] {

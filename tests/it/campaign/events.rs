@@ -6,7 +6,7 @@ use crate::support::client::{chat_body, request};
 use crate::support::gateway::{Agent, Gateway, free_port};
 use crate::support::redis::RedisServer;
 use crate::support::watcher::{Heard, Watcher};
-use crate::support::{LOOK, Provider, Raw};
+use crate::support::{LOOK, Provider};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +19,9 @@ const AT_ONCE: u64 = 50;
 
 /// Connections that ask.
 const ASKING: u64 = 4;
+
+/// Events that the sink may have in hand, beside those that wait for it.
+const IN_HAND: u64 = 256;
 
 /// How long anything may take to settle after the last request.
 const SETTLES: Duration = Duration::from_secs(120);
@@ -179,8 +182,8 @@ async fn events_reach_everybody_who_keeps_up_and_nobody_waits_for_the_others() {
     // Now one that reads nothing, and no Redis: every request is answered, the losses are counted.
     let idle = stopped(address).await;
     redis.kill();
-    let beyond = 3_000;
-    make(&gateway, u64::try_from(BEHIND).unwrap() + beyond, seed + 1).await;
+    let kept = u64::try_from(BEHIND).unwrap() + IN_HAND;
+    make(&gateway, kept + 3_000, seed + 1).await;
     gateway.quiet().await;
     let all = told(&gateway).await;
     settles("the reader that stopped is sent away", 1, async || {

@@ -48,7 +48,7 @@ async fn nobody_watches_without_the_admin_token() {
     assert_eq!(Lines::at(&lines(&query), &[]).await.err(), Some(429));
     // Not even with everything logged does a token show.
     let said = gateway.output();
-    assert!(said.contains("TRACE") && !said.contains(TOKEN) && !said.contains("a-guess"));
+    assert!(said.contains("DEBUG") && !said.contains(TOKEN) && !said.contains("a-guess"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
