@@ -5,6 +5,7 @@
 
 use super::Local;
 use super::context::{Admission, Context, State};
+use super::framing::framing;
 use super::journey::Journey;
 use super::link::{Drain, Link};
 use super::receive::{Stop, content_type, last, read_body, text};
@@ -12,6 +13,7 @@ use super::relay::Relay;
 use super::reply;
 use super::session;
 use super::settle::Exchange;
+use super::sign::Signing;
 use super::tell;
 use super::upstream;
 use crate::answer::{Answer, Rest};
@@ -56,7 +58,8 @@ pub(crate) async fn request(
     // A client may send its next request before this one is answered; it is kept for its turn.
     session.downstream_session.set_pipelining_enabled(true);
     let stop = match route(gateway, local, session, ctx).await {
-        Ok(Some((answer, rest))) => {
+        Ok(Some((mut answer, rest))) => {
+            ctx.signing.own(&mut answer);
             gateway.metrics.answered(ctx.route, answer.status.as_u16());
             match rest {
                 None => reply::send(session, ctx.id, answer, false).await?,
@@ -91,7 +94,11 @@ pub(crate) async fn refuse(
     close: bool,
 ) -> Result<()> {
     ctx.refused = Some(refusal.code());
-    let answer = Answer::refusal_in(ctx.shape(), refusal, &ctx.id.to_string());
+    if let Refusal::BudgetExhausted(state) = refusal {
+        gateway.exceeded(ctx.id, state);
+    }
+    let mut answer = Answer::refusal_in(ctx.shape(), refusal, &ctx.id.to_string());
+    ctx.signing.own(&mut answer);
     gateway.metrics.refused(refusal.code());
     gateway.metrics.answered(ctx.route, answer.status.as_u16());
     tell::refused(gateway, ctx, refusal.code(), answer.status.as_u16());
@@ -130,58 +137,6 @@ async fn route(
     Err(last(Refusal::NotFound(shown)))
 }
 
-/// Refuses what proxies and servers could read differently, and headers beyond the limits.
-fn framing(gateway: &Gateway, session: &Session) -> Result<(), Stop> {
-    let request = session.req_header();
-    let headers = &request.headers;
-    let refuse = |why| Err(last(Refusal::BadRequest(why)));
-    let limits = &gateway.settings.limits;
-    let size: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
-    if size + request.raw_path().len() > limits.header_bytes {
-        return refuse("The request header is too large");
-    }
-    if headers.len() > limits.headers {
-        return refuse("The request has too many headers");
-    }
-    let sized = headers.get_all(header::CONTENT_LENGTH).iter().count();
-    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    if sized > 1 || (chunked && (sized == 1 || had_length(session))) {
-        return refuse("The request's length is ambiguous");
-    }
-    if headers.get_all(header::HOST).iter().count() > 1 {
-        return refuse("The request names several hosts");
-    }
-    match request.version {
-        Version::HTTP_11 if !headers.contains_key(header::HOST) => {
-            return refuse("The request names no host");
-        }
-        Version::HTTP_10 if sized > 0 || chunked => {
-            return refuse("HTTP/1.0 requests with a body are not served");
-        }
-        _ => {}
-    }
-    if headers.contains_key(header::UPGRADE) {
-        return refuse("This route does not upgrade connections");
-    }
-    Ok(())
-}
-
-/// Whether the header had a `Content-Length` as it arrived: beside a transfer coding, Pingora takes
-/// it out before anybody sees it.
-fn had_length(session: &Session) -> bool {
-    let Some(http1) = session.downstream_session.as_http1() else {
-        return false;
-    };
-    let raw = http1.get_headers_raw_bytes();
-    raw.split(|byte| *byte == b'\n').any(|line| {
-        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        name.trim_ascii().eq_ignore_ascii_case(b"content-length")
-    })
-}
-
 async fn answer_locally(
     gateway: &Gateway,
     local: &dyn Local,
@@ -208,6 +163,7 @@ async fn proxied(
     model: Option<String>,
 ) -> Result<Option<Answer>, Stop> {
     let live = gateway.live();
+    ctx.signing = Signing::of(&live.policy, surface, session.req_header(), ctx.id).map_err(last)?;
     let mut identity = identify(gateway, &live, session, ctx).map_err(last)?;
     if gateway.feed.watched() {
         ctx.agent = Some(identity.agent.id.clone());
@@ -215,6 +171,7 @@ async fn proxied(
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, largest(&identity, limits.body_bytes)).await?;
+    ctx.signing.read(&body);
     let depth = Limits {
         depth: limits.json_depth,
     };
@@ -222,6 +179,7 @@ async fn proxied(
     if let Some(model) = &model {
         request.model = Some(model.into());
     }
+    ctx.asked(&request);
     identity.choose_user(&live.policy, request.user.as_deref())?;
     let route = route_of(&live, &identity, &request)?;
     let original_model = request.model.as_deref().map(str::to_owned);
