@@ -4,7 +4,7 @@ mod sinks;
 mod watchers;
 
 use crate::support::gateway::{Agent, Gateway, Setup, free_port};
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisServer, Said};
 use crate::support::watcher::Watcher;
 use crate::support::{Provider, eventually};
 use serde_json::Value;
@@ -22,9 +22,13 @@ async fn watched(setup: Setup) -> (Gateway, SocketAddr) {
 
 /// The fields of every event in a stream of Redis, in their order.
 fn stream(redis: &RedisServer, key: &str) -> Vec<BTreeMap<String, String>> {
-    let entries = redis.command(&["XRANGE", key, "-", "+"]).items();
+    let items = |said: Said| match said {
+        Said::List(items) => items,
+        other => panic!("no list: {other:?}"),
+    };
+    let entries = items(redis.command(&["XRANGE", key, "-", "+"]));
     let fields = entries.into_iter().map(|entry| {
-        let texts = entry.items().remove(1).list();
+        let texts = items(entry).remove(1).list();
         let pairs = texts.chunks(2);
         pairs
             .map(|pair| (pair[0].clone(), pair[1].clone()))

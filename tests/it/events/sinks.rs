@@ -86,6 +86,36 @@ async fn a_dead_redis_costs_no_request_and_events_wait_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_redis_refuses_waits_until_it_is_taken() {
+    let provider = Provider::start().await;
+    let redis = RedisServer::start();
+    assert_eq!(
+        redis.command(&["SET", "agent.events", "no stream"]).text(),
+        "OK"
+    );
+    let setup = over(&provider).redis(&format!("url: \"{}\"", redis.url()));
+    let gateway = setup.start().await;
+    for _ in 0..3 {
+        assert_eq!(gateway.chat("hello").send().await.status, 200);
+    }
+    eventually("that it is noticed", || {
+        let said = gateway.output();
+        said.contains("events do not arrive").then_some(())
+    })
+    .await;
+    assert_eq!(gateway.metric("weir_event_sink_up").await, 0.0);
+    assert_eq!(redis.command(&["DEL", "agent.events"]).number(), 1);
+    let stored = eventually("all of them", || {
+        Some(stream(&redis, "agent.events")).filter(|events| events.len() >= 6)
+    })
+    .await;
+    let numbers: Vec<&str> = stored.iter().map(|event| &*event["seq"]).collect();
+    assert_eq!(numbers, ["1", "2", "3", "4", "5", "6"]);
+    reaches(&gateway, "weir_event_sink_up", 1.0).await;
+    assert_eq!(gateway.metric("weir_event_sink_lost_total").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_events_of_a_process_are_written_before_it_ends() {
     let provider = Provider::start().await;
     let redis = RedisServer::start();

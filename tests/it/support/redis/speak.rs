@@ -38,14 +38,6 @@ impl Said {
         }
     }
 
-    /// The items of a list; fails for anything else.
-    pub(crate) fn items(self) -> Vec<Said> {
-        match self {
-            Self::List(items) => items,
-            other => panic!("no list: {other:?}"),
-        }
-    }
-
     /// The texts of a list; fails for anything else.
     pub(crate) fn list(self) -> Vec<String> {
         match self {
