@@ -81,6 +81,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["notify"], &["app"]),
     (&["nix"], &["app"]),
     (&["axum"], &["admin", "mock"]),
+    (&["hyper", "hyper_util"], &["admin"]),
     (&["sqlx", "pgvector"], &["insight"]),
     (
         &[

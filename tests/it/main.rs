@@ -18,6 +18,7 @@ mod console;
 mod deploy;
 mod disconnects;
 mod errors;
+mod events;
 mod execwall;
 mod failover;
 mod firewall;
