@@ -205,6 +205,7 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
     let mut options = MeterOptions {
         dialect: admission.asked_in,
         count: counter(encoding),
+        keep: admission.exchange.keeps(),
         ..MeterOptions::default()
     };
     if foreign {
