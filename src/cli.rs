@@ -8,6 +8,7 @@ pub mod mock;
 pub mod prices;
 pub mod serve;
 pub mod spend;
+pub mod verify;
 
 use crate::settings::file::Flags;
 use clap::{Args, Parser, Subcommand};
@@ -40,6 +41,8 @@ enum Command {
     Ledger(ledger::LedgerArgs),
     /// Remove somebody from the insights.
     Insights(insights::InsightsArgs),
+    /// Check the signatures of a saved answer.
+    Verify(verify::VerifyArgs),
 }
 
 /// The files that a user writes.
@@ -80,5 +83,6 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Spend(args) => spend::run(&args),
         Command::Ledger(args) => ledger::run(&args),
         Command::Insights(args) => insights::run(&args),
+        Command::Verify(args) => verify::run(&args),
     }
 }

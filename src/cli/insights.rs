@@ -68,10 +68,21 @@ pub fn run(args: &InsightsArgs) -> anyhow::Result<ExitCode> {
         let opened = Store::open(&place).await;
         let store = opened.with_context(|| format!("insights at {shown}"))?;
         let until = jiff::Timestamp::now().as_millisecond();
-        let user = args.who.user.as_deref().map(|name| ("user", name, Whose::User(name)));
-        let agent = args.who.agent.as_deref().map(|name| ("agent", name, Whose::Agent(name)));
+        let user = args
+            .who
+            .user
+            .as_deref()
+            .map(|name| ("user", name, Whose::User(name)));
+        let agent = args
+            .who
+            .agent
+            .as_deref()
+            .map(|name| ("agent", name, Whose::Agent(name)));
         for (kind, name, whose) in user.into_iter().chain(agent) {
-            let gone = store.forget(whose, until).await.with_context(|| format!("insights at {shown}"))?;
+            let gone = store
+                .forget(whose, until)
+                .await
+                .with_context(|| format!("insights at {shown}"))?;
             println!("{kind} {name}: {gone} records removed from {shown}");
         }
         store.close().await;

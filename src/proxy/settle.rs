@@ -12,7 +12,7 @@ use crate::ledger::{Reservation, Settled};
 use crate::limit::Permit;
 use crate::money::Nanos;
 use crate::route::Candidate;
-use crate::stream::Meter;
+use crate::stream::{Meter, Reading};
 use crate::tokens;
 use crate::usage::{Bill, Course, ServiceTier};
 use bytes::Bytes;
@@ -58,6 +58,10 @@ pub(crate) struct Exchange {
     /// Whether any attempt was ever sent: one that was lost may have been worked on.
     sent: bool,
     meter: Option<Meter>,
+    /// When the first generated token of a stream was read.
+    first_token: Option<Instant>,
+    /// When the answer ended.
+    ended: Option<Instant>,
     /// The place among the limits of the model.
     place: Option<Permit>,
     outcome: Option<Outcome>,
@@ -107,6 +111,8 @@ impl Exchange {
             phase: Phase::Held,
             sent: false,
             meter: None,
+            first_token: None,
+            ended: None,
             place: None,
             outcome: None,
             since: Instant::now(),
@@ -181,6 +187,32 @@ impl Exchange {
         self.meter.as_mut()
     }
 
+    /// Meters a piece, and notes when the first token comes. `None` when no answer has begun.
+    pub(crate) fn read(&mut self, piece: Bytes) -> Option<Bytes> {
+        let meter = self.meter.as_mut()?;
+        let passed = meter.push(piece);
+        // Of an answer that is no stream, nothing is read before its end.
+        if self.first_token.is_none() && meter.reading().saw_content {
+            self.first_token = Some(Instant::now());
+        }
+        Some(passed)
+    }
+
+    /// What the answer said, once it has begun.
+    pub(crate) fn reading(&self) -> Option<&Reading> {
+        self.meter.as_ref().map(Meter::reading)
+    }
+
+    /// The bill, once there is one.
+    pub(crate) fn bill(&self) -> Option<&Bill> {
+        self.outcome.as_ref()?.bill.as_ref()
+    }
+
+    /// When the first token of a stream came, and when the answer ended.
+    pub(crate) fn tokens_at(&self) -> (Option<Instant>, Option<Instant>) {
+        (self.first_token, self.ended)
+    }
+
     /// Settles or voids, once; later calls only give the outcome again.
     pub(crate) fn close(&mut self) -> &Outcome {
         let outcome = match self.outcome.take() {
@@ -191,6 +223,7 @@ impl Exchange {
     }
 
     fn settle(&mut self) -> Outcome {
+        self.ended = Some(Instant::now());
         let nothing = Outcome {
             bill: None,
             settled: None,
@@ -239,9 +272,13 @@ impl Exchange {
                 "billed above what was held: the provider charges more than its documented maximum"
             );
         }
-        self.gateway
-            .metrics
-            .settled(self.agent.as_str(), &bill, settled.over_bound);
+        self.gateway.metrics.settled(
+            self.agent.as_str(),
+            &self.candidate.block.name,
+            self.live.name_of(&self.candidate, Some(&bill.model)),
+            &bill,
+            settled.over_bound,
+        );
         Outcome {
             bill: Some(bill),
             settled: Some(settled),

@@ -81,7 +81,10 @@ pub(crate) async fn comes<T: PartialEq + std::fmt::Debug>(
         if found == *expected {
             return;
         }
-        assert!(start.elapsed() < 2 * PATIENCE, "{what}: {found:?} is not {expected:?}");
+        assert!(
+            start.elapsed() < 2 * PATIENCE,
+            "{what}: {found:?} is not {expected:?}"
+        );
         tokio::time::sleep(LOOK).await;
     }
 }
@@ -98,7 +101,10 @@ pub(crate) async fn agrees(store: &impl Answers, gateways: &[&Gateway]) {
         if found == expected {
             break;
         }
-        let missing = expected.keys().filter(|id| !found.contains_key(*id)).count();
+        let missing = expected
+            .keys()
+            .filter(|id| !found.contains_key(*id))
+            .count();
         assert!(
             start.elapsed() < 2 * PATIENCE,
             "{} rows, {} attempts, {missing} missing; the gateway said\n{}",
@@ -180,10 +186,12 @@ async fn rows_are_the_attempts_of_the_spend_log_whatever_is_killed_rotated_or_re
             _ => {}
         }
     }
-    let rotated = std::fs::read_dir(&gateway.directory).unwrap().filter(|entry| {
-        let name = entry.as_ref().unwrap().file_name();
-        name.to_string_lossy().starts_with("spend-")
-    });
+    let rotated = std::fs::read_dir(&gateway.directory)
+        .unwrap()
+        .filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_string_lossy().starts_with("spend-")
+        });
     assert!(rotated.count() > 0, "the log was never rotated");
     agrees(&gateway, &[&gateway]).await;
     assert_eq!(rows(&gateway).await.len(), 160);
@@ -193,12 +201,16 @@ async fn rows_are_the_attempts_of_the_spend_log_whatever_is_killed_rotated_or_re
     // A store that is lost is made again from the log; a position that is lost doubles nothing.
     gateway.kill9();
     for end in ["", "-wal", "-shm"] {
-        let file = gateway.directory.join(format!("spend.insights.sqlite{end}"));
+        let file = gateway
+            .directory
+            .join(format!("spend.insights.sqlite{end}"));
         let _ = std::fs::remove_file(file);
     }
     let mut gateway = gateway.again().await;
     agrees(&gateway, &[&gateway]).await;
-    gateway.answer("DELETE FROM insight_logs RETURNING log_id").await;
+    gateway
+        .answer("DELETE FROM insight_logs RETURNING log_id")
+        .await;
     gateway.kill9();
     let gateway = gateway.again().await;
     spend(&gateway, 1).await;
@@ -214,7 +226,11 @@ async fn a_row_tells_how_its_attempt_went() {
         .key("k1", "sk-one", "one", "user: ann")
         .start()
         .await;
-    let good = gateway.chat("[[cost=0.000001]] hello").key("sk-one").send().await;
+    let good = gateway
+        .chat("[[cost=0.000001]] hello")
+        .key("sk-one")
+        .send()
+        .await;
     assert_eq!(good.status, 200);
     let bad = gateway.chat("[[status=400]]").key("sk-one").send().await;
     assert_eq!(bad.status, 400);
@@ -271,8 +287,17 @@ async fn nothing_is_kept_where_that_is_switched_off() {
     let reply = gateway.get("/insights/stats").await;
     assert_eq!(reply.status, 503);
     let detail = reply.json()["detail"].clone();
-    assert!(detail.as_str().unwrap().contains("switched off"), "{detail}");
-    assert!(!gateway.get("/metrics").await.text().contains("weir_insights"));
+    assert!(
+        detail.as_str().unwrap().contains("switched off"),
+        "{detail}"
+    );
+    assert!(
+        !gateway
+            .get("/metrics")
+            .await
+            .text()
+            .contains("weir_insights")
+    );
     let gateway = gateway.restart().await;
     for name in ["spend.insights.sqlite", "spend.jsonl.insights"] {
         assert!(!gateway.directory.join(name).exists());

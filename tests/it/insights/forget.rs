@@ -27,7 +27,10 @@ pub(super) fn forget(gateway: &Gateway, who: &[&str], variables: &[(&str, &str)]
         String::from_utf8(done.stderr).unwrap(),
     );
     assert!(done.status.success(), "{out}{err}");
-    assert!(!err.contains("pr1vate") && !out.contains("pr1vate"), "{out}{err}");
+    assert!(
+        !err.contains("pr1vate") && !out.contains("pr1vate"),
+        "{out}{err}"
+    );
     out
 }
 
@@ -52,24 +55,36 @@ async fn somebody_who_is_forgotten_does_not_come_back_from_the_spend_log() {
 
     // The whole log is read again: the position is lost, and then the whole store but its tombstones.
     let mut gateway = gateway;
-    for lost in ["DELETE FROM insight_logs RETURNING log_id", "DELETE FROM model_insights RETURNING attempt_id"] {
+    for lost in [
+        "DELETE FROM insight_logs RETURNING log_id",
+        "DELETE FROM model_insights RETURNING attempt_id",
+    ] {
         gateway.kill9();
         gateway.answer(lost).await;
-        gateway.answer("DELETE FROM insight_logs RETURNING log_id").await;
+        gateway
+            .answer("DELETE FROM insight_logs RETURNING log_id")
+            .await;
         gateway = gateway.again().await;
-        comes("bob, and nobody else", &vec!["bob3".to_owned()], async || {
-            gateway.answer(users).await
-        })
+        comes(
+            "bob, and nobody else",
+            &vec!["bob3".to_owned()],
+            async || gateway.answer(users).await,
+        )
         .await;
     }
     // What is done from now on is new.
     said_by(&gateway, "ann", 2).await;
-    comes("ann again", &vec!["ann2".to_owned(), "bob3".to_owned()], async || {
-        gateway.answer(users).await
-    })
+    comes(
+        "ann again",
+        &vec!["ann2".to_owned(), "bob3".to_owned()],
+        async || gateway.answer(users).await,
+    )
     .await;
     let names = gateway.answer("SELECT digest FROM insight_forgotten").await;
-    assert!(!names.is_empty() && !names.concat().contains("ann"), "{names:?}");
+    assert!(
+        !names.is_empty() && !names.concat().contains("ann"),
+        "{names:?}"
+    );
 
     let out = forget(&gateway, &["--agent", "one"], &[]);
     assert!(out.contains("agent one: 5 records removed"), "{out}");

@@ -12,7 +12,9 @@ impl Answers for Postgres {
             return Vec::new();
         };
         // Before the first gateway there are no tables.
-        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut database).await;
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .fetch_all(&mut database)
+            .await;
         let rows = rows.unwrap_or_default();
         database.close().await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
@@ -105,10 +107,19 @@ async fn gateways_write_into_one_database_and_nothing_is_missing_or_doubled() {
 
     let url = server.url();
     let out = forget(&first, &["--agent", "two"], &[("DATABASE_URL", &url)]);
-    let gone: usize = super::logged(&first).len() + super::logged(&second).len() - rows(&server).await.len();
-    assert!(out.contains(&format!("agent two: {gone} records removed")) && gone > 50, "{out}");
+    let gone: usize =
+        super::logged(&first).len() + super::logged(&second).len() - rows(&server).await.len();
+    assert!(
+        out.contains(&format!("agent two: {gone} records removed")) && gone > 50,
+        "{out}"
+    );
     super::sums_agree(&server).await;
-    assert!(server.answer("SELECT trace_id FROM model_insights WHERE agent_id = 'two'").await.is_empty());
+    assert!(
+        server
+            .answer("SELECT trace_id FROM model_insights WHERE agent_id = 'two'")
+            .await
+            .is_empty()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,8 +139,15 @@ async fn without_pgvector_everything_else_goes_on() {
         .await;
     spend(&gateway, 5).await;
     let count = "SELECT count(*)::text FROM plain.model_insights";
-    comes("rows", &vec!["5".to_owned()], async || server.answer(count).await).await;
-    assert!(gateway.output().contains("PostgreSQL has no pgvector"), "{}", gateway.output());
+    comes("rows", &vec!["5".to_owned()], async || {
+        server.answer(count).await
+    })
+    .await;
+    assert!(
+        gateway.output().contains("PostgreSQL has no pgvector"),
+        "{}",
+        gateway.output()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -58,7 +58,10 @@ async fn sums_have_the_model_gateways_shapes_and_are_those_of_the_log() {
 
     let groups = told(&gateway, "/insights/stats?group_by=agent").await;
     assert_eq!(
-        (&groups["one"]["total_requests"], &groups["two"]["total_requests"]),
+        (
+            &groups["one"]["total_requests"],
+            &groups["two"]["total_requests"]
+        ),
         (&json!(21), &json!(10))
     );
     let users = told(&gateway, "/insights/trends?group_by=user&days=1").await;
@@ -67,20 +70,33 @@ async fn sums_have_the_model_gateways_shapes_and_are_those_of_the_log() {
     assert_eq!(providers["openrouter"]["total_requests"], 31);
 
     let page = gateway
-        .admin("adm1n", "/insights/stats?group_by=agent&limit=1&format=csv", None)
+        .admin(
+            "adm1n",
+            "/insights/stats?group_by=agent&limit=1&format=csv",
+            None,
+        )
         .await;
     assert_eq!(page.header("content-type"), Some("text/csv; charset=utf-8"));
     assert_eq!(page.header("x-next-offset"), Some("1"));
     let text = page.text();
-    assert!(text.starts_with("agent,total_requests,success_rate,"), "{text}");
+    assert!(
+        text.starts_with("agent,total_requests,success_rate,"),
+        "{text}"
+    );
     assert!(text.contains("\r\none,21,"), "{text}");
     let last = gateway
-        .admin("adm1n", "/insights/stats?group_by=agent&limit=1&offset=1", None)
+        .admin(
+            "adm1n",
+            "/insights/stats?group_by=agent&limit=1&offset=1",
+            None,
+        )
         .await;
     assert_eq!(last.header("x-next-offset"), None);
     assert_eq!(last.json().as_object().unwrap().len(), 1);
 
-    let made = gateway.admin("adm1n", "/insights/aggregate", Some("")).await;
+    let made = gateway
+        .admin("adm1n", "/insights/aggregate", Some(""))
+        .await;
     assert_eq!(
         (made.status, &made.json()["message"]),
         (200, &json!("Insights aggregated successfully"))
@@ -99,7 +115,10 @@ async fn who_may_ask_and_what_is_wrong_is_said_as_the_model_gateway_said_it() {
         (401, json!({"detail": "Missing authorization header"}))
     );
     let wrong = gateway.admin("other", "/insights/trends", None).await;
-    assert_eq!((wrong.status, wrong.json()), (401, json!({"detail": "Invalid token"})));
+    assert_eq!(
+        (wrong.status, wrong.json()),
+        (401, json!({"detail": "Invalid token"}))
+    );
     for (path, named) in [
         ("/insights/stats?hours=x", "`hours`"),
         ("/insights/stats?days=1", "`days`"),

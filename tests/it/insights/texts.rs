@@ -3,7 +3,8 @@
 use super::{Answers, agrees, comes, watched};
 use crate::support::{Gateway, Provider};
 
-const TEXTS: &str = "SELECT coalesce(messages, '-') || '|' || coalesce(response_text, '-') || '|' ||
+const TEXTS: &str =
+    "SELECT coalesce(messages, '-') || '|' || coalesce(response_text, '-') || '|' ||
         coalesce(temperature, '-') || '|' || coalesce(max_tokens, '-')
     FROM model_insights ORDER BY at_ms, attempt_id";
 
@@ -11,7 +12,10 @@ const TEXTS: &str = "SELECT coalesce(messages, '-') || '|' || coalesce(response_
 async fn texts_are_kept_only_where_that_is_asked_for() {
     let provider = Provider::start().await;
     let gateway = watched(&provider).start().await;
-    assert_eq!(gateway.chat("a secret").agent("one").send().await.status, 200);
+    assert_eq!(
+        gateway.chat("a secret").agent("one").send().await.status,
+        200
+    );
     agrees(&gateway, &[&gateway]).await;
     assert_eq!(gateway.answer(TEXTS).await, ["-|-|-|-"]);
     let file = std::fs::read(gateway.directory.join("spend.insights.sqlite")).unwrap();

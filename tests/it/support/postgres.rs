@@ -28,7 +28,9 @@ pub(crate) struct Postgres {
 fn programs() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
     let own = target.map(|target| target.join("postgres"));
-    let places = own.into_iter().chain(["/usr/local/lib/weir-postgres".into()]);
+    let places = own
+        .into_iter()
+        .chain(["/usr/local/lib/weir-postgres".into()]);
     let found = places
         .map(|place| place.join(PROGRAMS))
         .find(|place| place.join("initdb").exists());
@@ -88,7 +90,16 @@ impl Postgres {
         let made = program("initdb")
             .arg("-D")
             .arg(directory.join("data"))
-            .args(["-U", "weir", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"])
+            .args([
+                "-U",
+                "weir",
+                "-A",
+                "trust",
+                "--no-sync",
+                "-E",
+                "UTF8",
+                "--locale=C",
+            ])
             .stdout(Stdio::null())
             .status();
         assert!(made.expect("initdb runs").success());
