@@ -217,6 +217,7 @@ fn prepare(response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
     let mut options = MeterOptions {
         dialect: admission.asked_in,
         count: counter(encoding),
+        keep: admission.exchange.keeps(),
         ..MeterOptions::default()
     };
     if foreign {

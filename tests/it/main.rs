@@ -27,6 +27,7 @@ mod fleet_limits;
 mod fleet_users;
 mod framing;
 mod identity;
+mod insights;
 mod layers;
 mod leaving;
 mod ledger_verify;
