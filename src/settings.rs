@@ -5,6 +5,7 @@
 //! file with the same reader: [`yaml`] makes the tree, [`reader`] the typed values, [`problem`] the
 //! diagnostics.
 
+pub mod embedding;
 pub mod environment;
 pub mod expand;
 pub mod file;
