@@ -6,18 +6,20 @@
 //! `/v1/models` is everybody's,
 //! `/v1/budget` is Weir's. Everything under `/api` and `/budget` that shows or changes budgets
 //! needs the admin token, or a loopback peer while no token is set. Changes are logged before they
-//! are applied, by [`crate::ledger::Book`].
+//! are applied, by [`crate::ledger::Book`]. `/events` shows what happens, for as long as one watches.
 
 mod attempts;
 mod budgets;
 mod caller;
 mod daily;
+mod events;
 mod models;
 mod own;
 mod party;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Rest};
 use crate::auth;
+use crate::event::{Change, Kind};
 use crate::gateway::reload::Trigger;
 use crate::gateway::{Gateway, Live};
 use crate::identity::AgentId;
@@ -32,6 +34,8 @@ use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
+pub use events::Door;
+use events::Endless;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -47,6 +51,7 @@ type Peer = Extension<Option<IpAddr>>;
 /// The admin API over a running gateway.
 pub struct Admin {
     router: Router,
+    shared: Shared,
 }
 
 #[derive(Clone)]
@@ -77,16 +82,18 @@ impl Admin {
             .route("/api/budget/{name}", get(budgets::one).post(budgets::push))
             .route("/api/reset/{name}", post(budgets::reset))
             .route("/api/reload", post(reload))
+            .route("/events", get(events::events))
             .route("/metrics", get(metrics))
             .method_not_allowed_fallback(wrong_method)
             .fallback(no_route)
-            .with_state(shared);
-        Self { router }
+            .with_state(shared.clone());
+        Self { router, shared }
     }
 
     /// Whether `path` belongs to these routes.
     pub fn serves(path: &str) -> bool {
-        const EXACT: [&str; 7] = [
+        const EXACT: [&str; 8] = [
+            "/events",
             "/metrics",
             "/health",
             "/models",
@@ -103,11 +110,18 @@ impl Admin {
     /// Whether `path` is one that shows or changes what is not for clients: these routes move to the
     /// admin listener where there is one.
     pub fn is_for_operators(path: &str) -> bool {
-        path == "/metrics" || path.starts_with("/api/") || path.starts_with("/budget/")
+        path == "/metrics"
+            || path == "/events"
+            || path.starts_with("/api/")
+            || path.starts_with("/budget/")
     }
 
-    /// Answers one request.
-    pub async fn answer(&self, request: Request<Bytes>, peer: Option<IpAddr>) -> Answer {
+    /// Answers one request. With a rest, that follows the answer as long as it lasts.
+    pub async fn answer(
+        &self,
+        request: Request<Bytes>,
+        peer: Option<IpAddr>,
+    ) -> (Answer, Option<Rest>) {
         let mut request = request.map(Body::from);
         request.extensions_mut().insert(peer);
         let response = match self.router.clone().oneshot(request).await {
@@ -115,19 +129,30 @@ impl Admin {
             Err(never) => match never {},
         };
         let (parts, body) = response.into_parts();
-        match body.collect().await {
-            Ok(body) => Answer {
-                status: parts.status,
-                headers: parts
-                    .headers
-                    .iter()
-                    .filter(|(name, _)| *name != header::CONTENT_LENGTH)
-                    .map(|(name, value)| (name.clone(), value.clone()))
-                    .collect(),
-                body: body.to_bytes(),
-            },
-            Err(_) => Answer::refusal(&Refusal::Internal),
+        let headers = parts.headers.iter();
+        let headers = headers.filter(|(name, _)| *name != header::CONTENT_LENGTH);
+        let mut answer = Answer {
+            status: parts.status,
+            headers: headers
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            body: Bytes::new(),
+        };
+        if parts.extensions.get::<Endless>().is_some() {
+            return (answer, Some(body.map_err(Into::into).boxed_unsync()));
         }
+        match body.collect().await {
+            Ok(body) => answer.body = body.to_bytes(),
+            Err(_) => answer = Answer::refusal(&Refusal::Internal),
+        }
+        (answer, None)
+    }
+}
+
+impl Admin {
+    /// The listener that has nothing but `/events`.
+    pub fn door(&self) -> Door {
+        Door::new(self.shared.clone())
     }
 }
 
@@ -168,15 +193,11 @@ fn reply(body: &Value) -> Response {
 impl Shared {
     fn allow(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), Refused> {
         let token = self.gateway.settings.admin.token.as_ref();
-        let loopback = peer.is_some_and(|ip| ip.to_canonical().is_loopback());
         if token.is_none() && headers.contains_key(header::ORIGIN) {
             return Err(Refusal::AdminOnly(
                 "Web pages may use the admin API with ADMIN_TOKEN only",
             )
             .into());
-        }
-        if !self.attempts.may_try(peer) {
-            return Err(Refusal::TooManyAttempts.into());
         }
         let presented = auth::presented(
             headers
@@ -184,12 +205,39 @@ impl Shared {
                 .and_then(|v| v.to_str().ok()),
             None,
         );
+        self.allow_presented(presented, peer)
+    }
+
+    /// The same by a token that was found elsewhere; what web pages may do is decided there, too.
+    fn allow_presented(
+        &self,
+        presented: Option<&str>,
+        peer: Option<IpAddr>,
+    ) -> Result<(), Refused> {
+        let token = self.gateway.settings.admin.token.as_ref();
+        let loopback = peer.is_some_and(|ip| ip.to_canonical().is_loopback());
+        if !self.attempts.may_try(peer) {
+            return Err(Refusal::TooManyAttempts.into());
+        }
         auth::admin_allowed(token, presented, loopback).map_err(|refusal| {
             if presented.is_some() {
                 self.attempts.failed(peer);
             }
             Refused(refusal)
         })
+    }
+}
+
+impl Shared {
+    /// Somebody changed something.
+    fn told(&self, action: &'static str, subject: &str, peer: Option<IpAddr>) {
+        self.gateway.feed.tell(|| {
+            Kind::Change(Change {
+                action,
+                subject: subject.into(),
+                by: origin(peer).into(),
+            })
+        });
     }
 }
 
@@ -232,6 +280,7 @@ async fn reload(State(shared): State<Shared>, Extension(peer): Peer, headers: He
         let problems = lines(&problems.0);
         Refusal::InvalidConfig { problems }
     })?;
+    shared.told("reload", "configuration", peer);
     Ok(reply(&json!({
         "status": "reloaded",
         "agents": ids(&reloaded.live),
@@ -252,6 +301,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         log_bytes: counters.log_bytes,
         log_failed: counters.poisoned,
         shared: gateway.fleet.as_ref().map(|fleet| fleet.figures()),
+        events: gateway.feed.figures(),
     });
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(header::CONTENT_TYPE, kind)], text).into_response()

@@ -11,10 +11,14 @@ use crate::refusal::{Exhausted, Refusal};
 use crate::surface::ErrorShape;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
 use serde_json::{Value, json};
 
 /// Tells OpenAI's SDKs whether to try again.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// What follows an answer's header and is not known when that is sent, piece by piece.
+pub type Rest = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// A whole answer that Weir gives itself.
 pub struct Answer {

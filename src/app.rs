@@ -5,6 +5,7 @@
 
 mod console;
 mod enter;
+mod events;
 mod handover;
 mod leave;
 mod listen;
@@ -90,6 +91,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     let gateway = Gateway::new(live, source, settings, Arc::clone(&book), fleet, metrics);
     let gateway = Arc::new(gateway.sharing(limits.clone().map(|limits| limits as _)));
     let _reloading = reloads.serve(&gateway);
+    let _events = events::start(&gateway).context("events")?;
     let result = entry
         .finish(&gateway.settings, &place)
         .and_then(|(sockets, handed)| {
@@ -107,6 +109,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         limits.close();
     }
     book.close();
+    events::written(&gateway.feed);
     telemetry::flush();
     result
 }

@@ -56,6 +56,11 @@ impl Health {
         self.until.load(Ordering::Relaxed) > now
     }
 
+    /// For how long it is still ejected at `now` (Unix milliseconds), in milliseconds.
+    pub fn ejected_for(&self, now: u64) -> u64 {
+        self.until.load(Ordering::Relaxed).saturating_sub(now)
+    }
+
     /// Requests in flight.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
@@ -155,6 +160,13 @@ impl Visit {
     }
 }
 
+impl Visit {
+    /// For how long its endpoint is still ejected at `now`, in milliseconds.
+    pub fn ejected_for(&self, now: u64) -> u64 {
+        self.health.ejected_for(now)
+    }
+}
+
 impl Drop for Visit {
     fn drop(&mut self) {
         self.end(Outcome::Unknown, 0);
@@ -226,6 +238,7 @@ mod tests {
         assert!(!fail(&all[0], FAILURES - 1, 1_000));
         assert!(fail(&all[0], 1, 1_000), "the fifth failure ejects");
         assert!(all[0].is_ejected(1_000 + EJECTED - 1));
+        assert_eq!(all[0].ejected_for(1_000), EJECTED);
         assert_eq!(choose(&all, &[1, 2], 1_000 + EJECTED - 1), None);
 
         let later = 1_000 + EJECTED;

@@ -234,22 +234,43 @@ pub struct Change {
 }
 
 impl Kind {
-    /// The name of the event: `event_type` and `type`.
-    pub fn name(&self) -> &'static str {
+    /// The names of all kinds.
+    pub const NAMES: [&'static str; 12] = [
+        "model.request.start",
+        "model.streaming.start",
+        "model.request.complete",
+        "model.request.refused",
+        "model.budget.warning",
+        "model.budget.exceeded",
+        "guard.finding",
+        "breaker.level",
+        "provider.ejected",
+        "gateway.reload",
+        "gateway.upgrade",
+        "admin.change",
+    ];
+
+    /// The place of its name among [`Kind::NAMES`].
+    pub const fn number(&self) -> usize {
         match self {
-            Self::Start(..) => "model.request.start",
-            Self::Streaming(..) => "model.streaming.start",
-            Self::Complete(..) => "model.request.complete",
-            Self::Refused(..) => "model.request.refused",
-            Self::Warning(..) => "model.budget.warning",
-            Self::Exceeded(..) => "model.budget.exceeded",
-            Self::Finding(..) => "guard.finding",
-            Self::Breaker(..) => "breaker.level",
-            Self::Ejected(..) => "provider.ejected",
-            Self::Reload(..) => "gateway.reload",
-            Self::Upgrade(..) => "gateway.upgrade",
-            Self::Change(..) => "admin.change",
+            Self::Start(..) => 0,
+            Self::Streaming(..) => 1,
+            Self::Complete(..) => 2,
+            Self::Refused(..) => 3,
+            Self::Warning(..) => 4,
+            Self::Exceeded(..) => 5,
+            Self::Finding(..) => 6,
+            Self::Breaker(..) => 7,
+            Self::Ejected(..) => 8,
+            Self::Reload(..) => 9,
+            Self::Upgrade(..) => 10,
+            Self::Change(..) => 11,
         }
+    }
+
+    /// The name of the event: `event_type` and `type`.
+    pub const fn name(&self) -> &'static str {
+        Self::NAMES[self.number()]
     }
 
     /// The agent it is about, if it is about one.

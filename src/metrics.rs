@@ -5,13 +5,16 @@
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
 mod console;
+mod events;
 mod reloads;
 mod shared;
 mod today;
 
+use crate::feed;
 use crate::fleet::Figures;
 use crate::usage::{Bill, CostSource};
 use console::Console;
+use events::Events;
 use prometheus::{
     CounterVec, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
     Registry, TextEncoder,
@@ -50,6 +53,7 @@ pub struct Metrics {
     log_failed: IntGauge,
     reloads: Reloads,
     console: Console,
+    events: Events,
     limited_alone: IntCounter,
     shared: OnceLock<Option<Shared>>,
     today: Today,
@@ -151,6 +155,7 @@ impl Metrics {
             )?,
             reloads: Reloads::new(&registry)?,
             console: Console::new(&registry)?,
+            events: Events::new(&registry)?,
             limited_alone: counter(
                 "weir_limits_alone_total",
                 "Requests whose shared limits this gateway judged by its own counts: Redis was away or late.",
@@ -271,6 +276,7 @@ impl Metrics {
         self.lost_records.set(total(levels.lost_records));
         self.log_bytes.set(total(levels.log_bytes));
         self.log_failed.set(i64::from(levels.log_failed));
+        self.events.set(&levels.events);
         if let Some(figures) = levels.shared {
             let shared = self.shared.get_or_init(|| Shared::new(&self.registry));
             // Two metrics of one name there are never, so it is there.
@@ -305,6 +311,8 @@ pub struct Levels {
     pub log_failed: bool,
     /// The store that gateways share, where there is one.
     pub shared: Option<Figures>,
+    /// Events, and where they go.
+    pub events: feed::Figures,
 }
 
 /// A status as a label without an allocation; statuses Weir does not know itself become their class.

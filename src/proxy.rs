@@ -19,11 +19,12 @@ mod relay;
 mod reply;
 mod session;
 mod settle;
+mod tell;
 mod titan;
 mod upstream;
 mod verdict;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Rest};
 use crate::gateway::Gateway;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -49,8 +50,13 @@ pub trait Local: Send + Sync {
         true
     }
 
-    /// Answers a request whose body was read whole; `peer` is the other end of the connection.
-    async fn answer(&self, request: http::Request<Bytes>, peer: Option<IpAddr>) -> Answer;
+    /// Answers a request whose body was read whole; `peer` is the other end of the connection. With a
+    /// rest, that follows the answer as long as it lasts.
+    async fn answer(
+        &self,
+        request: http::Request<Bytes>,
+        peer: Option<IpAddr>,
+    ) -> (Answer, Option<Rest>);
 }
 
 /// Weir as Pingora sees it.

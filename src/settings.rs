@@ -7,10 +7,12 @@
 
 pub mod embedding;
 pub mod environment;
+mod events;
 pub mod expand;
 pub mod file;
 pub mod fingerprint;
 pub mod firewall;
+mod insights;
 pub mod origin;
 pub mod problem;
 pub mod reader;
@@ -20,6 +22,8 @@ mod stores;
 pub mod units;
 pub mod yaml;
 
+pub use events::{EVENTS_PORT, EventFile, EventStream, Events};
+pub use insights::{InsightSettings, InsightText};
 pub use sections::{
     Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Reload, Shutdown, SpendLog,
     Timeouts, Tls, Upgrade, UpstreamLink,
@@ -34,6 +38,7 @@ use file::Files;
 use origin::Fact;
 use problem::{Problem, Problems};
 use reader::Reader;
+use std::net::SocketAddr;
 
 /// How the process runs. Fixed while it does.
 #[derive(Clone)]
@@ -64,10 +69,21 @@ pub struct Settings {
     pub admin: Admin,
     /// What is kept outside this process.
     pub stores: Stores,
+    /// Where events go.
+    pub events: Events,
+    /// What is kept of finished requests.
+    pub insights: InsightSettings,
     /// What is sound, but probably not meant.
     pub warnings: Vec<Problem>,
     /// Every setting in force and where it came from.
     pub facts: Vec<Fact>,
+}
+
+impl Settings {
+    /// Every address that the process listens on.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listen.all().chain(self.events.websocket)
+    }
 }
 
 /// Reads the settings file, if there is one, and the environment. Where the AI Firewall's variables are
@@ -113,6 +129,7 @@ fn read(
         Some(node) => sections::read::read(&reader.root(node), listen),
         None => sections::read::read(&reader.absent(), listen),
     };
+    settings.insights.embedding.at = settings.listen.http;
     let findings = reader.finish()?;
     settings.warnings.extend(findings.warnings);
     settings.facts = findings.facts;

@@ -150,6 +150,7 @@ pub(super) async fn push(
         .await
         .map_err(|error| unavailable(&error))?;
     tracing::info!(account.id = %party.spec().id, admin.peer = by, "budget changed");
+    shared.told("budget.push", party.spec().id.as_str(), peer);
     Ok(answer(
         party,
         "updated",
@@ -193,6 +194,7 @@ pub(super) async fn reset(
         .await
         .map_err(|error| unavailable(&error))?;
     tracing::info!(account.id = %party.spec().id, admin.peer = by, "spend reset");
+    shared.told("budget.reset", party.spec().id.as_str(), peer);
     Ok(answer(party, "reset", [("budget_spent", 0.0.into())]))
 }
 

@@ -75,6 +75,7 @@ pub(super) async fn reset(
     }
     shared.gateway.metrics.clear_today();
     tracing::info!(admin.peer = by, "daily spend reset");
+    shared.told("budget.reset", "gateway", peer);
     Ok(reply(&json!({"message": "Budget reset successfully"})))
 }
 

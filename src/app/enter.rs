@@ -42,7 +42,7 @@ impl Entry {
             }
             tracing::info!("no process serves here that could hand over; starting without one");
         }
-        let sockets = Sockets::open(&settings.listen, Vec::new())?;
+        let sockets = Sockets::open(settings, Vec::new())?;
         let noted = place.private().and_then(|()| place.serve(false));
         if let Err(error) = noted {
             let error = format!("{error:#}");
@@ -70,17 +70,17 @@ impl Entry {
             "waiting to take over; send QUIT to {}", place.server()
         );
         crate::telemetry::flush();
-        let listen = &settings.listen;
-        let wanted: Vec<_> = listen.all().map(|address| address.to_string()).collect();
+        let wanted = settings.addresses().map(|address| address.to_string());
+        let wanted: Vec<_> = wanted.collect();
         let handed = handover::receive(&bound, place, &wanted, settings.upgrade.wait)?;
         if let Some(mut handed) = handed {
-            let sockets = Sockets::open(listen, std::mem::take(&mut handed.sockets))?;
+            let sockets = Sockets::open(settings, std::mem::take(&mut handed.sockets))?;
             return Ok((sockets, Some(handed)));
         }
         tracing::warn!("the process that served has left without handing over");
         let deadline = Instant::now() + CLOSING;
         let sockets = loop {
-            match Sockets::open(listen, Vec::new()) {
+            match Sockets::open(settings, Vec::new()) {
                 Err(_) if Instant::now() < deadline => std::thread::sleep(LOOK),
                 outcome => break outcome?,
             }
@@ -115,6 +115,7 @@ impl BackgroundService for Arrival {
             if let Err(error) = handed.serving() {
                 tracing::warn!(%error, "the process before did not hear that this one serves");
             }
+            self.departure.told("serving");
         }
         self.departure.manager.ready();
         let settings = &self.departure.gateway.settings;

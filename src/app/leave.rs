@@ -5,11 +5,13 @@
 //! moment, then close. Either way the process goes as soon as nothing is in flight, at the latest
 //! after the grace period; a second TERM or INT ends it at once.
 
+use super::events;
 use super::handover::{self, Offered};
 use super::listen::Sockets;
 use super::notify::Manager;
 use super::place::Place;
 use super::successor::Successor;
+use crate::event::{Kind, Upgrade};
 use crate::gateway::Gateway;
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -54,12 +56,21 @@ impl Departure {
         self.gateway.stopping.store(leaving, Ordering::Relaxed);
     }
 
+    /// Another process takes over, or this one has.
+    pub(super) fn told(&self, phase: &'static str) {
+        let pid = std::process::id();
+        let feed = &self.gateway.feed;
+        feed.tell(|| Kind::Upgrade(Upgrade { phase, pid }));
+    }
+
     /// Hands the listeners over; `false` when nobody waits for them.
     async fn hand_over(&self) -> anyhow::Result<bool> {
         let patience = self.gateway.settings.upgrade.wait;
         let offered = handover::offer(&self.place, &self.sockets, patience).await?;
         if offered == Offered::Taken {
             self.handed_over.store(true, Ordering::Release);
+            self.told("leaving");
+            self.gateway.feed.leave();
             self.place.leave();
         }
         Ok(offered == Offered::Taken)
@@ -174,6 +185,7 @@ impl Told {
         end_at_once_when_told_again(&self.0, end, false);
         tokio::time::sleep(LAME_DUCK).await;
         self.0.place.leave();
+        self.0.gateway.feed.leave();
     }
 }
 
@@ -245,6 +257,7 @@ impl BackgroundService for Leave {
             tokio::time::sleep(LOOK).await;
         }
         gateway.book.close();
+        events::written(&gateway.feed);
         self.0.place.leave();
         tracing::info!("left");
         crate::telemetry::flush();

@@ -5,17 +5,19 @@
 //! decided here too: with an admin listener of its own, the admin API is there and nowhere else.
 
 use super::leave::Connections;
-use crate::admin::Admin;
-use crate::answer::Answer;
+use crate::admin::{Admin, Door};
+use crate::answer::{Answer, Rest};
+use crate::feed::Sink;
 use crate::gateway::Gateway;
 use crate::proxy::{Front, Local, Proxy};
-use crate::settings::{Listen, Tls};
+use crate::settings::{Settings, Tls};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::apps::ServerApp;
 use pingora_core::listeners::ListenerConfig;
 use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::protocols::Stream;
 use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, ShutdownWatch};
@@ -42,9 +44,12 @@ impl Sockets {
     ///
     /// # Errors
     /// When an address is taken.
-    pub(super) fn open(listen: &Listen, mut handed: Vec<(String, RawFd)>) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        settings: &Settings,
+        mut handed: Vec<(String, RawFd)>,
+    ) -> anyhow::Result<Self> {
         let mut sockets = Vec::new();
-        for address in listen.all() {
+        for address in settings.addresses() {
             let name = address.to_string();
             let found = handed.iter().position(|(handed, _)| *handed == name);
             let socket = match found {
@@ -163,7 +168,32 @@ pub(super) fn services(
         let sockets = sockets.only(address);
         services.push(Box::new(Listening { service, sockets }));
     }
+    if let Some(address) = gateway.settings.events.websocket {
+        let watching = Watching(admin.door());
+        let mut service = Service::new("events".to_owned(), watching);
+        service.threads = Some(1);
+        service.add_listener(ListenerConfig::tcp(address.to_string()));
+        let sockets = sockets.only(address);
+        services.push(Box::new(Listening { service, sockets }));
+        let tally = gateway.feed.tally(Sink::WebSocket);
+        tally.begin();
+        tally.is_up(true);
+    }
     Ok(services)
+}
+
+/// The connections of whoever watches.
+struct Watching(Door);
+
+#[async_trait]
+impl ServerApp for Watching {
+    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
+        let digest = stream.get_socket_digest();
+        let peer = digest.as_ref().and_then(|digest| digest.peer_addr());
+        let peer = peer.and_then(|peer| peer.as_inet()).map(SocketAddr::ip);
+        self.0.serve(stream, peer).await;
+        None
+    }
 }
 
 /// A service whose sockets are there already.
@@ -241,7 +271,11 @@ impl Local for Routes {
         self.part != Part::Admin
     }
 
-    async fn answer(&self, request: http::Request<Bytes>, peer: Option<IpAddr>) -> Answer {
+    async fn answer(
+        &self,
+        request: http::Request<Bytes>,
+        peer: Option<IpAddr>,
+    ) -> (Answer, Option<Rest>) {
         self.admin.answer(request, peer).await
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::fleet::connect::Connector;
 use crate::fleet::{Fleet, SharedLimits};
-use crate::ledger::log::{LogOptions, identity, place};
+use crate::ledger::log::{LogOptions, identity};
 use crate::settings::Settings;
 use anyhow::Context as _;
 use std::sync::Arc;
@@ -18,8 +18,7 @@ pub(super) fn fleet(settings: &Settings, log: &LogOptions) -> anyhow::Result<Opt
     };
     let connector = Connector::new(redis).context("Redis")?;
     let id = identity(&log.path)?;
-    let place = place(&log.path);
-    let fleet = Fleet::new(connector, id, &place, redis.clone(), log.clock.clone());
+    let fleet = Fleet::new(connector, id, &log.path, redis.clone(), log.clock.clone());
     Ok(Some(Arc::new(fleet)))
 }
 

@@ -6,6 +6,7 @@ use super::kept::{Home, Kept};
 use super::message::{self, Message};
 use super::spend::Spend;
 use super::{BATCH, Failure};
+use crate::event::{Change, Kind};
 use crate::gateway::Gateway;
 use crate::identity::AccountId;
 use crate::ledger::log::tail::Position;
@@ -172,6 +173,13 @@ impl Session {
                 })?;
             }
             tracing::info!(agent.id = %agent.id, "budget taken from the console");
+            gateway.feed.tell(|| {
+                Kind::Change(Change {
+                    action: "budget.push",
+                    subject: agent.account.id.as_str().into(),
+                    by: by.as_str().into(),
+                })
+            });
             self.kept.revisions.insert(wanted.account, wanted.revision);
         }
         Ok(())

@@ -688,13 +688,18 @@ local function try_open(p, now)
   end
 end
 
--- known name rally gateways: a new epoch, unless one after the known one has begun already. It is open
--- after `rally` at the earliest. The epoch, and whether it is the new one.
+-- known name rally gateways: a new epoch, unless one after the known one has begun already; then it waits
+-- for these gateways, too. It is open after `rally` at the earliest. The epoch, and whether it is the new one.
 local function begin(keys, args)
   local p = prefix(keys)
-  local known, state = args[1], redis.call('HMGET', p .. 'state', 'epoch', 'run')
+  local known, state = args[1], redis.call('HMGET', p .. 'state', 'epoch', 'run', 'phase')
   local at = number(state[1])
   if state[1] and state[2] == run_id() and at > number(known) then
+    for i = 4, state[3] == 'recovering' and #args or 0 do
+      if not redis.call('ZSCORE', p .. 'live', args[i]) then
+        redis.call('SADD', p .. 'waiting', args[i])
+      end
+    end
     return { state[1], '0' }
   end
   local new = text(math.max(at, number(known)) + 1) .. '-' .. args[2]

@@ -12,6 +12,7 @@ use crate::ledger::log::Clock;
 use crate::ledger::shared::{Away, Changed, End, Granted, Shared, Witness};
 use crate::ledger::{Ask, Denied, Push};
 use crate::settings;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, Weak};
 
 /// One gateway's part in the balances that several share through Redis.
@@ -21,17 +22,17 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// A part in the state at `connector` for the gateway whose log has the id `log_id` and is kept at
-    /// `place`. It begins with [`Shared::begin`].
+    /// A part in the state at `connector` for the gateway whose log is the one at `log` and has the id
+    /// `log_id`. It begins with [`Shared::begin`].
     pub fn new(
         connector: Connector,
         log_id: String,
-        place: &str,
+        log: &Path,
         settings: settings::Redis,
         clock: Clock,
     ) -> Self {
         Self {
-            link: Arc::new(Link::new(connector, log_id, place, settings, clock)),
+            link: Arc::new(Link::new(connector, log_id, log, settings, clock)),
         }
     }
 

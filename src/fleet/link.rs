@@ -6,6 +6,7 @@
 //! thread begins again; nothing that was said is lost, because it stands in the log.
 
 mod hear;
+mod peers;
 mod say;
 mod tell;
 
@@ -13,12 +14,14 @@ use super::connect::{Connection, Connector};
 use super::functions::{self, Known, State};
 use super::share::Mirror;
 use crate::budget::AccountSpec;
-use crate::ledger::log::Clock;
+use crate::ledger::log::{Clock, place};
 use crate::ledger::shared::{End, Witness};
 use crate::settings;
 use arc_swap::ArcSwapOption;
+use peers::Peers;
 use redis::RedisError;
 use std::collections::{HashSet, VecDeque};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -97,6 +100,7 @@ pub(super) struct Link {
     /// What the server does when its memory is full, as last heard.
     policy: Mutex<String>,
     pub(super) mirror: Mutex<Mirror>,
+    peers: Peers,
     /// Wakes the thread: there is something to say, or the connection is suspect.
     wake: Notify,
     broken: Mutex<Option<String>>,
@@ -143,10 +147,11 @@ impl Link {
     pub(super) fn new(
         connector: Connector,
         log_id: String,
-        place: &str,
+        log: &Path,
         settings: settings::Redis,
         clock: Clock,
     ) -> Self {
+        let (place, peers) = (place(log), Peers::beside(log));
         Self {
             connector,
             state_key: functions::state_key(&settings.tenant),
@@ -158,7 +163,8 @@ impl Link {
             ends: Mutex::default(),
             overtaken: Mutex::default(),
             policy: Mutex::default(),
-            mirror: Mutex::default(),
+            mirror: Mutex::new(Mirror::knowing(peers.all())),
+            peers,
             wake: Notify::new(),
             broken: Mutex::default(),
             leaving: AtomicBool::new(false),

@@ -107,13 +107,32 @@ fn nanos(text: &str) -> Nanos {
 #[derive(Debug, Default)]
 pub(super) struct Mirror {
     accounts: HashMap<String, Share>,
-    /// Gateways that gave signs of life.
+    /// Gateways that gave signs of life, to this process or the ones before it.
     pub(super) gateways: Vec<String>,
+    /// Whether this process has heard all there was to hear.
+    pub(super) complete: bool,
 }
 
 impl Mirror {
-    pub(super) fn hear(&mut self, news: &mut News) {
-        self.gateways = std::mem::take(&mut news.gateways);
+    /// Nothing yet but who the `gateways` are.
+    pub(super) fn knowing(gateways: Vec<String>) -> Self {
+        Self {
+            gateways,
+            ..Self::default()
+        }
+    }
+
+    /// Takes news over. While the state is being put together, `open` is not set: then those who have
+    /// not been heard of must not be forgotten.
+    pub(super) fn hear(&mut self, news: &mut News, open: bool) {
+        let known = std::mem::replace(&mut self.gateways, std::mem::take(&mut news.gateways));
+        if open {
+            self.complete = true;
+        } else {
+            self.gateways.extend(known);
+            self.gateways.sort_unstable();
+            self.gateways.dedup();
+        }
         for share in news.accounts.drain(..) {
             self.accounts.insert(share.account.clone(), share);
         }
@@ -260,4 +279,28 @@ pub(super) fn open(testimony: &Testimony, source: impl Fn(&str) -> String) -> Op
         open.insert(source(chain), Vec::new());
     }
     open
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_forgotten_while_the_state_is_put_together() {
+        let heard = |gateways: &[&str]| News {
+            gateways: gateways.iter().map(|name| (*name).to_owned()).collect(),
+            ..News::default()
+        };
+        let mut mirror = Mirror::knowing(vec!["c:".to_owned()]);
+        // A process that has just started and begun to put it together hears of itself first.
+        mirror.hear(&mut heard(&["a:"]), false);
+        mirror.hear(&mut heard(&["a:", "b:"]), false);
+        assert_eq!(mirror.gateways, ["a:", "b:", "c:"]);
+        assert!(!mirror.complete, "others may not have found out yet");
+        mirror.hear(&mut heard(&["a:", "b:"]), true);
+        assert_eq!(mirror.gateways, ["a:", "b:"], "the other one has left");
+        mirror.hear(&mut heard(&["b:"]), false);
+        assert_eq!(mirror.gateways, ["a:", "b:"]);
+        assert!(mirror.complete);
+    }
 }

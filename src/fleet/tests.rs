@@ -9,7 +9,7 @@ use super::{Figures, Fleet};
 use crate::budget::{AccountSpec, Balance};
 use crate::identity::AttemptId;
 use crate::ledger::contract::NOON;
-use crate::ledger::log::{Clock, LogOptions, identity, place};
+use crate::ledger::log::{Clock, LogOptions, identity};
 use crate::ledger::scratch::Scratch;
 use crate::ledger::{Ask, Book, Denied, Grant, Hold, Ledger, Push, Reservation};
 use crate::money::Nanos;
@@ -59,11 +59,10 @@ impl Shelf {
         let clock_of_log = Clock::new(move || at.load(Ordering::Relaxed));
         let connector = Connector::new(&settings).unwrap();
         let id = identity(&scratch.log()).unwrap();
-        let place = place(&scratch.log());
         let fleet = Fleet::new(
             connector,
             id,
-            &place,
+            &scratch.log(),
             settings.clone(),
             clock_of_log.clone(),
         );

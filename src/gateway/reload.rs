@@ -6,6 +6,7 @@
 
 use super::source::Reading;
 use super::{Gateway, Live};
+use crate::event::{Kind, Reload as Event};
 use crate::metrics::Reload as Outcome;
 use crate::policy::changes;
 use crate::settings::fingerprint::Fingerprint;
@@ -170,6 +171,8 @@ impl Gateway {
 
     fn say(&self, by: &Trigger, reloaded: &Reloaded) {
         self.metrics.reloaded(reloaded.outcome());
+        let result = if reloaded.applied { "ok" } else { "unchanged" };
+        self.tell(by, result, reloaded.warnings.len());
         if reloaded.applied {
             for warning in &reloaded.warnings {
                 tracing::warn!("{warning}");
@@ -191,8 +194,24 @@ impl Gateway {
         }
     }
 
+    fn tell(&self, by: &Trigger, result: &'static str, problems: usize) {
+        let by = match by {
+            Trigger::Admin(_) => "api",
+            Trigger::Hangup => "signal",
+            Trigger::Watch => "watch",
+        };
+        self.feed.tell(|| {
+            Kind::Reload(Event {
+                result,
+                by,
+                problems,
+            })
+        });
+    }
+
     fn complain(&self, by: &Trigger, problems: &Problems) {
         self.metrics.reloaded(Outcome::Refused);
+        self.tell(by, "invalid", problems.errors());
         for problem in &problems.0 {
             if problem.is_error() {
                 tracing::error!("{problem}");

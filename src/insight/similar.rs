@@ -11,14 +11,19 @@ mod sqlite;
 use super::embed::model::{Model, ModelError};
 use super::embed::vector::Vector;
 use super::embed::{self, NAME};
+use super::Insights;
 use super::store::{Pool, Store, StoreError, on};
 use crate::money::Nanos;
 use crate::settings::embedding::Embedding;
-use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The longest that one search may take.
-const SEARCH: Duration = Duration::from_secs(10);
+/// The waits for a store or a model that is away: the first, doubled up to the last.
+const AWAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+
+/// After a batch that is not the last, it rests so many times as long as the batch took.
+const REST: u32 = 1;
 
 /// A request that is like the query.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +53,16 @@ pub struct Found {
     pub neighbours: Vec<Neighbour>,
     /// Why there are none, where there are none.
     pub reason: Option<Reason>,
+}
+
+impl Found {
+    /// Nothing, and why.
+    pub fn nothing(reason: Reason) -> Self {
+        Self {
+            neighbours: Vec::new(),
+            reason: Some(reason),
+        }
+    }
 }
 
 /// Why nothing was found.
@@ -117,13 +132,13 @@ pub struct Similar {
 }
 
 impl Similar {
-    /// By these settings; a model is asked at `listener`, which is this gateway's own.
+    /// By these settings.
     ///
     /// # Errors
     /// When a model cannot be asked at all.
-    pub fn new(settings: &Embedding, listener: SocketAddr) -> Result<Self, ModelError> {
+    pub fn new(settings: &Embedding) -> Result<Self, ModelError> {
         let source = match &settings.model {
-            Some(model) => Source::Model(Model::new(model, listener)?),
+            Some(model) => Source::Model(Model::new(model, settings.at)?),
             None => Source::Local,
         };
         Ok(Self {
@@ -152,12 +167,8 @@ impl Similar {
         model: Option<&str>,
         limit: usize,
     ) -> Result<Found, SearchError> {
-        let nothing = |reason| Found {
-            neighbours: Vec::new(),
-            reason: Some(reason),
-        };
         if !store.has_vectors() {
-            return Ok(nothing(Reason::NoVectors));
+            return Ok(Found::nothing(Reason::NoVectors));
         }
         let vector = match &self.source {
             Source::Local => embed::embed(query),
@@ -165,7 +176,7 @@ impl Similar {
             Source::Model(model) => model.embed(&[query]).await?.pop().flatten(),
         };
         let Some(vector) = vector else {
-            return Ok(nothing(Reason::EmptyQuery));
+            return Ok(Found::nothing(Reason::EmptyQuery));
         };
         let wanted = Wanted {
             vector: &vector,
@@ -173,15 +184,9 @@ impl Similar {
             model,
             limit,
         };
-        let search = async {
-            match &store.pool {
-                Pool::Sqlite(pool) => self.codes.find(pool, &wanted).await,
-                Pool::Postgres(pool) => postgres::find(pool, &wanted, self.ef_search).await,
-            }
-        };
-        let neighbours = match tokio::time::timeout(SEARCH, search).await {
-            Ok(found) => found?,
-            Err(_) => return Err(StoreError::Slow.into()),
+        let neighbours = match &store.pool {
+            Pool::Sqlite(pool) => self.codes.find(pool, &wanted).await?,
+            Pool::Postgres(pool) => postgres::find(pool, &wanted, self.ef_search).await?,
         };
         let reason = match neighbours.is_empty() {
             true => self.reason(store).await?,
@@ -205,6 +210,46 @@ impl Similar {
             .await?
             .is_some());
         Ok((!query).then_some(Reason::NotYet))
+    }
+}
+
+/// Gives every text its vectors, for as long as the process lives.
+pub(super) async fn keep_filling(insights: Arc<Insights>) {
+    let mut failures = 0_u32;
+    while !insights.leaving.load(Ordering::Acquire) {
+        let began = tokio::time::Instant::now();
+        let filled = async {
+            match insights.store.load_full() {
+                Some(store) => insights.similar.fill(&store).await,
+                None => Ok(false),
+            }
+        };
+        // What is under way when the process leaves is done again by the next one.
+        let filled = tokio::select! {
+            filled = filled => filled,
+            () = insights.settled.notified() => return,
+        };
+        let pause = match filled {
+            Ok(more) => {
+                if failures > 0 {
+                    tracing::info!("texts are embedded again");
+                }
+                failures = 0;
+                if more { began.elapsed() * REST } else { insights.options.interval }
+            }
+            Err(error) => {
+                if failures == 0 {
+                    tracing::warn!(%error, "texts wait to be embedded");
+                }
+                let doubled = AWAY.0 * 2_u32.saturating_pow(failures.min(16));
+                failures = failures.saturating_add(1);
+                doubled.min(AWAY.1) * fastrand::u32(50..=100) / 100
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = insights.settled.notified() => return,
+        }
     }
 }
 

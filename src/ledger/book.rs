@@ -252,6 +252,7 @@ impl Book {
             grant,
             party,
             state: State::Recording,
+            course: None,
         };
         if let Some(seq) = seq {
             if turn.as_ref().is_none_or(Turn::is_kept) {
@@ -305,16 +306,23 @@ impl Book {
     ) -> Balance {
         let core = &*self.core;
         let now = core.clock.millis();
-        let (balances, seq) = core.projection.memory.end_with(hold, cost, |_, ended| {
-            core.projection.ended(party.id);
-            let seq = core.append(|out| encode(now, out)).ok();
-            core.ended(party, cost, ended);
-            seq
+        let (balances, ended) = core.projection.memory.end_with(hold, cost, |_, ended| {
+            let end = core.ending(party, cost, ended);
+            (core.append(|out| encode(now, out)), end)
         });
-        if let Some(seq) = seq.flatten()
-            && core.log.write(seq).is_err()
-        {
-            core.lose();
+        if let Some((seq, end)) = ended {
+            let mut recorded = seq;
+            if let Ok(seq) = seq {
+                recorded = core.log.write(seq).map(|()| seq);
+                if recorded.is_err() {
+                    core.lose();
+                }
+            }
+            // What the log does not say has ended is charged in full by the next process.
+            let hard = hold.accounts.iter().any(|spec| spec.hard);
+            if recorded.is_ok() || !hard {
+                core.tell(end);
+            }
         }
         balances.first().copied().unwrap_or_default()
     }
@@ -529,7 +537,7 @@ impl Given {
 impl Drop for Given {
     fn drop(&mut self) {
         if let Some(party) = self.party.take() {
-            self.core.ended(&party, None, &[]);
+            self.core.give_back(&party);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! when the turn to grant is kept or given up.
 
 use super::Denied;
+use super::ending::Ending;
 use super::follow::Others;
 use super::log::record::{self, Party};
 use super::log::writer::{Log, Poisoned};
@@ -43,6 +44,8 @@ pub(super) struct Keeper {
     lost: AtomicU64,
     /// How often the store was told what stands in the log.
     told: AtomicU64,
+    /// Ends that the store is not told of before they are recorded.
+    ending: Ending,
     stop: AtomicBool,
     /// Held while a snapshot is made, because it says how much of them it contains.
     others: Mutex<Others>,
@@ -81,6 +84,7 @@ impl Keeper {
             shared,
             lost: AtomicU64::new(0),
             told: AtomicU64::new(0),
+            ending: Ending::default(),
             stop: AtomicBool::new(false),
             others: Mutex::new(others),
             turns,
@@ -124,20 +128,32 @@ impl Keeper {
         let accounts: Vec<_> = party.accounts.iter().map(|(id, _)| id.clone()).collect();
         let now = self.clock.millis();
         let end = |ended: &[(usize, Charged)]| {
-            self.projection.ended(party.id);
-            self.ended(party, Some(party.held), ended);
-            self.append(|out| record::settle(out, now, party, &unresolved(party)))
-                .map(|_| ())
+            let end = self.ending(party, Some(party.held), ended);
+            let seq = self.append(|out| record::settle(out, now, party, &unresolved(party), None));
+            seq.map(|seq| (seq, end))
         };
-        self.projection
-            .memory
-            .end(party.id, &accounts, party.held, end)
-            .unwrap_or(Ok(()))
+        let memory = &self.projection.memory;
+        let Some(ended) = memory.end(party.id, &accounts, party.held, end) else {
+            return Ok(());
+        };
+        let (seq, end) = ended?;
+        self.log.write(seq)?;
+        self.tell(end);
+        Ok(())
     }
 
-    /// Tells the store that several gateways share, if there is one, that a hold has ended.
-    pub(super) fn ended(&self, party: &Party, cost: Option<Nanos>, ended: &[(usize, Charged)]) {
-        let Some(shared) = &self.shared else { return };
+    /// Forgets a hold while its accounts are locked; what [`Keeper::tell`] is to say of it.
+    pub(super) fn ending(
+        &self,
+        party: &Party,
+        cost: Option<Nanos>,
+        ended: &[(usize, Charged)],
+    ) -> Option<End> {
+        let open = self.projection.ended(party.id);
+        self.shared.as_ref()?;
+        if let Some(open) = open {
+            self.ending.begin(open);
+        }
         let charge = |(index, charged): &(usize, Charged)| {
             let (account, _) = party.accounts.get(*index)?;
             Some(Charge {
@@ -151,12 +167,32 @@ impl Keeper {
             Some(_) => ended.iter().filter_map(charge).collect(),
             None => Vec::new(),
         };
-        shared.end(End {
+        Some(End {
             id: party.id,
             chain: Arc::clone(&party.chain),
             cost,
             charges,
-        });
+        })
+    }
+
+    /// Tells the store that several gateways share, if there is one, of an end that is recorded.
+    pub(super) fn tell(&self, end: Option<End>) {
+        let (Some(shared), Some(end)) = (&self.shared, end) else {
+            return;
+        };
+        let id = end.id;
+        shared.end(end);
+        self.ending.recorded(id);
+    }
+
+    /// Gives a hold back of which there is no record.
+    pub(super) fn give_back(&self, party: &Party) {
+        self.tell(Some(End {
+            id: party.id,
+            chain: Arc::clone(&party.chain),
+            cost: None,
+            charges: Vec::new(),
+        }));
     }
 
     /// Writes the whole state as one record.
@@ -308,7 +344,7 @@ impl Witness for Keeper {
     }
 
     fn has_open(&self, id: AttemptId) -> bool {
-        self.projection.has(id)
+        self.projection.has(id) || self.ending.has(id)
     }
 
     fn testimony(&self) -> Testimony {
@@ -351,6 +387,7 @@ impl Witness for Keeper {
                 (Arc::clone(&place.chain), charge)
             }));
             let open = self.projection.open().into_iter();
+            let open = open.chain(self.ending.all());
             let own_open = open.filter(|party| *party.chain == **own);
             Testimony {
                 own: Arc::clone(own),

@@ -86,7 +86,8 @@ pub trait Shared: Send + Sync + Debug {
     /// As [`super::Ledger::reserve`]; [`Denied::Unavailable`] when the store is away.
     async fn reserve(&self, ask: &Ask<'_>) -> Result<Granted, Denied>;
 
-    /// Says that a hold has ended. Never waits: it is said again until the store has heard it.
+    /// Says that a hold has ended, once that is recorded. Never waits: it is said again until the store
+    /// has heard it.
     fn end(&self, end: End);
 
     /// The state of an account, after everything that this process has said before.
@@ -118,7 +119,7 @@ pub trait Witness: Send + Sync {
     /// The chain of this process.
     fn chain(&self) -> Arc<str>;
 
-    /// Whether an attempt's hold is open.
+    /// Whether an attempt's hold is open, or its end not recorded yet.
     fn has_open(&self, id: AttemptId) -> bool;
 
     /// Everything, at one moment.
@@ -136,7 +137,7 @@ pub struct Testimony {
     pub accounts: Vec<Standing>,
     /// What each chain has charged.
     pub charged: Vec<(Arc<str>, Charge)>,
-    /// Open holds of this process.
+    /// Open holds of this process, with those whose end is not recorded yet.
     pub open: Vec<Held>,
 }
 

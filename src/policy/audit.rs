@@ -201,7 +201,7 @@ fn blocks(policy: &Policy, settings: &Settings, found: &mut Vec<Problem>) {
 
 /// Whether an address of a provider is one that this gateway listens at.
 fn is_this_gateway(url: &BaseUrl, settings: &Settings) -> bool {
-    settings.listen.all().any(|address| {
+    settings.addresses().any(|address| {
         let ip = address.ip();
         let here = ip.is_unspecified() || ip.is_loopback();
         let same = url.host.parse().is_ok_and(|host: IpAddr| host == ip);

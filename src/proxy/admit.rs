@@ -12,8 +12,9 @@ use super::relay::Relay;
 use super::reply;
 use super::session;
 use super::settle::Exchange;
+use super::tell;
 use super::upstream;
-use crate::answer::Answer;
+use crate::answer::{Answer, Rest};
 use crate::auth::{self, Identity};
 use crate::budget::tier;
 use crate::gateway::{Gateway, Live};
@@ -55,9 +56,15 @@ pub(crate) async fn request(
     // A client may send its next request before this one is answered; it is kept for its turn.
     session.downstream_session.set_pipelining_enabled(true);
     let stop = match route(gateway, local, session, ctx).await {
-        Ok(Some(answer)) => {
+        Ok(Some((answer, rest))) => {
             gateway.metrics.answered(ctx.route, answer.status.as_u16());
-            reply::send(session, ctx.id, answer, false).await?;
+            match rest {
+                None => reply::send(session, ctx.id, answer, false).await?,
+                Some(rest) => {
+                    session.set_write_timeout(Some(gateway.settings.timeouts.write));
+                    reply::pass(session, ctx.id, answer, rest).await?;
+                }
+            }
             return Ok(true);
         }
         Ok(None) => return Ok(false),
@@ -87,6 +94,7 @@ pub(crate) async fn refuse(
     let answer = Answer::refusal_in(ctx.shape(), refusal, &ctx.id.to_string());
     gateway.metrics.refused(refusal.code());
     gateway.metrics.answered(ctx.route, answer.status.as_u16());
+    tell::refused(gateway, ctx, refusal.code(), answer.status.as_u16());
     reply::send(session, ctx.id, answer, close).await
 }
 
@@ -96,7 +104,7 @@ async fn route(
     local: &dyn Local,
     session: &mut Session,
     ctx: &mut Context,
-) -> Result<Option<Answer>, Stop> {
+) -> Result<Option<(Answer, Option<Rest>)>, Stop> {
     framing(gateway, session)?;
     let raw = session.req_header().raw_path();
     let path = std::str::from_utf8(raw)
@@ -111,7 +119,8 @@ async fn route(
             return Err(last(Refusal::MethodNotAllowed { allow: "POST" }));
         }
         let model = model.map(str::to_owned);
-        return proxied(gateway, session, ctx, surface, model).await;
+        let answer = proxied(gateway, session, ctx, surface, model).await?;
+        return Ok(answer.map(|answer| (answer, None)));
     }
     if local.serves(path) {
         ctx.route = "local";
@@ -177,7 +186,7 @@ async fn answer_locally(
     gateway: &Gateway,
     local: &dyn Local,
     session: &mut Session,
-) -> Result<Answer, Stop> {
+) -> Result<(Answer, Option<Rest>), Stop> {
     let body = read_body(gateway, session, LOCAL_BODY).await?;
     let peer = peer_ip(session);
     let header = session.req_header();
@@ -200,6 +209,9 @@ async fn proxied(
 ) -> Result<Option<Answer>, Stop> {
     let live = gateway.live();
     let mut identity = identify(gateway, &live, session, ctx).map_err(last)?;
+    if gateway.feed.watched() {
+        ctx.agent = Some(identity.agent.id.clone());
+    }
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, largest(&identity, limits.body_bytes)).await?;
@@ -262,8 +274,11 @@ async fn proxied(
         again: false,
         refusal: None,
         relay: Relay::default(),
+        arrived: ctx.arrived,
+        told: false,
         journey,
     }));
+    tell::started(gateway, ctx, body.len());
     session.set_write_timeout(Some(gateway.settings.timeouts.write));
     session::install(&mut session.downstream_session, &link);
     Ok(None)

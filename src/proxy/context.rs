@@ -4,7 +4,7 @@ use super::journey::Journey;
 use super::link::Link;
 use super::settle::Exchange;
 use crate::balance::Visit;
-use crate::identity::RequestId;
+use crate::identity::{AgentId, RequestId};
 use crate::refusal::Refusal;
 use crate::route::Candidate;
 use crate::surface::{ErrorShape, Surface};
@@ -28,6 +28,8 @@ pub struct Context {
     pub(crate) route: &'static str,
     /// The surface that the client speaks, once the route is known.
     pub(crate) surface: Option<Surface>,
+    /// The agent, once the caller is known; only while somebody watches.
+    pub(crate) agent: Option<AgentId>,
     _in_flight: InFlight,
 }
 
@@ -79,6 +81,10 @@ pub(crate) struct Admission {
     pub refusal: Option<Refusal>,
     /// How the answer is passed on, once its header was seen.
     pub relay: super::relay::Relay,
+    /// When the request arrived.
+    pub arrived: Instant,
+    /// Whether it was told how it ended.
+    pub told: bool,
 }
 
 impl Context {
@@ -96,6 +102,7 @@ impl Context {
             first_byte: None,
             route: "other",
             surface: None,
+            agent: None,
             _in_flight: InFlight::enter(in_flight),
         }
     }

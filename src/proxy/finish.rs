@@ -4,6 +4,7 @@ use super::admit;
 use super::context::Context;
 use super::relay::Relay;
 use super::session;
+use super::tell::{self, End};
 use super::upstream;
 use crate::answer::event;
 use crate::gateway::Gateway;
@@ -128,6 +129,9 @@ pub(crate) fn finished(
         let _ = meter.finish();
     }
     let gone = admission.link.client_gone();
+    if gone {
+        admission.exchange.left();
+    }
     session::restore(&mut session.downstream_session, &admission.link);
     let status = session
         .response_written()
@@ -167,5 +171,15 @@ pub(crate) fn finished(
             error: error.map(|error| error.etype().as_str()),
         },
         unix_millis,
+    );
+    let error = refused.or_else(|| error.map(upstream::kind));
+    tell::ended(
+        admission,
+        End {
+            status,
+            gone,
+            first_byte,
+            error,
+        },
     );
 }

@@ -12,6 +12,7 @@ use super::journey::Failed;
 use super::redact::Redactor;
 use super::reply;
 use super::settle::Phase;
+use super::tell;
 use super::upstream;
 use super::verdict::{Collected, judge};
 use crate::answer::Answer;
@@ -73,6 +74,7 @@ pub(crate) fn examine(
         return Ok(());
     };
     let status = response.status.as_u16();
+    admission.exchange.answered(status);
     let failed = matches!(status, 429 | 500..=599);
     let outcome = match &admission.visit {
         Some((_, since)) if !failed => {
@@ -194,6 +196,9 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
     } else {
         AnswerKind::Json
     };
+    if events {
+        tell::streaming(admission);
+    }
     let ending = Ending::of(admission);
     let engine = admission.candidate.engines.first();
     let encoding = engine.map_or(Encoding::O200k, |engine| tokens::encoding_for(engine));

@@ -1,8 +1,9 @@
 //! Writing Weir's own answers to the client.
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Rest};
 use crate::identity::RequestId;
-use http::{HeaderName, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt as _;
 use pingora::http::ResponseHeader;
 use pingora_core::Result;
 use pingora_proxy::Session;
@@ -15,6 +16,55 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-weir-reques
 /// connection ends, and for how long.
 const LINGER: (usize, Duration) = (64 << 20, Duration::from_secs(5));
 
+/// Writes the header of `answer` and then the `rest` of it, as it comes, until that ends or the client
+/// leaves. The connection ends with it.
+///
+/// # Errors
+/// When the client is gone, or takes nothing any more.
+pub(crate) async fn pass(
+    session: &mut Session,
+    id: RequestId,
+    answer: Answer,
+    mut rest: Rest,
+) -> Result<()> {
+    let mut header = self::header(answer.status, answer.headers, id, 2)?;
+    session.set_keepalive(None);
+    if session.req_header().version == http::Version::HTTP_11 {
+        header.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    }
+    session
+        .write_response_header(Box::new(header), false)
+        .await?;
+    loop {
+        let piece = tokio::select! {
+            piece = rest.frame() => piece,
+            // Whatever it still has to say: it is not listening.
+            _ = session.downstream_session.read_body_or_idle(true) => return Ok(()),
+        };
+        let Some(Ok(piece)) = piece else {
+            session.write_response_body(None, true).await?;
+            return Ok(());
+        };
+        if let Ok(piece) = piece.into_data() {
+            session.write_response_body(Some(piece), false).await?;
+        }
+    }
+}
+
+fn header(
+    status: StatusCode,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    id: RequestId,
+    more: usize,
+) -> Result<ResponseHeader> {
+    let mut header = ResponseHeader::build(status, Some(headers.len() + more))?;
+    for (name, value) in headers {
+        header.insert_header(name, value)?;
+    }
+    header.insert_header(REQUEST_ID, id.to_string())?;
+    Ok(header)
+}
+
 /// Writes `answer`. With `close`, the connection ends after it, once what the client is still
 /// sending was read and dropped.
 ///
@@ -26,11 +76,7 @@ pub(crate) async fn send(
     answer: Answer,
     close: bool,
 ) -> Result<()> {
-    let mut header = ResponseHeader::build(answer.status, Some(answer.headers.len() + 3))?;
-    for (name, value) in answer.headers {
-        header.insert_header(name, value)?;
-    }
-    header.insert_header(REQUEST_ID, id.to_string())?;
+    let mut header = self::header(answer.status, answer.headers, id, 3)?;
     header.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
     if close {
         session.set_keepalive(None);

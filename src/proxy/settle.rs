@@ -13,10 +13,10 @@ use crate::money::Nanos;
 use crate::route::Candidate;
 use crate::stream::Meter;
 use crate::tokens;
-use crate::usage::Bill;
-use crate::usage::ServiceTier;
+use crate::usage::{Bill, Course, ServiceTier};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A request body up to this size is kept until the end, in case its tokens must be counted.
 const KEEP_BODY: usize = 16 << 10;
@@ -60,6 +60,12 @@ pub(crate) struct Exchange {
     /// The place among the limits of the model.
     place: Option<Permit>,
     outcome: Option<Outcome>,
+    /// When it was held for, when its answer began, and with which status.
+    since: Instant,
+    first_byte: Option<Instant>,
+    http: u16,
+    /// Whether its client had left when it ended.
+    left: bool,
 }
 
 /// How an exchange ended.
@@ -100,6 +106,10 @@ impl Exchange {
             meter: None,
             place: None,
             outcome: None,
+            since: Instant::now(),
+            first_byte: None,
+            http: 0,
+            left: false,
         }
     }
 
@@ -118,6 +128,17 @@ impl Exchange {
     /// How far the attempt came.
     pub(crate) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Notes the status that the provider answered with.
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.http = status;
+        self.first_byte = Some(Instant::now());
+    }
+
+    /// Notes that the client left before the end.
+    pub(crate) fn left(&mut self) {
+        self.left = true;
     }
 
     /// Takes the meter of the answer that has begun.
@@ -145,7 +166,7 @@ impl Exchange {
             bill: None,
             settled: None,
         };
-        let Some(reservation) = self.reservation.take() else {
+        let Some(mut reservation) = self.reservation.take() else {
             return nothing;
         };
         let bill = match self.phase {
@@ -154,6 +175,7 @@ impl Exchange {
                 return nothing;
             }
             Phase::Rejected => {
+                reservation.went(self.course(None));
                 reservation.void("refused by the provider");
                 return nothing;
             }
@@ -165,6 +187,7 @@ impl Exchange {
                 match bill {
                     Some(bill) => bill,
                     None => {
+                        reservation.went(self.course(None));
                         reservation.void("an error of the provider before any content");
                         return nothing;
                     }
@@ -174,6 +197,7 @@ impl Exchange {
         if let Some(place) = &mut self.place {
             place.correct(bill.usage.total());
         }
+        reservation.went(self.course(Some(&bill)));
         let settled = reservation.settle(bill.clone());
         if settled.over_bound {
             tracing::warn!(
@@ -190,6 +214,43 @@ impl Exchange {
             bill: Some(bill),
             settled: Some(settled),
         }
+    }
+
+    /// How it went, at its end.
+    fn course(&self, bill: Option<&Bill>) -> Course {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Course {
+            provider: self.candidate.block.name.clone(),
+            latency_ms: millis(self.since.elapsed()),
+            first_byte_ms: self.first_byte.map(|at| millis(at - self.since)),
+            http: self.http,
+            error: self.error(),
+            input: bill.map_or(Nanos::ZERO, |bill| self.input_cost(bill).min(bill.cost)),
+        }
+    }
+
+    /// What went wrong, as it is called in records.
+    fn error(&self) -> Option<&'static str> {
+        let reading = self.meter.as_ref().map(Meter::reading);
+        match (self.phase, reading) {
+            (Phase::Rejected, _) => Some("refused"),
+            (Phase::Answering, Some(reading)) if reading.error.is_some() => Some("failed"),
+            (Phase::Answering, Some(reading)) if reading.done => None,
+            _ if self.left => Some("client_left"),
+            (Phase::Answering, _) => Some("broken_off"),
+            (Phase::Held | Phase::Dispatched, _) => Some("lost"),
+        }
+    }
+
+    /// The gateway that it belongs to.
+    pub(crate) fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// What is held for it; nothing once it is closed.
+    pub(crate) fn held(&self) -> Nanos {
+        let reservation = self.reservation.as_ref();
+        reservation.map_or(Nanos::ZERO, |reservation| reservation.grant().held)
     }
 
     /// The part of a bill that is for input, by the prices.

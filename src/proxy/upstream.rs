@@ -6,6 +6,7 @@
 use super::context::{Admission, Context};
 use super::journey::{Failed, Next};
 use super::settle::Phase;
+use super::tell;
 use crate::balance::{self, Outcome, Visit};
 use crate::gateway::{Gateway, Live};
 use crate::policy::upstream::BaseUrl;
@@ -273,10 +274,13 @@ pub(crate) fn ended(gateway: &Gateway, admission: &mut Admission, outcome: Outco
     let Some((visit, _)) = &mut admission.visit else {
         return;
     };
-    if visit.end(outcome, now_millis()) {
+    let now = now_millis();
+    if visit.end(outcome, now) {
         let block = &admission.candidate.block.name;
         tracing::warn!(provider = %block, endpoint = admission.door.0, "ejected after failing again and again");
         gateway.metrics.upstream_error("ejected");
+        let millis = visit.ejected_for(now);
+        tell::ejected(gateway, admission, millis);
     }
 }
 

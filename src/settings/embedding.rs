@@ -7,14 +7,18 @@ use super::problem::Complaint;
 use super::reader::Section;
 use super::units;
 use crate::secret::Secret;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// How many numbers a vector has in both stores.
 const DIMENSIONS: u64 = 384;
 
 /// What texts become vectors with.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Embedding {
+    /// Where this gateway itself is asked: its own listener.
+    pub at: SocketAddr,
     /// The model that is asked; without one the vectors are made here.
     pub model: Option<EmbeddingModel>,
     /// How many candidates PostgreSQL's index looks at for one query.
@@ -40,9 +44,36 @@ pub struct EmbeddingModel {
     pub responses: bool,
 }
 
+impl fmt::Debug for EmbeddingModel {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EmbeddingModel({} as {})", self.name, self.agent)
+    }
+}
+
+impl PartialEq for EmbeddingModel {
+    fn eq(&self, other: &Self) -> bool {
+        let plain = |model: &Self| {
+            (
+                model.name.clone(),
+                model.dimensions,
+                model.agent.clone(),
+                model.batch,
+                model.timeout,
+                model.responses,
+                model.api_key.as_ref().map(Secret::digest),
+            )
+        };
+        plain(self) == plain(other)
+    }
+}
+
+impl Eq for EmbeddingModel {}
+
 impl Default for Embedding {
     fn default() -> Self {
         Self {
+            at: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
             model: None,
             ef_search: 100,
         }
@@ -77,8 +108,8 @@ pub(in crate::settings) fn read(section: &Section<'_>) -> Embedding {
             );
         }
         return Embedding {
-            model: None,
             ef_search,
+            ..default
         };
     };
     Embedding {
@@ -92,6 +123,7 @@ pub(in crate::settings) fn read(section: &Section<'_>) -> Embedding {
             responses: responses.unwrap_or(false),
         }),
         ef_search,
+        ..default
     }
 }
 

@@ -33,7 +33,7 @@ fn shown(settings: &Settings) -> BTreeMap<&str, &str> {
 }
 
 /// What is shown by its length only.
-fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 3] {
+fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 5] {
     let redis = settings.stores.redis.as_ref();
     let sentinel = redis.and_then(|redis| match &redis.server {
         Server::Sentinel(sentinel) => sentinel.password.as_ref(),
@@ -44,6 +44,14 @@ fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 3] {
         ("admin.token", settings.admin.token.as_ref()),
         ("stores.redis.password", password),
         ("stores.redis.sentinel.password", sentinel),
+        (
+            "stores.postgres.password",
+            settings.stores.postgres.as_ref().and_then(|postgres| postgres.password.as_ref()),
+        ),
+        (
+            "insights.embedding.api_key",
+            settings.insights.embedding.model.as_ref().and_then(|model| model.api_key.as_ref()),
+        ),
     ]
     .map(|(path, secret)| (path, secret.map(Secret::digest)))
 }

@@ -1,8 +1,8 @@
 //! The section `stores`: what is kept outside this process.
 //!
-//! Decides where Redis is and how long it may take; what is kept there is decided by whoever keeps it.
-//! `REDIS_URL` wins over the URL of the file, and without either section or variable there is no
-//! Redis. How the section is read is in [`read`], how an address is written in [`address`].
+//! Decides where Redis and PostgreSQL are and how long they may take; what is kept there is decided by
+//! whoever keeps it. `REDIS_URL` and `DATABASE_URL` win over the URLs of the file, and without either
+//! section or variable there is none. How the section is read is in [`read`], how an address is written in [`address`].
 
 mod address;
 mod postgres;
@@ -48,7 +48,7 @@ pub struct Redis {
     pub connect_timeout: Duration,
     /// Holds of a gateway that has not been heard of for so long are charged.
     pub orphan_after: Duration,
-    /// How long grants wait for other gateways after Redis lost its state.
+    /// How long grants wait, after Redis lost its state, for a gateway that does not come back.
     pub recovery_wait: Duration,
     /// Whether limits of requests, tokens and concurrency hold for all gateways together.
     pub limits: bool,
@@ -121,7 +121,7 @@ impl Redis {
             timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(2),
             orphan_after: Duration::from_secs(60),
-            recovery_wait: Duration::from_secs(10),
+            recovery_wait: Duration::from_secs(60),
             limits: true,
             firewall_keys: true,
         }

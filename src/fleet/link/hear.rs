@@ -53,7 +53,10 @@ impl Link {
             let (holds, nanos) = (&news.orphans, &news.orphaned);
             tracing::warn!(%holds, nano_usd = %nanos, "charged what a gateway that is gone left held");
         }
-        lock(&self.mirror).hear(&mut news);
+        let mut mirror = lock(&self.mirror);
+        mirror.hear(&mut news, state == State::Open);
+        self.peers.keep(&mirror.gateways);
+        drop(mirror);
         Ok((state, news.more))
     }
 

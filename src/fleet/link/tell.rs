@@ -7,7 +7,9 @@ use super::{Broken, Link, Up, lock, millis};
 use crate::fleet::connect::Connection;
 use crate::fleet::functions::{self, State};
 use crate::fleet::share::{self, Share};
+use crate::identity::AttemptId;
 use crate::ledger::shared::Witness;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -65,10 +67,13 @@ fn json(value: impl serde::Serialize) -> Result<String, Broken> {
 
 impl Link {
     /// How long the others have to report, besides those that are known. A process that has just
-    /// started knows nobody, and is in no hurry when its log says that it is not the first.
+    /// started may not know all of them, and is in no hurry when it can tell that it is not the first.
     pub(super) fn rally(&self, witness: &dyn Witness) -> Duration {
-        let knows = !lock(&self.mirror).gateways.is_empty();
-        if knows || !witness.testimony().has_spent() {
+        let (complete, first) = {
+            let mirror = lock(&self.mirror);
+            (mirror.complete, mirror.gateways.is_empty())
+        };
+        if complete || (first && !witness.testimony().has_spent()) {
             return Duration::ZERO;
         }
         RALLY
@@ -111,10 +116,14 @@ impl Link {
         lost: bool,
     ) -> Result<(), Broken> {
         let testimony = witness.testimony();
-        // What was charged stands in the log and is said from there, unless its window is over. What was
-        // given back is said again, in case it was asked for on a connection that broke.
+        // What was charged stands in the log and is said from there, unless its window is over or its hold
+        // counts as open. What was given back is said again, in case it was asked for on a connection that
+        // broke.
         let told = share::told(&testimony);
-        lock(&self.ends).retain(|end| end.cost.is_none() || !share::is_told(&told, end));
+        let held: HashSet<AttemptId> = testimony.open.iter().map(|held| held.id).collect();
+        lock(&self.ends).retain(|end| {
+            end.cost.is_none() || held.contains(&end.id) || !share::is_told(&told, end)
+        });
         let source = |chain: &str| self.source(chain);
         let mut shares = share::shares(&testimony, source);
         if lost {

@@ -308,3 +308,89 @@ async fn a_gateway_that_starts_after_a_loss_waits_for_those_that_were_there() {
     );
     assert_eq!(seen(&[&again, &two], &spec).await, (910, 0));
 }
+
+/// What a recovery waits for.
+fn waiting(server: &RedisServer, tenant: &str) -> Vec<String> {
+    let key = format!("weir:{{{tenant}}}:waiting");
+    let mut names = server.command(&["SMEMBERS", &key]).list();
+    names.sort();
+    names
+}
+
+/// The name of a gateway that never had a second chain.
+fn name_of(shelf: &Shelf) -> String {
+    format!("{}:", identity(&shelf.scratch.log()).unwrap())
+}
+
+/// Killed one after the other before they noticed that Redis forgot everything, none of them has heard of
+/// the other in this life.
+#[tokio::test]
+async fn gateways_that_were_all_killed_wait_for_each_other_after_a_loss() {
+    let server = RedisServer::start();
+    let settings = settings(&server, "t");
+    let (one, two) = (Shelf::open(settings.clone()), Shelf::open(settings.clone()));
+    let spec = Arc::new(account("agent:a", 1000));
+    for (shelf, cost) in [(&one, 10), (&two, 900)] {
+        let hold = held(shelf, &spec, cost).await;
+        shelf.settle(&hold, Nanos(cost)).await;
+    }
+    assert_eq!(seen(&[&one, &two], &spec).await, (910, 0));
+    let peers = one.scratch.log().with_extension("jsonl.peers");
+    let start = Instant::now();
+    while std::fs::read_to_string(&peers).is_ok_and(|text| text.lines().count() < 2) {
+        assert!(start.elapsed() < Duration::from_secs(30), "never heard of");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let (first, second) = (one.scratch.killed(), two.scratch.killed());
+    one.fleet.cut();
+    two.fleet.cut();
+    server.flush_all();
+    let one = Shelf::on(Arc::new(first), settings.clone());
+    let start = Instant::now();
+    let other = [name_of(&two)];
+    // It has told all it knows, and that does not do.
+    while waiting(&server, "t") != other {
+        assert!(start.elapsed() < Duration::from_secs(30), "never waited");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let two = Shelf::on(Arc::new(second), settings);
+    for shelf in [&one, &two] {
+        shelf.is_up(true).await;
+    }
+    let request = Request::new(&[&spec], fixed(200));
+    let refused = one.reserve(&request.ask(attempt(), NOON)).await;
+    assert!(
+        matches!(refused, Err(Denied::Exhausted { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(seen(&[&one, &two], &spec).await, (910, 0));
+}
+
+#[tokio::test]
+async fn whoever_joins_a_recovery_adds_those_that_only_it_knows() {
+    let server = RedisServer::start();
+    let shelf = Shelf::open(settings(&server, "t"));
+    // The functions are there.
+    shelf.is_up(true).await;
+    let begin = |known: &str, gateways: &[&str]| {
+        let words = [
+            "FCALL",
+            "weir_begin_1",
+            "1",
+            "weir:{u}:state",
+            known,
+            "r",
+            "0",
+        ];
+        server.command(&[&words[..], gateways].concat()).list()
+    };
+    assert_eq!(begin("", &["a:", "b:"]), ["1-r", "1"]);
+    server.command(&["ZADD", "weir:{u}:live", "1", "a:"]);
+    server.command(&["SREM", "weir:{u}:waiting", "a:"]);
+    assert_eq!(begin("", &["c:", "a:", "d:"]), ["1-r", "0"]);
+    assert_eq!(waiting(&server, "u"), ["b:", "c:", "d:"], "a has told");
+    server.command(&["HSET", "weir:{u}:state", "phase", "open"]);
+    server.command(&["DEL", "weir:{u}:waiting"]);
+    assert_eq!(begin("", &["e:"]), ["1-r", "0"]);
+    assert!(waiting(&server, "u").is_empty(), "too late");
+}

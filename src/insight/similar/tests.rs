@@ -75,7 +75,7 @@ impl Kept {
 }
 
 fn local() -> Similar {
-    Similar::new(&Embedding::default(), "127.0.0.1:1".parse().unwrap()).unwrap()
+    Similar::new(&Embedding::default()).unwrap()
 }
 
 /// A model where nobody listens.
@@ -91,10 +91,11 @@ fn away() -> Similar {
     };
     let settings = Embedding {
         model: Some(model),
+        at: "127.0.0.1:1".parse().unwrap(),
         ..Embedding::default()
     };
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Similar::new(&settings, "127.0.0.1:1".parse().unwrap()).unwrap()
+    Similar::new(&settings).unwrap()
 }
 
 async fn ids(similar: &Similar, kept: &Kept, query: &str, model: Option<&str>) -> Vec<String> {

@@ -7,6 +7,7 @@
 //! they have no id.
 
 mod chain;
+mod ended;
 
 use super::LogError;
 use super::line::Link;
@@ -14,6 +15,7 @@ use super::segment::Family;
 use crate::identity::{AgentId, AttemptId, KeyId, UserId};
 use crate::money::Nanos;
 use chain::Chain;
+pub use ended::Ended;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -136,8 +138,16 @@ impl FromStr for Mark {
     }
 }
 
-/// Who is shown settlements, each as its chain, its number and its line. Says whether to go on.
-type Sink<'a> = dyn FnMut(&Arc<str>, u64, &[u8]) -> bool + 'a;
+/// Who is shown the ends of attempts, each as its chain, its number, its kind and its line. Says whether
+/// to go on.
+type Sink<'a> = dyn FnMut(&Arc<str>, u64, Kind, &[u8]) -> bool + 'a;
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Settled,
+    Voided,
+}
 
 /// A reader of all chains of a log.
 #[derive(Clone, Debug)]
@@ -197,7 +207,10 @@ impl Tail {
     /// [`LogError::Io`] when a file cannot be read.
     pub fn read(&mut self, most: usize) -> Result<Vec<Settlement>, LogError> {
         let mut batch = Vec::new();
-        self.advance(&mut |chain, seq, line| {
+        self.advance(&mut |chain, seq, kind, line| {
+            if kind == Kind::Voided {
+                return true;
+            }
             match settlement(chain, seq, line) {
                 Some(settlement) => batch.push(settlement),
                 // The start of the process refuses such a log.
@@ -208,14 +221,48 @@ impl Tail {
         Ok(batch)
     }
 
+    /// The next attempts that ended after they were sent, at most `most` of them; fewer only when
+    /// there are no more.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when a file cannot be read.
+    pub fn ended(&mut self, most: usize) -> Result<Vec<Ended>, LogError> {
+        let mut batch = Vec::new();
+        self.advance(&mut |chain, seq, kind, line| {
+            if kind == Kind::Voided && !ended::was_sent(line) {
+                return true;
+            }
+            match Ended::parse(chain, seq, kind, line) {
+                Some(ended) => batch.push(ended),
+                // The start of the process refuses such a log.
+                None => tracing::warn!(%chain, seq, "the end of an attempt in the spend log is not whole"),
+            }
+            batch.len() < most
+        })?;
+        Ok(batch)
+    }
+
+    /// Reads to the end and says how many attempts had ended after they were sent.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when a file cannot be read.
+    pub fn skip_ended(&mut self) -> Result<u64, LogError> {
+        let mut count = 0;
+        self.advance(&mut |_, _, kind, line| {
+            count += u64::from(kind == Kind::Settled || ended::was_sent(line));
+            true
+        })?;
+        Ok(count)
+    }
+
     /// Reads to the end and says how many settlements that were.
     ///
     /// # Errors
     /// [`LogError::Io`] when a file cannot be read.
     pub fn skip(&mut self) -> Result<u64, LogError> {
         let mut count = 0;
-        self.advance(&mut |_, _, _| {
-            count += 1;
+        self.advance(&mut |_, _, kind, _| {
+            count += u64::from(kind == Kind::Settled);
             true
         })?;
         Ok(count)

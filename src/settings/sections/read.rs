@@ -6,6 +6,8 @@ use super::{
 };
 use crate::secret::Secret;
 use crate::settings::Settings;
+use crate::settings::events;
+use crate::settings::insights;
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
@@ -21,8 +23,11 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Reads every section; `default` is where the gateway listens when nothing else is said.
 pub(in crate::settings) fn read(root: &Section<'_>, default: &Listen) -> Settings {
     let reader = root.reader();
+    let listen = listen(&root.section("listen"), default);
+    let stores = stores::read::read(&root.section("stores"));
     Settings {
-        listen: listen(&root.section("listen"), default),
+        events: events::read(&root.section("events"), &listen, &stores),
+        listen,
         threads: root.or(
             "threads",
             reader.environment.cores(),
@@ -39,13 +44,19 @@ pub(in crate::settings) fn read(root: &Section<'_>, default: &Listen) -> Setting
         reload: reload(&root.section("reload")),
         log: log(&root.section("log")),
         admin: admin(&root.section("admin")),
-        stores: stores::read::read(&root.section("stores")),
+        stores,
+        insights: insights::read(&root.section("insights")),
         warnings: reader.environment.warnings().to_vec(),
         facts: Vec::new(),
     }
 }
 
-fn time(section: &Section<'_>, key: &'static str, default: Duration, least: Duration) -> Duration {
+pub(in crate::settings) fn time(
+    section: &Section<'_>,
+    key: &'static str,
+    default: Duration,
+    least: Duration,
+) -> Duration {
     let bounded = |text: &str| {
         units::duration(text).and_then(|time| {
             if (least..=DAY).contains(&time) {
@@ -60,7 +71,7 @@ fn time(section: &Section<'_>, key: &'static str, default: Duration, least: Dura
     section.or(key, default, bounded, |time| units::show_duration(*time))
 }
 
-fn bytes(
+pub(in crate::settings) fn bytes(
     section: &Section<'_>,
     key: &'static str,
     default: usize,
@@ -86,7 +97,11 @@ fn bytes(
     })
 }
 
-fn number(text: &str, least: usize, most: usize) -> Result<usize, Complaint> {
+pub(in crate::settings) fn number(
+    text: &str,
+    least: usize,
+    most: usize,
+) -> Result<usize, Complaint> {
     let number = units::count(text)?;
     usize::try_from(number)
         .ok()
@@ -133,7 +148,7 @@ fn path(text: &str) -> Result<PathBuf, Complaint> {
 }
 
 /// An address with its port.
-fn address(text: &str) -> Result<SocketAddr, Complaint> {
+pub(in crate::settings) fn address(text: &str) -> Result<SocketAddr, Complaint> {
     let wrong = || {
         Complaint::new("must be an address and a port")
             .suggesting("such as 127.0.0.1:8080 or [::]:8080")

@@ -1,7 +1,7 @@
 //! From the tree to [`Stores`].
 
 use super::address::{self, Place, Url};
-use super::{Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores};
+use super::{DATABASE_URL, Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores, postgres};
 use crate::secret::Secret;
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::Complaint;
@@ -16,13 +16,18 @@ const LONGEST_TENANT: usize = 32;
 
 /// Reads the section `stores`.
 pub(in crate::settings) fn read(section: &Section<'_>) -> Stores {
-    let variable = section.reader().environment.filled(REDIS_URL);
-    if section.get("redis").is_none() && variable.is_none() {
-        return Stores::default();
-    }
+    let named = |key, variable| {
+        let variable = section.reader().environment.filled(variable);
+        section.get(key).is_some() || variable.is_some()
+    };
+    let (redis_is, postgres_is) = (named("redis", REDIS_URL), named("postgres", DATABASE_URL));
     Stores {
-        redis: redis(&section.section("redis")),
-        postgres: None,
+        redis: redis_is
+            .then(|| redis(&section.section("redis")))
+            .flatten(),
+        postgres: postgres_is
+            .then(|| postgres::read(&section.section("postgres")))
+            .flatten(),
     }
 }
 
@@ -49,7 +54,7 @@ fn redis(section: &Section<'_>) -> Option<Redis> {
         timeout: time("timeout", default.timeout, 10, 10_000),
         connect_timeout: time("connect_timeout", default.connect_timeout, 10, 60_000),
         orphan_after: time("orphan_after", default.orphan_after, 3_000, 86_400_000),
-        recovery_wait: time("recovery_wait", default.recovery_wait, 0, 600_000),
+        recovery_wait: time("recovery_wait", default.recovery_wait, 0, 86_400_000),
         limits: flag("limits", default.limits),
         firewall_keys: flag("firewall_keys", default.firewall_keys),
         server: server?,

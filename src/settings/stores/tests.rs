@@ -53,7 +53,7 @@ fn the_variable_alone_is_a_redis_with_every_default() {
     );
     assert_eq!(
         (redis.orphan_after, redis.recovery_wait),
-        (Duration::from_secs(60), Duration::from_secs(10))
+        (Duration::from_secs(60), Duration::from_secs(60))
     );
     assert!(redis.limits && redis.firewall_keys && redis.tls.is_none());
     assert!(redis.username.is_none() && redis.password.is_none() && redis.database == 0);
@@ -263,7 +263,7 @@ fn secrets_are_shown_by_their_length_only() {
         "stores.redis.sentinel.password = set, 8 characters   (conf/weir.yaml:3)",
         "stores.redis.password = set, 8 characters   (conf/weir.yaml:4, from ${P})",
         "stores.redis.sentinel.nodes = s:26379   (conf/weir.yaml:3)",
-        "stores.redis.recovery_wait = 10s   (default)",
+        "stores.redis.recovery_wait = 60s   (default)",
     ] {
         assert!(shown.contains(line), "{line}\n{shown}");
     }

@@ -2,7 +2,7 @@
 //!
 //! Decides where the record after a given one is, and when a file goes on in another.
 
-use super::{Mark, Sink, outside};
+use super::{Kind, Mark, Sink, outside};
 use crate::ledger::log::LogError;
 use crate::ledger::log::line;
 use crate::ledger::log::segment::{Family, Files};
@@ -91,8 +91,8 @@ impl Chain {
                 if !wanted {
                     return Ok(false);
                 }
-                let step = self.step(&mut lines, &mut |seq, line| {
-                    wanted = sink(&shown, seq, line);
+                let step = self.step(&mut lines, &mut |seq, kind, line| {
+                    wanted = sink(&shown, seq, kind, line);
                 })?;
                 if !matches!(step, Step::Record) {
                     break step;
@@ -122,11 +122,11 @@ impl Chain {
         Ok(true)
     }
 
-    /// Reads one record and shows it if it is a settlement.
+    /// Reads one record and shows it if it is the end of an attempt.
     fn step(
         &mut self,
         lines: &mut Lines,
-        sink: &mut dyn FnMut(u64, &[u8]),
+        sink: &mut dyn FnMut(u64, Kind, &[u8]),
     ) -> Result<Step, LogError> {
         // The rows of an Execwall OR Gate stand before everything else.
         let may_be_legacy = self.mark.is_none();
@@ -152,8 +152,10 @@ impl Chain {
         }
         let footer = head.event.as_deref() == Some("footer");
         let seq = head.seq;
-        if head.event.is_none() {
-            sink(seq, line);
+        match head.event.as_deref() {
+            None => sink(seq, Kind::Settled, line),
+            Some("void") => sink(seq, Kind::Voided, line),
+            Some(_) => {}
         }
         self.mark = Some(Mark {
             seq,

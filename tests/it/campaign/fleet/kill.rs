@@ -1,5 +1,5 @@
-//! Gateways are killed and started again while many requests race for a dollar that they share; now and
-//! then Redis loses everything at the same moment.
+//! Gateways are killed and started again, one or all at once, while many requests race for a dollar that
+//! they share; now and then Redis loses everything at the same moment.
 
 use super::{TENANT, aftermath};
 use crate::campaign::kill::{Seen, compare};
@@ -116,10 +116,16 @@ async fn gateways_that_are_killed_overspend_nothing_and_charge_nothing_twice() {
         }
         for _ in 0..chance.u8(1..=3) {
             tokio::time::sleep(Duration::from_millis(chance.u64(20..500))).await;
-            let victim = chance.usize(0..gateways.len());
-            let mut gateway = gateways[victim].take().expect("it runs");
-            gateway.kill9();
-            kills.fetch_add(1, Ordering::Relaxed);
+            let mut victims = vec![0, 1, 2];
+            chance.shuffle(&mut victims);
+            victims.truncate([1, 1, 1, 1, 2, 3][chance.usize(0..6)]);
+            let mut dead = Vec::new();
+            for victim in victims {
+                let mut gateway = gateways[victim].take().expect("it runs");
+                gateway.kill9();
+                kills.fetch_add(1, Ordering::Relaxed);
+                dead.push((victim, gateway));
+            }
             // Now and then Redis forgets everything at the same moment.
             let loss = chance.u8(0..6);
             match loss {
@@ -130,7 +136,13 @@ async fn gateways_that_are_killed_overspend_nothing_and_charge_nothing_twice() {
             losses += u64::from(loss < 2);
             tell.send_replace(addresses(&gateways));
             let start = Instant::now();
-            gateways[victim] = Some(gateway.again().await);
+            let mut starting = JoinSet::new();
+            for (victim, gateway) in dead {
+                starting.spawn(async move { (victim, gateway.again().await) });
+            }
+            for (victim, gateway) in starting.join_all().await {
+                gateways[victim] = Some(gateway);
+            }
             let took = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
             slowest.fetch_max(took, Ordering::Relaxed);
             tell.send_replace(addresses(&gateways));
@@ -161,7 +173,7 @@ async fn gateways_that_are_killed_overspend_nothing_and_charge_nothing_twice() {
         .collect();
     println!(
         "fleet kill (seed {seed}): {rounds} rounds of {RACERS} requests at three gateways, {} kills, \
-         {losses} of them with everything in Redis, in {seconds:.1} s, slowest start {} ms; {}; refused {refused:?}; produced ${}, charged ${}, at most \
+         {losses} times everything in Redis with them, in {seconds:.1} s, slowest start {} ms; {}; refused {refused:?}; produced ${}, charged ${}, at most \
          ${} of $1 in a round; {} records",
         kills.load(Ordering::Relaxed),
         slowest.load(Ordering::Relaxed),

@@ -1,0 +1,243 @@
+//! Where events go: the section `events`.
+
+use super::origin::Origin;
+use super::problem::Complaint;
+use super::reader::Section;
+use super::sections::read::{address, bytes, file, number, time};
+use super::{Listen, Stores, units};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The variable with the port of the WebSocket.
+pub const EVENTS_PORT: &str = "EVENTS_PORT";
+
+/// The longest name of a stream.
+const LONGEST_STREAM: usize = 256;
+
+/// Where events go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// The stream in Redis.
+    pub redis: Option<EventStream>,
+    /// The file.
+    pub file: Option<EventFile>,
+    /// Where whoever watches connects; `None`: nowhere but at `/events` beside the admin API.
+    pub websocket: Option<SocketAddr>,
+    /// The web pages that may watch, as their `Origin` says it.
+    pub origins: Vec<String>,
+    /// How many may watch at the same time.
+    pub watchers: usize,
+    /// How often a watcher must show that it is still there.
+    pub ping: Duration,
+}
+
+/// A stream in Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventStream {
+    /// Its key.
+    pub stream: String,
+    /// How many events it keeps, about.
+    pub maxlen: usize,
+}
+
+/// A file of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventFile {
+    /// Its path; older ones have `.1`, `.2` and so on after it.
+    pub path: PathBuf,
+    /// The size at which a new one begins.
+    pub size: u64,
+    /// How many older ones are kept.
+    pub keep: u32,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            redis: None,
+            file: None,
+            websocket: None,
+            origins: Vec::new(),
+            watchers: 64,
+            ping: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for EventStream {
+    fn default() -> Self {
+        Self {
+            stream: "agent.events".to_owned(),
+            maxlen: 100_000,
+        }
+    }
+}
+
+/// Reads the section.
+pub(super) fn read(section: &Section<'_>, listen: &Listen, stores: &Stores) -> Events {
+    let default = Events::default();
+    let count = |text: &str| number(text, 1, 4096);
+    Events {
+        redis: redis(section, stores),
+        file: lines(section),
+        websocket: websocket(section, listen),
+        origins: origins(section),
+        watchers: section.or("watchers", default.watchers, count, ToString::to_string),
+        ping: time(section, "ping", default.ping, Duration::from_millis(100)),
+    }
+}
+
+fn redis(section: &Section<'_>, stores: &Stores) -> Option<EventStream> {
+    let there = stores.redis.is_some();
+    let default = EventStream::default();
+    let value = section.get("redis");
+    let inside = match value {
+        Some(value) if value.is_mapping() => {
+            if !there {
+                value.error(
+                    Complaint::new("needs a Redis")
+                        .suggesting("add stores.redis, or set REDIS_URL"),
+                );
+            }
+            value.section()
+        }
+        Some(value) => {
+            let wanted = section.or("redis", there, units::flag, ToString::to_string);
+            if wanted && !there {
+                value.error(
+                    Complaint::new("needs a Redis")
+                        .suggesting("add stores.redis, or set REDIS_URL"),
+                );
+            }
+            return (wanted && there).then_some(default);
+        }
+        // Nothing to say about a stream that is nowhere.
+        None if !there => return None,
+        None => section.section("redis"),
+    };
+    let name = |text: &str| {
+        let name = text.trim();
+        let plain = name.bytes().all(|byte| byte.is_ascii_graphic());
+        if name.is_empty() || name.len() > LONGEST_STREAM || !plain {
+            return Err(Complaint::new(
+                "must be 1 to 256 printable characters without spaces",
+            ));
+        }
+        Ok(name.to_owned())
+    };
+    let most = |text: &str| number(text, 100, 100_000_000);
+    let stream = EventStream {
+        stream: inside.or("stream", default.stream, name, Clone::clone),
+        maxlen: inside.or("maxlen", default.maxlen, most, ToString::to_string),
+    };
+    there.then_some(stream)
+}
+
+fn lines(section: &Section<'_>) -> Option<EventFile> {
+    const SIZE: usize = 64 << 20;
+    const KEEP: usize = 4;
+    let value = section.get("file")?;
+    let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
+    if !value.is_mapping() {
+        return Some(EventFile {
+            path: file(section, "file")?,
+            size: size(SIZE),
+            keep: u32::try_from(KEEP).unwrap_or(u32::MAX),
+        });
+    }
+    let inside = value.section();
+    let path = file(&inside, "path");
+    let largest = bytes(&inside, "size", SIZE, 4 << 10, 1 << 40);
+    let keep = inside.or(
+        "keep",
+        KEEP,
+        |text| number(text, 0, 1000),
+        ToString::to_string,
+    );
+    if path.is_none() {
+        inside.error(Complaint::new("`path` is missing"));
+    }
+    Some(EventFile {
+        path: path?,
+        size: size(largest),
+        keep: u32::try_from(keep).unwrap_or(u32::MAX),
+    })
+}
+
+fn websocket(section: &Section<'_>, listen: &Listen) -> Option<SocketAddr> {
+    const TAKEN: &str = "must be another address than the others";
+    let reader = section.reader();
+    let taken = |address: &SocketAddr| listen.all().any(|other| other == *address);
+    let apart = |text: &str| {
+        let address = address(text)?;
+        if taken(&address) {
+            return Err(Complaint::new(TAKEN));
+        }
+        Ok(address)
+    };
+    let written = section.resolve("websocket", apart);
+    let (mut address, mut origin) = match written {
+        Some((address, origin)) => (Some(address), origin),
+        None => (None, Origin::Default),
+    };
+    if let Some(text) = reader.environment.filled(EVENTS_PORT) {
+        match text.trim().parse() {
+            Ok(port) => {
+                let mut chosen = address.unwrap_or(listen.http);
+                chosen.set_port(port);
+                if taken(&chosen) {
+                    reader.report_variable(EVENTS_PORT, Complaint::new(TAKEN));
+                }
+                (address, origin) = (Some(chosen), Origin::Variable(EVENTS_PORT));
+            }
+            Err(_) => reader.report_variable(
+                EVENTS_PORT,
+                Complaint::new("must be a port between 0 and 65535"),
+            ),
+        }
+    }
+    if let Some(address) = address {
+        reader.fact(section.path_of("websocket"), address.to_string(), origin);
+    }
+    address
+}
+
+fn origins(section: &Section<'_>) -> Vec<String> {
+    let Some(value) = section.get("origins") else {
+        return Vec::new();
+    };
+    let list = value.list();
+    let origins: Vec<String> = list.iter().filter_map(|value| value.read(page)).collect();
+    let reader = section.reader();
+    reader.fact(
+        section.path_of("origins"),
+        origins.join(", "),
+        value.origin(),
+    );
+    origins
+}
+
+/// An origin as a browser sends it: scheme, host, and the port unless it is the scheme's own.
+fn page(text: &str) -> Result<String, Complaint> {
+    let wrong = || {
+        Complaint::new("must be an origin, without a path")
+            .suggesting("such as https://example.com")
+    };
+    let text = text.trim().trim_end_matches('/').to_ascii_lowercase();
+    let (scheme, host) = text.split_once("://").ok_or_else(wrong)?;
+    let usual = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => "",
+    };
+    let odd = |c: char| c.is_whitespace() || "/?#@*,".contains(c);
+    if scheme.is_empty() || host.is_empty() || host.contains(odd) {
+        return Err(wrong());
+    }
+    let host = match usual {
+        "" => host,
+        usual => host.strip_suffix(usual).unwrap_or(host),
+    };
+    Ok(format!("{scheme}://{host}"))
+}
