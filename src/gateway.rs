@@ -13,6 +13,7 @@ use crate::catalog::Catalog;
 use crate::feed::Feed;
 use crate::fleet::Fleet;
 use crate::identity::AgentId;
+use crate::insight::Insights;
 use crate::ledger::Book;
 use crate::limit::shared::Shared;
 use crate::limit::{Claim, Exceeded, Limiter, Permit, Standing};
@@ -129,6 +130,8 @@ pub struct Gateway {
     shared_limits: Option<Arc<dyn Shared>>,
     /// What is measured.
     pub metrics: Metrics,
+    /// Finished requests, for whoever asks; `None` where they are not kept.
+    pub insights: Option<Arc<Insights>>,
     /// What happens, for whoever watches.
     pub feed: Arc<Feed>,
     /// Set once the process was told to leave.
@@ -160,6 +163,7 @@ impl Gateway {
             metrics,
             limiter: Limiter::default(),
             shared_limits: None,
+            insights: None,
             feed: Arc::default(),
             stopping: Arc::default(),
             in_flight: Arc::default(),
@@ -173,6 +177,12 @@ impl Gateway {
             shared_limits: limits,
             ..self
         }
+    }
+
+    /// The same, with finished requests kept.
+    #[must_use]
+    pub fn keeping(self, insights: Option<Arc<Insights>>) -> Self {
+        Self { insights, ..self }
     }
 
     /// Lets a request in that is expected to use `tokens`, if every limit of `claims` allows it, here

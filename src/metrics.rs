@@ -5,6 +5,7 @@
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
 mod console;
+mod insights;
 mod events;
 mod reloads;
 mod shared;
@@ -12,8 +13,10 @@ mod today;
 
 use crate::feed;
 use crate::fleet::Figures;
+use crate::insight;
 use crate::usage::{Bill, CostSource};
 use console::Console;
+use insights::Insights;
 use events::Events;
 use prometheus::{
     CounterVec, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
@@ -56,6 +59,7 @@ pub struct Metrics {
     events: Events,
     limited_alone: IntCounter,
     shared: OnceLock<Option<Shared>>,
+    insights: OnceLock<Option<Insights>>,
     today: Today,
 }
 
@@ -161,6 +165,7 @@ impl Metrics {
                 "Requests whose shared limits this gateway judged by its own counts: Redis was away or late.",
             )?,
             shared: OnceLock::new(),
+            insights: OnceLock::new(),
             today: Today::default(),
             registry,
         })
@@ -284,6 +289,12 @@ impl Metrics {
                 shared.set(figures);
             }
         }
+        if let Some(levels) = levels.insights {
+            let insights = self.insights.get_or_init(|| Insights::new(&self.registry));
+            if let Some(insights) = insights {
+                insights.set(levels);
+            }
+        }
         let mut text = Vec::new();
         // Writing to memory cannot fail; an exposition that cannot be encoded is empty.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
@@ -311,6 +322,8 @@ pub struct Levels {
     pub log_failed: bool,
     /// The store that gateways share, where there is one.
     pub shared: Option<Figures>,
+    /// Insights, where they are kept.
+    pub insights: Option<insight::Levels>,
     /// Events, and where they go.
     pub events: feed::Figures,
 }
