@@ -21,6 +21,7 @@
 //! | `WEIR_PROVE_FUZZ` | 2,000, 200,000 | hostile requests and hostile answers |
 //! | `WEIR_PROVE_UPGRADES` | 2, 20 | restarts without downtime, under load |
 //! | `WEIR_PROVE_RATE` | 60 (outages 300), 300 | requests a second meanwhile |
+//! | `WEIR_PROVE_SIMILAR` | 2,000, 100,000 | requests among which similar ones are looked for |
 //! | `WEIR_PROVE_STREAM` | 3, 60 | seconds that each stream takes meanwhile |
 //!
 //! Every campaign ends with [`aftermath`]: the log is read by an independent reader, `weir spend
@@ -35,6 +36,7 @@ mod mutation;
 mod race;
 mod reload;
 mod replay;
+mod similar;
 mod upgrade;
 mod upstream;
 mod wire;
