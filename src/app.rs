@@ -14,6 +14,7 @@ mod place;
 mod reload;
 mod share;
 mod successor;
+mod warnings;
 mod watch;
 
 use crate::gateway::Gateway;
@@ -28,7 +29,7 @@ use crate::settings::Settings;
 use crate::settings::environment::Environment;
 use crate::settings::file::Flags;
 use crate::settings::problem::Problems;
-use crate::{telemetry, tokens};
+use crate::{otel, telemetry, tokens};
 use anyhow::Context as _;
 use enter::{Arrival, Entry};
 use handover::Handed;
@@ -87,12 +88,14 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         share::wait(fleet, &settings);
     }
 
-    let metrics = Metrics::new().context("metrics")?;
+    let metrics = Metrics::of(&settings.metrics).context("metrics")?;
+    let tracer = otel::start(&settings.otel, &metrics).context("otel")?;
     let limits = share::limits(&settings)?;
     let insights = insights(&settings, &live.policy)?;
     let gateway = Gateway::new(live, source, settings, Arc::clone(&book), fleet, metrics);
     let gateway = gateway.sharing(limits.clone().map(|limits| limits as _));
-    let gateway = Arc::new(gateway.keeping(insights.clone()));
+    let gateway = gateway.keeping(insights.clone());
+    let gateway = Arc::new(gateway.traced(tracer));
     let _reloading = reloads.serve(&gateway);
     let _events = events::start(&gateway).context("events")?;
     let result = entry
@@ -116,6 +119,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         insights.close();
     }
     events::written(&gateway.feed);
+    gateway.told_all();
     telemetry::flush();
     result
 }
@@ -167,6 +171,8 @@ fn run(
     arrival.add_dependencies(&services);
     let console = console::Console(Arc::clone(gateway));
     server.add_service(background_service("console", console));
+    let warnings = warnings::Warnings(Arc::clone(gateway));
+    server.add_service(background_service("warnings", warnings));
     let leave = Leave(Arc::clone(departure));
     server.add_service(background_service("leave", leave));
     server.run(RunArgs {

@@ -172,7 +172,10 @@ impl Insights {
     /// # Errors
     /// [`StoreError::Away`] while there is none, [`StoreError::Slow`] when it takes too long, and
     /// whatever else it says.
-    pub async fn ask<T, F>(&self, question: impl FnOnce(Arc<Store>, Duration) -> F) -> Result<T, StoreError>
+    pub async fn ask<T, F>(
+        &self,
+        question: impl FnOnce(Arc<Store>, Duration) -> F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -241,7 +244,9 @@ impl Insights {
         };
         let last = runtime.block_on(async { tokio::time::timeout(LAST, working).await });
         if last.is_err() {
-            tracing::warn!("the last insights were not written in time; the next process writes them");
+            tracing::warn!(
+                "the last insights were not written in time; the next process writes them"
+            );
         }
         runtime.shutdown_timeout(Duration::from_millis(100));
     }

@@ -20,6 +20,7 @@ pub mod restart;
 mod sections;
 mod stores;
 pub mod units;
+mod watching;
 pub mod yaml;
 
 pub use events::{EVENTS_PORT, EventFile, EventStream, Events};
@@ -29,9 +30,10 @@ pub use sections::{
     Timeouts, Tls, Upgrade, UpstreamLink,
 };
 pub use stores::{
-    DATABASE_URL, Node, Postgres, PostgresServer, PostgresTls, REDIS_URL, Redis, RedisTls,
+    DATABASE_URL, Lease, Node, Postgres, PostgresServer, PostgresTls, REDIS_URL, Redis, RedisTls,
     Sentinel, Server, Stores,
 };
+pub use watching::{Metrics, Otel, Propagate};
 
 use environment::Environment;
 use file::Files;
@@ -65,6 +67,10 @@ pub struct Settings {
     pub reload: Reload,
     /// What is logged.
     pub log: Log,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// Where traces and metrics are sent.
+    pub otel: Otel,
     /// The admin API.
     pub admin: Admin,
     /// What is kept outside this process.

@@ -63,7 +63,12 @@ fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, Refusal
     let number = value.parse().ok().filter(|_| digits);
     number
         .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| wrong(name, &format!("must be a number between {least} and {most}")))
+        .ok_or_else(|| {
+            wrong(
+                name,
+                &format!("must be a number between {least} and {most}"),
+            )
+        })
 }
 
 impl Asked {
@@ -75,7 +80,9 @@ impl Asked {
     ) -> Result<Self, Refusal> {
         let Query(parameters) =
             parameters.map_err(|_| Refusal::BadRequest("The query cannot be read"))?;
-        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        let accept = headers
+            .get(header::ACCEPT)
+            .and_then(|value| value.to_str().ok());
         let mut asked = Self {
             span: default,
             group: Group::Model,
@@ -107,7 +114,8 @@ impl Asked {
                     };
                 }
                 _ => {
-                    let known = format!("is not known; there are {span}, group_by, limit, offset, format");
+                    let known =
+                        format!("is not known; there are {span}, group_by, limit, offset, format");
                     return Err(wrong(name, &known));
                 }
             }
@@ -154,7 +162,9 @@ pub(super) async fn stats(
         .ask(move |store, limit| async move { store.stats(group, since, page, limit).await });
     let figures = figures.await.map_err(away)?;
     Ok(answer(&asked, figures, stat, |rows| {
-        let rows = rows.iter().map(|(figures, row)| (figures.name.as_str(), row));
+        let rows = rows
+            .iter()
+            .map(|(figures, row)| (figures.name.as_str(), row));
         serde_json::to_string(&rows.collect::<BTreeMap<_, _>>())
     }))
 }
@@ -244,9 +254,17 @@ fn decimal(number: i128, by: i128, places: u32) -> Cell {
     let scaled = if by == 0 { 0 } else { number.max(0) * one / by };
     let mut text = (scaled / one).to_string();
     if places > 0 {
-        let fraction = format!("{:0width$}", scaled % one, width = usize::try_from(places).unwrap_or(0));
+        let fraction = format!(
+            "{:0width$}",
+            scaled % one,
+            width = usize::try_from(places).unwrap_or(0)
+        );
         let fraction = fraction.trim_end_matches('0');
-        let _ = write!(text, ".{}", if fraction.is_empty() { "0" } else { fraction });
+        let _ = write!(
+            text,
+            ".{}",
+            if fraction.is_empty() { "0" } else { fraction }
+        );
     }
     Cell::Number(RawValue::from_string(text).unwrap_or_default())
 }
@@ -256,11 +274,20 @@ fn stat(_: Group, figures: &Figures) -> Row {
     let latencies = i128::from(figures.latency_count);
     Row(vec![
         ("total_requests", count(figures.requests)),
-        ("success_rate", decimal(100 * i128::from(figures.successes), requests, 4)),
+        (
+            "success_rate",
+            decimal(100 * i128::from(figures.successes), requests, 4),
+        ),
         ("total_tokens", count(figures.tokens)),
         ("total_cost", usd(figures.nano_usd)),
-        ("avg_latency_ms", decimal(i128::from(figures.latency_sum_ms), latencies, 3)),
-        ("tokens_per_request", decimal(i128::from(figures.tokens), requests, 3)),
+        (
+            "avg_latency_ms",
+            decimal(i128::from(figures.latency_sum_ms), latencies, 3),
+        ),
+        (
+            "tokens_per_request",
+            decimal(i128::from(figures.tokens), requests, 3),
+        ),
     ])
 }
 
@@ -278,7 +305,10 @@ fn trend(group: Group, figures: &Figures) -> Row {
             "avg_cost_per_request",
             decimal(i128::from(figures.nano_usd), requests * 1_000_000_000, 12),
         ),
-        ("avg_tokens_per_request", decimal(i128::from(figures.tokens), requests, 3)),
+        (
+            "avg_tokens_per_request",
+            decimal(i128::from(figures.tokens), requests, 3),
+        ),
     ])
 }
 
@@ -318,10 +348,18 @@ fn csv(group: Group, rows: &[(Figures, Row)]) -> String {
         out.push_str(&cells.collect::<Vec<_>>().join(","));
         out.push_str("\r\n");
     };
-    let names = rows.first().map(|(_, row)| row.0.iter().map(|(name, _)| *name));
-    let held = names.clone().is_some_and(|mut names| names.any(|name| name == group.name()));
+    let names = rows
+        .first()
+        .map(|(_, row)| row.0.iter().map(|(name, _)| *name));
+    let held = names
+        .clone()
+        .is_some_and(|mut names| names.any(|name| name == group.name()));
     let front = (!held).then(|| group.name().to_owned());
-    line(&mut front.into_iter().chain(names.into_iter().flatten().map(str::to_owned)));
+    line(
+        &mut front
+            .into_iter()
+            .chain(names.into_iter().flatten().map(str::to_owned)),
+    );
     for (figures, row) in rows {
         let front = (!held).then(|| quoted(&figures.name));
         let cells = row.0.iter().map(|(_, cell)| match cell {
@@ -336,7 +374,11 @@ fn csv(group: Group, rows: &[(Figures, Row)]) -> String {
 /// Text in a cell. One that a spreadsheet would take for a formula begins with an apostrophe.
 fn quoted(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if formula { format!("'{text}") } else { text.to_owned() };
+    let text = if formula {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    };
     if text.contains([',', '"', '\n', '\r']) {
         return format!("\"{}\"", text.replace('"', "\"\""));
     }
@@ -348,7 +390,9 @@ mod tests {
     use super::*;
 
     fn read(query: &[(&str, &str)], accept: Option<&'static str>) -> Result<Asked, String> {
-        let pairs = query.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let pairs = query
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         let mut headers = HeaderMap::new();
         if let Some(accept) = accept {
             headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
@@ -360,20 +404,29 @@ mod tests {
     #[test]
     fn a_parameter_that_is_wrong_is_named() {
         for (query, said) in [
-            (&[("hours", "0")][..], "The parameter `hours` must be a number between 1 and 100"),
+            (
+                &[("hours", "0")][..],
+                "The parameter `hours` must be a number between 1 and 100",
+            ),
             (&[("hours", "+1")], "`hours`"),
             (&[("hours", "")], "`hours`"),
             (&[("hours", "1"), ("hours", "2")], "`hours` is there twice"),
             (&[("limit", "10001")], "`limit`"),
             (&[("offset", "-1")], "`offset`"),
-            (&[("group_by", "tier")], "`group_by` must be model, agent, user or provider"),
+            (
+                &[("group_by", "tier")],
+                "`group_by` must be model, agent, user or provider",
+            ),
             (&[("format", "xml")], "`format`"),
             (&[("days", "1")], "`days` is not known"),
         ] {
             let error = read(query, None).unwrap_err();
             assert!(error.contains(said), "{error}");
         }
-        let asked = read(&[("hours", "3"), ("group_by", "user"), ("limit", "5")], Some("text/csv"));
+        let asked = read(
+            &[("hours", "3"), ("group_by", "user"), ("limit", "5")],
+            Some("text/csv"),
+        );
         let asked = asked.unwrap();
         assert_eq!((asked.span, asked.group, asked.csv), (3, Group::User, true));
         assert_eq!(asked.one_more().limit, 6);
@@ -389,7 +442,10 @@ mod tests {
         assert_eq!(text(decimal(2, 3, 4)), "0.6666");
         assert_eq!(text(decimal(6, 3, 4)), "2.0");
         assert_eq!(text(decimal(1, 0, 3)), "0.0");
-        assert_eq!(text(decimal(i128::from(i64::MAX), 1_000_000_000, 12)), "9223372036.854775807");
+        assert_eq!(
+            text(decimal(i128::from(i64::MAX), 1_000_000_000, 12)),
+            "9223372036.854775807"
+        );
         assert_eq!(text(usd(9_007_199_254_740_991)), "9007199.254740991");
     }
 
@@ -413,7 +469,10 @@ mod tests {
         );
         let rows = [(figures.clone(), trend(Group::Model, &figures))];
         let text = csv(Group::Model, &rows);
-        assert!(text.starts_with("date,model,requests,tokens,cost,"), "{text}");
+        assert!(
+            text.starts_with("date,model,requests,tokens,cost,"),
+            "{text}"
+        );
         assert!(text.contains("2025-01-31,"), "{text}");
     }
 }

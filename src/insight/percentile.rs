@@ -18,7 +18,8 @@ const RANK: &str = "SELECT latency_ms FROM model_insights
     WHERE model = $1 AND at_ms >= $2 AND at_ms < $3 AND latency_ms IS NOT NULL
     ORDER BY latency_ms LIMIT 1 OFFSET $4";
 /// Only when no row came meanwhile; else the hour stays stale.
-const SET: &str = "UPDATE model_stats_hourly SET p95_latency_ms = $1, p99_latency_ms = $2, stale = 0
+const SET: &str =
+    "UPDATE model_stats_hourly SET p95_latency_ms = $1, p99_latency_ms = $2, stale = 0
     WHERE model = $3 AND hour_ms = $4 AND request_count = $5";
 
 const SUMS: &str = "INSERT INTO model_stats_hourly (

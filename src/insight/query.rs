@@ -128,7 +128,8 @@ const BY_MODEL: &str = "SELECT CAST(0 AS bigint), model, CAST(sum(a) AS bigint),
         FROM model_insights WHERE at_ms >= $2 AND at_ms < $1
     ) AS parts GROUP BY model ORDER BY model LIMIT $3 OFFSET $4";
 
-const DAYS_BY_MODEL: &str = "SELECT day_ms, model, total_requests, CAST(0 AS bigint), total_tokens, nano_usd,
+const DAYS_BY_MODEL: &str =
+    "SELECT day_ms, model, total_requests, CAST(0 AS bigint), total_tokens, nano_usd,
         CAST(0 AS bigint), CAST(0 AS bigint)
     FROM model_cost_trends WHERE day_ms >= $1 ORDER BY day_ms, model LIMIT $2 OFFSET $3";
 

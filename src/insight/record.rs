@@ -181,7 +181,10 @@ mod tests {
         let record = Record::new(&log, ended(id, "unresolved"));
         assert_eq!(record.status, "error");
         assert_eq!(record.error.as_deref(), Some("unresolved"));
-        assert_eq!((record.prompt_tokens, record.latency_ms), (MOST_TOKENS, Some(MOST_TOKENS)));
+        assert_eq!(
+            (record.prompt_tokens, record.latency_ms),
+            (MOST_TOKENS, Some(MOST_TOKENS))
+        );
         assert_eq!(record.model, "m\u{fffd}");
         assert_eq!(clean("äö", 3), "ä");
         let (at, hour) = (record.at_ms, record.hour_ms());

@@ -89,7 +89,9 @@ impl StoreError {
             return false;
         };
         // PostgreSQL: data exceptions, and a value that breaks a constraint.
-        error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some()
+        error
+            .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+            .is_some()
             && error
                 .code()
                 .is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
@@ -101,12 +103,18 @@ impl StoreError {
             return false;
         };
         // PostgreSQL's `query_canceled`, SQLite's `SQLITE_INTERRUPT`.
-        error.code().is_some_and(|code| code == "57014" || code == "9")
+        error
+            .code()
+            .is_some_and(|code| code == "57014" || code == "9")
     }
 
     /// The same, where a deadline is told apart from other failures.
     pub(in crate::insight) fn told(self) -> Self {
-        if self.is_cancelled() { Self::Slow } else { self }
+        if self.is_cancelled() {
+            Self::Slow
+        } else {
+            self
+        }
     }
 }
 

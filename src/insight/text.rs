@@ -203,7 +203,10 @@ fn prepared(said: &Said, redact: Option<Redact>) -> Text {
         own.or(asked.prompt).or(asked.contents)
     });
     let generation = asked.and_then(|asked| asked.generation.as_ref());
-    let is_number = |raw: &&RawValue| raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    let is_number = |raw: &&RawValue| {
+        raw.get()
+            .starts_with(|c: char| c == '-' || c.is_ascii_digit())
+    };
     let temperature = asked
         .and_then(|asked| asked.temperature)
         .or_else(|| generation.and_then(|generation| generation.temperature));
@@ -269,20 +272,47 @@ mod tests {
     #[test]
     fn every_dialect_has_its_prompt_and_its_limits() {
         for (request, messages, temperature, most) in [
-            (r#"{"messages":[{"role":"user"}],"temperature":0.7,"max_tokens":9}"#, r#"[{"role":"user"}]"#, Some("0.7"), Some(9)),
-            (r#"{"input":"hi","max_output_tokens":3,"temperature":null}"#, r#""hi""#, None, Some(3)),
-            (r#"{"prompt":["a"],"max_completion_tokens":4,"max_tokens":5}"#, r#"["a"]"#, None, Some(4)),
-            (r#"{"contents":[],"generationConfig":{"temperature":1,"maxOutputTokens":2}}"#, "[]", Some("1"), Some(2)),
+            (
+                r#"{"messages":[{"role":"user"}],"temperature":0.7,"max_tokens":9}"#,
+                r#"[{"role":"user"}]"#,
+                Some("0.7"),
+                Some(9),
+            ),
+            (
+                r#"{"input":"hi","max_output_tokens":3,"temperature":null}"#,
+                r#""hi""#,
+                None,
+                Some(3),
+            ),
+            (
+                r#"{"prompt":["a"],"max_completion_tokens":4,"max_tokens":5}"#,
+                r#"["a"]"#,
+                None,
+                Some(4),
+            ),
+            (
+                r#"{"contents":[],"generationConfig":{"temperature":1,"maxOutputTokens":2}}"#,
+                "[]",
+                Some("1"),
+                Some(2),
+            ),
         ] {
             let text = prepared(&said(request, ""), None);
             assert_eq!(text.messages.unwrap().get(), messages);
-            assert_eq!(text.temperature.as_deref().map(RawValue::get), temperature, "{request}");
+            assert_eq!(
+                text.temperature.as_deref().map(RawValue::get),
+                temperature,
+                "{request}"
+            );
             assert_eq!((text.max_tokens, text.response_text), (most, None));
         }
         let text = prepared(&said("no JSON", "a\0b"), None);
         assert!(text.messages.is_none());
         assert_eq!(text.response_text.unwrap(), "a\u{fffd}b");
-        let text = prepared(&said(r#"{"input":"secret"}"#, "secret"), Some(|text| text.replace("secret", "***").into()));
+        let text = prepared(
+            &said(r#"{"input":"secret"}"#, "secret"),
+            Some(|text| text.replace("secret", "***").into()),
+        );
         assert_eq!(text.messages.unwrap().get(), "\"***\"");
         assert_eq!(text.response_text.unwrap(), "***");
     }

@@ -5,12 +5,12 @@
 //! up it rests much longer than it works. A store that is away is asked ever more rarely and never
 //! given up: the log keeps what it does not have.
 
+use super::Insights;
 use super::kept::Home;
 use super::record::Record;
 use super::store::{Store, StoreError};
 use super::text::Pending;
 use super::write::{Batch, Written};
-use super::Insights;
 use crate::ledger::log::LogError;
 use crate::ledger::log::tail::{Ended, Position, Tail};
 use std::path::Path;
@@ -169,7 +169,10 @@ impl Worker {
         };
         let (mut stand, ended) = stand.read().await?;
         let full = ended.len() == BATCH;
-        self.insights.figures.backlog.store(stand.waiting(ended.len()), Ordering::Relaxed);
+        self.insights
+            .figures
+            .backlog
+            .store(stand.waiting(ended.len()), Ordering::Relaxed);
         if ended.is_empty() {
             self.stand = Some(stand);
             return Ok(false);

@@ -6,12 +6,13 @@
 
 use crate::bill::{self, Terms};
 use crate::gateway::{Gateway, Live};
-use crate::identity::AgentId;
+use crate::identity::{AgentId, AttemptId};
+use crate::insight::{LONGEST, Said};
 use crate::ledger::{Reservation, Settled};
 use crate::limit::Permit;
 use crate::money::Nanos;
 use crate::route::Candidate;
-use crate::stream::Meter;
+use crate::stream::{Meter, Reading};
 use crate::tokens;
 use crate::usage::{Bill, Course, ServiceTier};
 use bytes::Bytes;
@@ -57,6 +58,10 @@ pub(crate) struct Exchange {
     /// Whether any attempt was ever sent: one that was lost may have been worked on.
     sent: bool,
     meter: Option<Meter>,
+    /// When the first generated token of a stream was read.
+    first_token: Option<Instant>,
+    /// When the answer ended.
+    ended: Option<Instant>,
     /// The place among the limits of the model.
     place: Option<Permit>,
     outcome: Option<Outcome>,
@@ -66,6 +71,8 @@ pub(crate) struct Exchange {
     http: u16,
     /// Whether its client had left when it ended.
     left: bool,
+    /// The client's body, where what is said is kept.
+    said: Option<Bytes>,
 }
 
 /// How an exchange ended.
@@ -104,12 +111,15 @@ impl Exchange {
             phase: Phase::Held,
             sent: false,
             meter: None,
+            first_token: None,
+            ended: None,
             place: None,
             outcome: None,
             since: Instant::now(),
             first_byte: None,
             http: 0,
             left: false,
+            said: None,
         }
     }
 
@@ -128,6 +138,31 @@ impl Exchange {
     /// How far the attempt came.
     pub(crate) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// The same, for a request whose text is kept where texts are.
+    pub(crate) fn saying(mut self, body: &Bytes) -> Self {
+        let insights = self.gateway.insights.as_ref();
+        let keeps = insights.is_some_and(|insights| insights.keeps_texts());
+        self.said = keeps.then(|| body.clone());
+        self
+    }
+
+    /// How much of the answer's text is kept.
+    pub(crate) fn keeps(&self) -> usize {
+        if self.said.is_some() { LONGEST } else { 0 }
+    }
+
+    /// Tells what was said in an attempt that was sent.
+    fn tell(&mut self, attempt: AttemptId) {
+        let (Some(request), Some(insights)) = (self.said.take(), &self.gateway.insights) else {
+            return;
+        };
+        insights.said(Said {
+            attempt,
+            request,
+            answer: self.meter.as_mut().map(Meter::take_text).unwrap_or_default(),
+        });
     }
 
     /// Notes the status that the provider answered with.
@@ -152,6 +187,32 @@ impl Exchange {
         self.meter.as_mut()
     }
 
+    /// Meters a piece, and notes when the first token comes. `None` when no answer has begun.
+    pub(crate) fn read(&mut self, piece: Bytes) -> Option<Bytes> {
+        let meter = self.meter.as_mut()?;
+        let passed = meter.push(piece);
+        // Of an answer that is no stream, nothing is read before its end.
+        if self.first_token.is_none() && meter.reading().saw_content {
+            self.first_token = Some(Instant::now());
+        }
+        Some(passed)
+    }
+
+    /// What the answer said, once it has begun.
+    pub(crate) fn reading(&self) -> Option<&Reading> {
+        self.meter.as_ref().map(Meter::reading)
+    }
+
+    /// The bill, once there is one.
+    pub(crate) fn bill(&self) -> Option<&Bill> {
+        self.outcome.as_ref()?.bill.as_ref()
+    }
+
+    /// When the first token of a stream came, and when the answer ended.
+    pub(crate) fn tokens_at(&self) -> (Option<Instant>, Option<Instant>) {
+        (self.first_token, self.ended)
+    }
+
     /// Settles or voids, once; later calls only give the outcome again.
     pub(crate) fn close(&mut self) -> &Outcome {
         let outcome = match self.outcome.take() {
@@ -162,6 +223,7 @@ impl Exchange {
     }
 
     fn settle(&mut self) -> Outcome {
+        self.ended = Some(Instant::now());
         let nothing = Outcome {
             bill: None,
             settled: None,
@@ -176,6 +238,7 @@ impl Exchange {
             }
             Phase::Rejected => {
                 reservation.went(self.course(None));
+                self.tell(reservation.id());
                 reservation.void("refused by the provider");
                 return nothing;
             }
@@ -188,6 +251,7 @@ impl Exchange {
                     Some(bill) => bill,
                     None => {
                         reservation.went(self.course(None));
+                        self.tell(reservation.id());
                         reservation.void("an error of the provider before any content");
                         return nothing;
                     }
@@ -198,6 +262,7 @@ impl Exchange {
             place.correct(bill.usage.total());
         }
         reservation.went(self.course(Some(&bill)));
+        self.tell(reservation.id());
         let settled = reservation.settle(bill.clone());
         if settled.over_bound {
             tracing::warn!(
@@ -207,9 +272,13 @@ impl Exchange {
                 "billed above what was held: the provider charges more than its documented maximum"
             );
         }
-        self.gateway
-            .metrics
-            .settled(self.agent.as_str(), &bill, settled.over_bound);
+        self.gateway.metrics.settled(
+            self.agent.as_str(),
+            &self.candidate.block.name,
+            self.live.name_of(&self.candidate, Some(&bill.model)),
+            &bill,
+            settled.over_bound,
+        );
         Outcome {
             bill: Some(bill),
             settled: Some(settled),

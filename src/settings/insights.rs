@@ -72,8 +72,10 @@ pub(super) fn read(section: &Section<'_>) -> InsightSettings {
     let text = choice(section, "text", &texts, Some(default.text));
     if text.is_none() {
         section.error(
-            Complaint::new("`text: redacted` needs something that redacts, which this version has not")
-                .suggesting("use off or full"),
+            Complaint::new(
+                "`text: redacted` needs something that redacts, which this version has not",
+            )
+            .suggesting("use off or full"),
         );
     }
     InsightSettings {
@@ -102,7 +104,9 @@ fn bounded(text: &str, least: Duration, most: Duration) -> Result<Duration, Comp
         return Ok(time);
     }
     let (least, most) = (units::show_duration(least), units::show_duration(most));
-    Err(Complaint::new(format!("must be between {least} and {most}")))
+    Err(Complaint::new(format!(
+        "must be between {least} and {most}"
+    )))
 }
 
 #[cfg(test)]
@@ -112,16 +116,23 @@ mod tests {
 
     fn of(text: &str) -> Result<InsightSettings, String> {
         let settings = crate::settings::parse("weir.yaml", text, &Environment::default());
-        settings.map(|settings| settings.insights).map_err(|problems| problems.to_string())
+        settings
+            .map(|settings| settings.insights)
+            .map_err(|problems| problems.to_string())
     }
 
     #[test]
     fn a_quarter_of_a_year_without_texts_is_kept_unless_somebody_says_otherwise() {
         assert_eq!(of("").unwrap(), InsightSettings::default());
-        let said = of("insights: {enabled: off, text: full, keep: forever, interval: 250ms, file: a.sqlite}");
+        let said = of(
+            "insights: {enabled: off, text: full, keep: forever, interval: 250ms, file: a.sqlite}",
+        );
         let said = said.unwrap();
         assert!(!said.enabled && said.keep.is_none());
-        assert_eq!((said.text, said.interval), (InsightText::Full, 250 * MILLISECOND));
+        assert_eq!(
+            (said.text, said.interval),
+            (InsightText::Full, 250 * MILLISECOND)
+        );
         assert_eq!(said.file.unwrap().file_name().unwrap(), "a.sqlite");
         assert_eq!(of("insights: {keep: 2d}").unwrap().keep, Some(2 * DAY));
     }

@@ -42,11 +42,16 @@ fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 5] {
     let password = redis.and_then(|redis| redis.password.as_ref());
     [
         ("admin.token", settings.admin.token.as_ref()),
+        ("otel.headers", settings.otel.headers.as_ref()),
         ("stores.redis.password", password),
         ("stores.redis.sentinel.password", sentinel),
         (
             "stores.postgres.password",
-            settings.stores.postgres.as_ref().and_then(|postgres| postgres.password.as_ref()),
+            settings
+                .stores
+                .postgres
+                .as_ref()
+                .and_then(|postgres| postgres.password.as_ref()),
         ),
         (
             "insights.embedding.api_key",

@@ -1,10 +1,12 @@
 //! What the stories are told with: a gateway, a provider, a client, and what can go wrong.
 
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod console;
 pub(crate) mod detour;
 pub(crate) mod faults;
 pub(crate) mod gateway;
+pub(crate) mod postgres;
 pub(crate) mod provider;
 pub(crate) mod purse;
 #[expect(dead_code, reason = "the library's own tests use more of it")]

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// What the chain without a name is called outside of file names.
 const MAIN: &str = "main";
@@ -138,15 +139,16 @@ impl FromStr for Mark {
     }
 }
 
-/// Who is shown the ends of attempts, each as its chain, its number, its kind and its line. Says whether
+/// Who is shown the ends of attempts (and resets, where those are wanted), each as its chain, its number, its kind and its line. Says whether
 /// to go on.
 type Sink<'a> = dyn FnMut(&Arc<str>, u64, Kind, &[u8]) -> bool + 'a;
 
-/// How an attempt ended.
+/// How an attempt ended; or the reset of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Settled,
     Voided,
+    Reset,
 }
 
 /// A reader of all chains of a log.
@@ -154,6 +156,7 @@ enum Kind {
 pub struct Tail {
     family: Family,
     chains: BTreeMap<String, Chain>,
+    since: Option<SystemTime>,
 }
 
 #[derive(Deserialize)]
@@ -189,7 +192,26 @@ impl Tail {
             chains: chains
                 .map(|(name, mark)| (name, Chain::after(mark)))
                 .collect(),
+            since: None,
         }
+    }
+
+    /// Begins, in every chain, with the first file that was written since then.
+    pub(in crate::ledger) fn since(path: &Path, since: SystemTime) -> Self {
+        Self {
+            since: Some(since),
+            ..Self::after(path, Position::default())
+        }
+    }
+
+    /// Shows `sink` every settlement and every reset that it has not seen.
+    pub(in crate::ledger) fn each(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), LogError> {
+        self.advance(&mut |_, _, kind, line| {
+            if kind != Kind::Voided {
+                sink(line);
+            }
+            true
+        })
     }
 
     /// How far it has read.
@@ -208,7 +230,7 @@ impl Tail {
     pub fn read(&mut self, most: usize) -> Result<Vec<Settlement>, LogError> {
         let mut batch = Vec::new();
         self.advance(&mut |chain, seq, kind, line| {
-            if kind == Kind::Voided {
+            if kind != Kind::Settled {
                 return true;
             }
             match settlement(chain, seq, line) {
@@ -229,7 +251,7 @@ impl Tail {
     pub fn ended(&mut self, most: usize) -> Result<Vec<Ended>, LogError> {
         let mut batch = Vec::new();
         self.advance(&mut |chain, seq, kind, line| {
-            if kind == Kind::Voided && !ended::was_sent(line) {
+            if kind == Kind::Reset || (kind == Kind::Voided && !ended::was_sent(line)) {
                 return true;
             }
             match Ended::parse(chain, seq, kind, line) {
@@ -249,7 +271,8 @@ impl Tail {
     pub fn skip_ended(&mut self) -> Result<u64, LogError> {
         let mut count = 0;
         self.advance(&mut |_, _, kind, line| {
-            count += u64::from(kind == Kind::Settled || ended::was_sent(line));
+            let sent = kind == Kind::Voided && ended::was_sent(line);
+            count += u64::from(kind == Kind::Settled || sent);
             true
         })?;
         Ok(count)
@@ -274,7 +297,8 @@ impl Tail {
         // Where a chain's files are is no more of interest once they are gone.
         self.chains.retain(|name, _| files.contains_key(name));
         for (name, files) in &files {
-            let chain = self.chains.entry(name.clone()).or_default();
+            let begin = || self.since.map_or_else(Chain::default, Chain::since);
+            let chain = self.chains.entry(name.clone()).or_insert_with(begin);
             if !chain.advance(&self.family, name, files, sink)? {
                 break;
             }

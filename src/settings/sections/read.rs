@@ -13,6 +13,7 @@ use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
 use crate::settings::stores;
 use crate::settings::units;
+use crate::settings::watching;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub(in crate::settings) fn read(root: &Section<'_>, default: &Listen) -> Setting
         upgrade: upgrade(&root.section("upgrade")),
         reload: reload(&root.section("reload")),
         log: log(&root.section("log")),
+        metrics: watching::metrics(&root.section("metrics")),
+        otel: watching::otel(&root.section("otel")),
         admin: admin(&root.section("admin")),
         stores,
         insights: insights::read(&root.section("insights")),

@@ -180,11 +180,12 @@ fn url(text: &str) -> Result<Postgres, Complaint> {
     for (name, value) in pairs(query.unwrap_or_default()) {
         match name {
             "sslmode" => {
-                let mode = PostgresTls::ALL.into_iter().find(|mode| mode.name() == value);
+                let mode = PostgresTls::ALL
+                    .into_iter()
+                    .find(|mode| mode.name() == value);
                 tls = mode.ok_or_else(|| {
-                    Complaint::new("has an sslmode that is not known").suggesting(
-                        "there are disable, prefer, require, verify-ca and verify-full",
-                    )
+                    Complaint::new("has an sslmode that is not known")
+                        .suggesting("there are disable, prefer, require, verify-ca and verify-full")
                 })?;
             }
             "host" if host.is_empty() => directory = Some(PathBuf::from(decoded(value)?)),
@@ -227,7 +228,10 @@ mod tests {
         let variables = variable.map(|text| (DATABASE_URL, text));
         crate::settings::parse("weir.yaml", text, &Environment::of(variables))
             .map(|settings| {
-                let shown = format!("{:?}", settings.facts.iter().map(|f| &f.value).collect::<Vec<_>>());
+                let shown = format!(
+                    "{:?}",
+                    settings.facts.iter().map(|f| &f.value).collect::<Vec<_>>()
+                );
                 assert!(!shown.contains("s3cret"), "{shown}");
                 settings.stores.postgres
             })
@@ -239,7 +243,10 @@ mod tests {
         let text = "stores: {postgres: {url: \"postgres://a:s3cret@h/db\", connect_timeout: 1s}}";
         let file = of(text, None).unwrap().unwrap();
         assert_eq!(file.place(), "h:5432/db");
-        assert_eq!((file.username.as_str(), file.tls), ("a", PostgresTls::Prefer));
+        assert_eq!(
+            (file.username.as_str(), file.tls),
+            ("a", PostgresTls::Prefer)
+        );
         assert_eq!(file.password.unwrap().expose(), "s3cret");
         assert_eq!(file.connect_timeout, Duration::from_secs(1));
         let url = "postgresql://b:p%40s3cret@[::1]:6000/x?sslmode=verify-full";
@@ -270,9 +277,15 @@ mod tests {
             "postgres://a@/db?host=s3cret",
         ] {
             let problem = of("", Some(url)).map(drop).unwrap_err();
-            assert!(!problem.contains("s3cret") && problem.contains(DATABASE_URL), "{problem}");
+            assert!(
+                !problem.contains("s3cret") && problem.contains(DATABASE_URL),
+                "{problem}"
+            );
         }
         let problem = of("stores: {postgres: {}}", None).map(drop).unwrap_err();
-        assert!(problem.contains("does not say where PostgreSQL is"), "{problem}");
+        assert!(
+            problem.contains("does not say where PostgreSQL is"),
+            "{problem}"
+        );
     }
 }

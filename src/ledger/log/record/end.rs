@@ -7,7 +7,13 @@ use super::{
 use crate::usage::{Bill, CostSource, Course, Usage};
 
 /// SETTLE: what it cost. No `event`, so that it reads as a row of spend.
-pub(in crate::ledger) fn settle(out: &mut Vec<u8>, now: u64, party: &Party, bill: &Bill, course: Option<&Course>) {
+pub(in crate::ledger) fn settle(
+    out: &mut Vec<u8>,
+    now: u64,
+    party: &Party,
+    bill: &Bill,
+    course: Option<&Course>,
+) {
     timestamp(out, now);
     text_field(out, "agent_id", party.agent.as_str());
     out.extend_from_slice(b",\"cost\":");
@@ -84,7 +90,13 @@ fn usage(out: &mut Vec<u8>, usage: &Usage) {
 }
 
 /// VOID: nothing was billed, the hold is given back. With `course`, something was sent all the same.
-pub(in crate::ledger) fn void(out: &mut Vec<u8>, now: u64, party: &Party, why: &str, course: Option<&Course>) {
+pub(in crate::ledger) fn void(
+    out: &mut Vec<u8>,
+    now: u64,
+    party: &Party,
+    why: &str,
+    course: Option<&Course>,
+) {
     event(out, now, "void");
     id_field(out, party.id);
     text_field(out, "agent_id", party.agent.as_str());

@@ -116,6 +116,7 @@ impl Ended {
             billing: match kind {
                 Kind::Settled => row.status,
                 Kind::Voided => "void".to_owned(),
+                Kind::Reset => return None,
             },
             source: row.source,
             prices: row.prices,

@@ -280,17 +280,32 @@ async fn ends_of_attempts_tell_how_they_went_and_what_was_never_sent_is_passed_o
     assert_eq!(tail.clone().skip().unwrap(), 2);
     let first = tail.ended(1).unwrap().remove(0);
     assert_eq!(first.provider.as_deref(), Some("a \"b\""));
-    assert_eq!((first.latency_ms, first.first_byte_ms), (Some(812), Some(130)));
-    assert_eq!((first.http, first.error, first.input), (Some(200), None, Nanos(4)));
+    assert_eq!(
+        (first.latency_ms, first.first_byte_ms),
+        (Some(812), Some(130))
+    );
+    assert_eq!(
+        (first.http, first.error, first.input),
+        (Some(200), None, Nanos(4))
+    );
     assert_eq!((first.billing.as_str(), first.cost), ("settled", Nanos(9)));
     let rest = tail.ended(10).unwrap();
     let [void, old] = rest.as_slice() else {
         panic!("{rest:?}");
     };
-    assert_eq!((void.id, void.cost, void.billing.as_str()), (id, Nanos::ZERO, "void"));
-    assert_eq!((void.http, void.error.as_deref()), (Some(500), Some("refused")));
+    assert_eq!(
+        (void.id, void.cost, void.billing.as_str()),
+        (id, Nanos::ZERO, "void")
+    );
+    assert_eq!(
+        (void.http, void.error.as_deref()),
+        (Some(500), Some("refused"))
+    );
     assert!(!void.model.is_empty());
-    assert_eq!((&old.provider, old.latency_ms, old.cost), (&None, None, Nanos(7)));
+    assert_eq!(
+        (&old.provider, old.latency_ms, old.cost),
+        (&None, None, Nanos(7))
+    );
     assert!(tail.ended(10).unwrap().is_empty());
     assert_eq!(tail.position(), {
         let mut other = Tail::after(&scratch.log(), Position::default());
