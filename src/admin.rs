@@ -75,6 +75,7 @@ impl Admin {
             .route("/budget/reset", post(daily::reset))
             .route("/insights/stats", get(insights::stats))
             .route("/insights/trends", get(insights::trends))
+            .route("/insights/similar", get(insights::similar))
             .route("/insights/aggregate", post(insights::aggregate))
             .route("/v1/budget", get(own::budget))
             .route("/v1/models", get(models::all))

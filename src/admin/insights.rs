@@ -3,6 +3,8 @@
 //! Decides what may be asked, and how it is said: in the Model Gateway's shapes, or as CSV. Amounts and
 //! averages are decimal text from integers. Errors are written as the Model Gateway wrote them.
 
+mod similar;
+
 use super::daily::{Denied, allow};
 use super::{Peer, Shared, reply};
 use crate::insight::store::StoreError;
@@ -15,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+pub(super) use similar::similar;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;

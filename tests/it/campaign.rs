@@ -22,6 +22,7 @@
 //! | `WEIR_PROVE_EVENTS` | 20,000, 1,000,000 | events that everybody who watches must get |
 //! | `WEIR_PROVE_UPGRADES` | 2, 20 | restarts without downtime, under load |
 //! | `WEIR_PROVE_RATE` | 60 (outages 300), 300 | requests a second meanwhile |
+//! | `WEIR_PROVE_SIMILAR` | 2,000, 100,000 | requests among which similar ones are looked for |
 //! | `WEIR_PROVE_STREAM` | 3, 60 | seconds that each stream takes meanwhile |
 //!
 //! Every campaign ends with [`aftermath`]: the log is read by an independent reader, `weir spend
@@ -37,6 +38,7 @@ mod mutation;
 mod race;
 mod reload;
 mod replay;
+mod similar;
 mod upgrade;
 mod upstream;
 mod wire;
