@@ -19,6 +19,7 @@
 //! | `WEIR_PROVE_OUTAGES` | 4, 20 | times that Redis is killed, emptied or paused under load |
 //! | `WEIR_PROVE_CROWD` | 150, 3,000 | requests that stay open meanwhile |
 //! | `WEIR_PROVE_FUZZ` | 2,000, 200,000 | hostile requests and hostile answers |
+//! | `WEIR_PROVE_ALTERED` | 5,000, 100,000 | signed answers that are altered, replayed, reordered, cut off |
 //! | `WEIR_PROVE_UPGRADES` | 2, 20 | restarts without downtime, under load |
 //! | `WEIR_PROVE_RATE` | 60 (outages 300), 300 | requests a second meanwhile |
 //! | `WEIR_PROVE_STREAM` | 3, 60 | seconds that each stream takes meanwhile |
@@ -35,6 +36,7 @@ mod mutation;
 mod race;
 mod reload;
 mod replay;
+mod signature;
 mod upgrade;
 mod upstream;
 mod wire;
