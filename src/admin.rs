@@ -294,6 +294,10 @@ async fn reload(State(shared): State<Shared>, Extension(peer): Peer, headers: He
 async fn metrics(State(shared): State<Shared>) -> Response {
     let gateway = &shared.gateway;
     let counters = gateway.book.counters();
+    let live = gateway.live();
+    let agents = live.policy.agents.values();
+    let used = agents.map(|agent| (agent.id.as_str(), gateway.book.glance(&agent.account)));
+    gateway.metrics.used(used);
     let text = gateway.metrics.expose(Levels {
         reservations: counters.open,
         in_flight: gateway.in_flight.load(std::sync::atomic::Ordering::Relaxed),

@@ -73,6 +73,18 @@ impl Answer {
             ErrorShape::Titan => json!({"detail": titan(refusal)}),
         };
         let mut answer = Self::json(status, &body);
+        if let (ErrorShape::Titan, Refusal::BudgetExhausted(state)) = (shape, refusal)
+            && state.stream
+        {
+            answer = Self {
+                status,
+                headers: vec![(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("text/event-stream"),
+                )],
+                body: event::over_budget(status, &titan(refusal), &budget_stats(state)),
+            };
+        }
         match refusal {
             // The Model Gateway's is a 429, which SDKs would send again.
             Refusal::BudgetExhausted(_) => answer.set(SHOULD_RETRY, "false"),
@@ -264,6 +276,15 @@ fn exhausted(code: &str, state: &Exhausted) -> Value {
         "models_allowed": state.models,
         "hard_cap": state.hard,
         "exhausted": remaining.0 <= 0,
+    })
+}
+
+/// A budget as the Model Gateway's clients know it.
+fn budget_stats(state: &Exhausted) -> Value {
+    json!({
+        "daily_limit_usd": state.total.as_usd_f64(),
+        "daily_spent_usd": state.spent.as_usd_f64(),
+        "remaining_usd": (state.total - state.spent).as_usd_f64(),
     })
 }
 

@@ -7,11 +7,13 @@ pub mod account;
 pub mod bound;
 pub mod period;
 pub mod tier;
+pub mod warn;
 
 use crate::identity::AccountId;
 use crate::money::{Nanos, Picos};
 use period::Period;
 use tier::Threshold;
+use warn::Levels;
 
 /// An account as the policy describes it. Two specs with the same id are the same account; the
 /// one that a request carries sets the limit for that request.
@@ -27,6 +29,8 @@ pub struct AccountSpec {
     pub hard: bool,
     /// When spend starts over.
     pub period: Period,
+    /// When somebody is warned.
+    pub warn: Levels,
 }
 
 /// What a request would need on one tier, so that the ledger can pick the tier and hold the money

@@ -6,7 +6,9 @@
 
 pub mod audit;
 pub mod connect;
+mod day;
 mod functions;
+mod lease;
 mod ledger;
 mod limits;
 mod link;
@@ -17,7 +19,10 @@ mod server;
 mod share;
 #[cfg(test)]
 mod tests;
+mod warn;
 
+pub use day::Others;
 pub use ledger::Fleet;
 pub use limits::SharedLimits;
 pub use link::Figures;
+pub use warn::Once;

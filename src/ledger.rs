@@ -13,6 +13,7 @@
 mod book;
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod day;
 mod ending;
 mod follow;
 mod keeper;
@@ -32,6 +33,7 @@ mod tests;
 mod turn;
 #[cfg(test)]
 mod turn_tests;
+mod warned;
 
 pub use book::{Book, Counters};
 pub use reservation::{Reservation, Settled};

@@ -188,6 +188,12 @@ pub struct Exhausted {
     pub models: Vec<String>,
     /// Whether the cap is hard (it is, for a refusal).
     pub hard: bool,
+    /// The model that was asked for; nothing when the client left that to Weir.
+    pub asked: Option<String>,
+    /// Whether the answer would have been a stream.
+    pub stream: bool,
+    /// Start of the account's window in Unix seconds; 0 without periods.
+    pub window: i64,
 }
 
 impl Refusal {

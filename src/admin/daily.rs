@@ -1,15 +1,15 @@
 //! The Model Gateway's routes: its models with their prices, and the day's spending.
 //!
 //! Decides which account is the daily one: that of the whole gateway. Its limit and spending are the
-//! ledger's and outlive a restart; what each model cost is counted by this process since it started
-//! or since midnight (UTC). Errors are written as the Model Gateway wrote them.
+//! ledger's; what each model cost since midnight (UTC) is read from the spend log. Both outlive a
+//! restart. Errors are written as the Model Gateway wrote them.
 
 use super::{Peer, Refused, Shared, TASK, origin, reply, response, unavailable};
 use crate::answer::Answer;
 use crate::auth;
 use crate::gateway::Live;
-use crate::metrics::Day;
-use crate::money::{Nanos, PicosPerToken};
+use crate::ledger::day::Day;
+use crate::money::PicosPerToken;
 use crate::policy::models::Model;
 use crate::refusal::Refusal;
 use crate::surface::ErrorShape;
@@ -43,7 +43,7 @@ pub(super) async fn models(State(shared): State<Shared>) -> Response {
     reply(&json!({
         "models": models,
         "defaults": defaults(&live),
-        "budget": budget(&shared, &live, &shared.gateway.metrics.today()).await,
+        "budget": budget(&shared, &live, &shared.gateway.today().await).await,
     }))
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn stats(
     headers: HeaderMap,
 ) -> Result<Response, Denied> {
     allow(&shared, &headers, peer)?;
-    let day = shared.gateway.metrics.today();
+    let day = shared.gateway.today().await;
     let mut stats = budget(&shared, &shared.gateway.live(), &day).await;
     stats["tokens"] = json!({"prompt": day.input, "completion": day.output});
     Ok(reply(&stats))
@@ -73,7 +73,7 @@ pub(super) async fn reset(
         let reset = shared.gateway.book.reset(account, &by).await;
         reset.map_err(|error| Denied(unavailable(&error).0))?;
     }
-    shared.gateway.metrics.clear_today();
+    shared.gateway.clear_today().await;
     tracing::info!(admin.peer = by, "daily spend reset");
     shared.told("budget.reset", "gateway", peer);
     Ok(reply(&json!({"message": "Budget reset successfully"})))
@@ -142,7 +142,7 @@ async fn budget(shared: &Shared, live: &Live, day: &Day) -> Value {
     };
     let spent = match balance {
         Some(balance) => balance.posted,
-        None => day.models.values().copied().sum::<Nanos>(),
+        None => day.total(),
     };
     let remaining = balance.map(|balance| (balance.limit - balance.posted).as_usd_f64());
     json!({

@@ -42,6 +42,11 @@ pub fn error_event(surface: Surface, status: StatusCode, message: &str, code: &s
     }
 }
 
+/// All that a stream of the Model Gateway consists of when its budget is used up.
+pub(super) fn over_budget(status: StatusCode, message: &str, stats: &Value) -> Bytes {
+    data(&json!({"error": message, "status": status.as_u16(), "budget_stats": stats}))
+}
+
 /// The event that ends a stream with a refusal.
 pub fn refusal_event(surface: Surface, refusal: &Refusal) -> Bytes {
     let status = status_in(surface.shape(), refusal);

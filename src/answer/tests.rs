@@ -16,6 +16,9 @@ fn an_exhausted_budget_reads_as_the_execwall_or_gate_wrote_it() {
         tier: 2,
         models: vec!["mistralai/mistral-7b-instruct".into()],
         hard: true,
+        asked: None,
+        stream: false,
+        window: 0,
     })));
     assert_eq!(answer.status, 402);
     assert!(
@@ -46,6 +49,9 @@ fn exhausted_refusal() -> Refusal {
         tier: 0,
         models: Vec::new(),
         hard: true,
+        asked: None,
+        stream: false,
+        window: 0,
     }))
 }
 

@@ -4,12 +4,15 @@
 //! and a reset do, and what is left. It knows no clock, no lock and no log; [`crate::ledger`] calls
 //! it under a lock and records what it did.
 
+mod watch;
+
 use super::period::Window;
 use super::{AccountSpec, Balance};
 use crate::identity::AttemptId;
 use crate::money::{MAX_AMOUNT, Nanos};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use watch::Watch;
 
 /// The state of one account.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +39,7 @@ pub struct Account {
     /// Windows that are over and still have open holds.
     earlier: BTreeMap<i64, Earlier>,
     holds: HashMap<AttemptId, Held>,
+    watch: Watch,
 }
 
 /// A budget set from outside.
@@ -207,6 +211,7 @@ impl Account {
             self.open(spec.opening);
         }
         self.seen = Some(Arc::clone(spec));
+        self.watch(spec, !changes.opened);
         changes
     }
 
@@ -291,6 +296,8 @@ impl Account {
         self.based = None;
         self.pending = Nanos::ZERO;
         self.open = 0;
+        // Nothing is passed in a window that has just begun.
+        self.look();
     }
 
     /// Holds `amount` in the current window and says which that is. An id that is held already is

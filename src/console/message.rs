@@ -129,6 +129,7 @@ fn moment(seconds: Option<i64>) -> Option<String> {
 mod tests {
     use super::*;
     use crate::budget::period::{Period, PeriodKind};
+    use crate::budget::warn::Levels;
     use crate::money::Nanos;
     use serde_json::{Value, json};
 
@@ -159,6 +160,7 @@ mod tests {
                 kind: PeriodKind::Daily,
                 zone: jiff::tz::TimeZone::UTC,
             },
+            warn: Levels::default(),
         };
         let balance = Balance {
             limit: Nanos(1),

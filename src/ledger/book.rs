@@ -18,6 +18,7 @@ use super::shared::{Away, Changed, Granted, Shared, Witness};
 use super::turn::{Turn, Turns};
 use super::{Ask, Denied, Grant, Hold, Push, Reservation, follow, recover};
 use crate::budget::account::Account;
+use crate::budget::warn::Passed;
 use crate::budget::{AccountSpec, Balance};
 use crate::money::{MAX_AMOUNT, Nanos};
 use std::io::Write;
@@ -119,6 +120,7 @@ impl Book {
             .collect();
         let log = Log::new(&options, family, claim, last, first.unwrap_or(next), size);
         let turns = Turns::of(&options.path)?;
+        recovered.projection.memory.watch(specs);
         let core = Keeper::new(
             log,
             recovered.projection,
@@ -252,6 +254,7 @@ impl Book {
             grant,
             party,
             state: State::Recording,
+            course: None,
         };
         if let Some(seq) = seq {
             if turn.as_ref().is_none_or(Turn::is_kept) {
@@ -404,7 +407,9 @@ impl Book {
             change.total = Some(limit.map_err(|Away| LogError::Away)?);
         }
         let changed = shared.push(spec, *change, now).await;
-        changed.map(Some).map_err(|Away| LogError::Away)
+        let changed = changed.map_err(|Away| LogError::Away)?;
+        shared.arm(spec, &changed.balance, now).await;
+        Ok(Some(changed))
     }
 
     /// Forgets the spend of an account's current window and says what it was. Recorded before it
@@ -421,8 +426,11 @@ impl Book {
                     total: None,
                     spent: Some(Nanos::ZERO),
                 };
-                let changed = shared.push(spec, nothing, self.core.clock.millis()).await;
-                Some(changed.map_err(|Away| LogError::Away)?)
+                let now = self.core.clock.millis();
+                let changed = shared.push(spec, nothing, now).await;
+                let changed = changed.map_err(|Away| LogError::Away)?;
+                shared.arm(spec, &changed.balance, now).await;
+                Some(changed)
             }
         };
         self.change(spec, changed.as_ref(), |core, now, account| {
@@ -460,6 +468,22 @@ impl Book {
             core.log.sync()?;
         }
         Ok(value)
+    }
+
+    /// Tells `listener` of every warning level that is passed, also of those passed before. Not where
+    /// gateways share their balances: no one of them knows all that is spent. It must not ask for
+    /// balances.
+    pub fn on_warning(&self, listener: impl Fn(&Passed) + Send + Sync + 'static) {
+        if self.core.shared.is_none() {
+            let memory = &self.core.projection.memory;
+            memory.warned.listen(Box::new(listener));
+        }
+    }
+
+    /// What stands in this process's own balances, whatever gateways share.
+    pub fn own(&self, spec: &AccountSpec) -> Balance {
+        let core = &*self.core;
+        core.projection.memory.look(spec, core.clock.millis())
     }
 
     /// How many reservations are open, those of other live processes included.

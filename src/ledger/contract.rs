@@ -5,6 +5,7 @@
 use super::{Ask, Denied, Grant, Hold, Ledger, Push};
 use crate::budget::period::{Period, PeriodKind};
 use crate::budget::tier::Threshold;
+use crate::budget::warn::Levels;
 use crate::budget::{AccountSpec, Offer};
 use crate::identity::{AccountId, AgentId, AttemptId, RequestId};
 use crate::money::{Nanos, Picos};
@@ -22,6 +23,7 @@ pub(crate) fn account(id: &str, limit: i64) -> AccountSpec {
         opening: Nanos::ZERO,
         hard: true,
         period: Period::none(),
+        warn: Levels::default(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! [`crate::budget::account`] and [`Decision`]. Nothing here survives the process.
 
 use super::shared::{Granted, Moved};
+use super::warned::Warned;
 use super::{Ask, Decision, Denied, Grant, Hold, Ledger, Push};
 use crate::budget::account::{Account, Changes, Charged, Pushed};
 use crate::budget::{AccountSpec, Balance};
@@ -21,6 +22,8 @@ type Cell = Arc<Mutex<Account>>;
 #[derive(Debug, Default)]
 pub struct Memory {
     accounts: RwLock<HashMap<AccountId, Cell>>,
+    /// Hears of warning levels that are passed.
+    pub(super) warned: Warned,
 }
 
 /// Locked accounts of one step, addressed in the order of the step.
@@ -78,7 +81,14 @@ impl Memory {
                     return Err(Denied::Unavailable);
                 }
                 let moved = given.and_then(|given| given.moved.get(index));
-                keep_up(account, spec, now, moved.copied(), &mut adopted);
+                keep_up(
+                    account,
+                    spec,
+                    now,
+                    moved.copied(),
+                    &mut adopted,
+                    &self.warned,
+                );
                 balances.push(account.standing(spec));
             }
             let grant = match given {
@@ -119,6 +129,7 @@ impl Memory {
                 let account = locked.get(index);
                 // An account named twice ends its hold once.
                 let charged = account.settle(hold.id, actual.unwrap_or_default());
+                self.warn(account);
                 ended.extend(charged.map(|charged| (index, charged)));
                 balances.push(account.standing(spec));
             }
@@ -136,7 +147,11 @@ impl Memory {
         then: impl FnOnce(&[(usize, Charged)]) -> T,
     ) -> Option<T> {
         self.with(accounts.iter(), |locked| {
-            let end = |index| Some((index, locked.get(index).settle(id, actual)?));
+            let end = |index| {
+                let charged = locked.get(index).settle(id, actual)?;
+                self.warn(locked.get(index));
+                Some((index, charged))
+            };
             let ended: Vec<_> = (0..accounts.len()).filter_map(end).collect();
             (!ended.is_empty()).then(|| then(&ended))
         })
@@ -153,15 +168,38 @@ impl Memory {
             let mut charged = Vec::new();
             for (index, account) in accounts.iter().enumerate() {
                 let ended = locked.get(index).settle_elsewhere(id, actual);
+                // Whoever charged it has told it.
+                locked.get(index).look();
                 charged.extend(ended.map(|ended| (account.clone(), ended)));
             }
             charged
         })
     }
 
-    /// Runs `step` on one locked account.
+    /// Runs `step` on one locked account: what a record says, of which whoever wrote it has told.
     pub(super) fn one<T>(&self, id: &AccountId, step: impl FnOnce(&mut Account) -> T) -> T {
-        self.with(std::iter::once(id), |locked| step(locked.get(0)))
+        self.with(std::iter::once(id), |locked| {
+            let value = step(locked.get(0));
+            locked.get(0).look();
+            value
+        })
+    }
+
+    /// Takes the warning levels of accounts. What they have passed by now counts as told.
+    pub(super) fn watch(&self, specs: &[Arc<AccountSpec>]) {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        for spec in specs {
+            if let Some(cell) = accounts.get(&spec.id) {
+                lock(cell).watch(spec, true);
+            }
+        }
+    }
+
+    /// Tells of a warning level that a charge has passed.
+    fn warn(&self, account: &mut Account) {
+        if account.is_due() {
+            self.warned.tell(account.look());
+        }
     }
 
     /// Like [`Memory::one`], after the account has adopted `spec` and rolled to `now`.
@@ -174,9 +212,12 @@ impl Memory {
         step: impl FnOnce(&mut Account) -> T,
     ) -> T {
         let now = seconds(now_millis);
-        self.one(&spec.id, |account| {
-            keep_up(account, spec, now, moved, &mut adopted);
-            step(account)
+        self.with(std::iter::once(&spec.id), |locked| {
+            let account = locked.get(0);
+            keep_up(account, spec, now, moved, &mut adopted, &self.warned);
+            let value = step(account);
+            self.warned.tell(account.look());
+            value
         })
     }
 
@@ -294,8 +335,9 @@ fn keep_up(
     now: i64,
     moved: Option<Moved>,
     adopted: &mut impl FnMut(&AccountSpec, &Account, Changes),
+    warned: &Warned,
 ) {
-    if let Some(moved) = moved.filter(|moved| moved.turn != account.turn()) {
+    if let Some(moved) = moved.filter(|moved| moved.turn > account.turn()) {
         let known = !account.tag().is_empty() && account.turn() > 0;
         let (next, tag) = (account.turn() + 1, spec.period.tag());
         if known && moved.turn == next && account.tag() != tag {
@@ -313,7 +355,11 @@ fn keep_up(
             adopted(spec, account, PERIOD);
         }
     }
+    let known = account.knows(spec);
     let changes = brought_up(account, spec, now);
+    if !known {
+        warned.tell(account.look());
+    }
     if changes != Changes::default() {
         adopted(spec, account, changes);
     }

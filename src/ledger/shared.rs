@@ -104,6 +104,10 @@ pub trait Shared: Send + Sync + Debug {
         now_millis: u64,
     ) -> Result<Changed, Away>;
 
+    /// After a push or a reset: warning levels above what is posted now are told again when they are
+    /// passed.
+    async fn arm(&self, _spec: &AccountSpec, _balance: &Balance, _now_millis: u64) {}
+
     /// Ends pushes that the policy's own limits have overtaken.
     fn adopt(&self, specs: &[Arc<AccountSpec>], now_millis: u64);
 

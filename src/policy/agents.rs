@@ -5,6 +5,7 @@ use super::{Agent, BudgetSource, limits};
 use crate::budget::AccountSpec;
 use crate::budget::period::{Period, PeriodKind};
 use crate::budget::tier::Threshold;
+use crate::budget::warn::Levels;
 use crate::identity::{AccountId, AgentId};
 use crate::money::Nanos;
 use crate::settings::origin::Origin;
@@ -119,6 +120,7 @@ fn account(
     let opening = section.or("budget_spent", Nanos::ZERO, units::money, money);
     let kind = section.or("period", PeriodKind::None, period, ToString::to_string);
     let hard = section.or("hard_cap", true, units::flag, ToString::to_string);
+    let warn = warn(section, hard);
     // What is recorded must read back.
     if let Some(Err(error)) = id.as_ref().map(|id| AccountId::new(id.as_str())) {
         section.error(Complaint::new(format!(
@@ -134,7 +136,47 @@ fn account(
             kind,
             zone: zone?.clone(),
         },
+        warn,
     })
+}
+
+/// The warning levels of an account.
+fn warn(section: &Section<'_>, hard: bool) -> Levels {
+    let whole = |levels: Levels| if hard { levels } else { levels.and_the_limit() };
+    let shown = |levels: &Levels| {
+        let levels = levels.all().iter();
+        let levels: Vec<_> = levels.map(|level| units::show_share(*level)).collect();
+        if levels.is_empty() {
+            "never".to_owned()
+        } else {
+            levels.join(", ")
+        }
+    };
+    let path = section.path_of("warn_at");
+    let Some(list) = section.get("warn_at") else {
+        let levels = Levels::default();
+        section.reader().fact(path, shown(&levels), Origin::Default);
+        return whole(levels);
+    };
+    let items = list.list();
+    let levels = Levels::of(items.iter().filter_map(|item| item.read(level)));
+    section.reader().fact(path, shown(&levels), list.origin());
+    whole(levels)
+}
+
+/// A warning level: `0.8` or `80%`.
+pub(super) fn level(text: &str) -> Result<Threshold, Complaint> {
+    let share = match text.trim().strip_suffix('%') {
+        Some(percent) => {
+            let percent = units::money(percent.trim_end())?;
+            units::share(&Nanos(percent.0 / 100).to_string())?
+        }
+        None => units::share(text)?,
+    };
+    if share.0 == 0 {
+        return Err(Complaint::new("must be above 0").suggesting("leave it out"));
+    }
+    Ok(share)
 }
 
 fn source(text: &str) -> Result<BudgetSource, Complaint> {

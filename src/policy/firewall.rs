@@ -9,6 +9,7 @@ use super::upstream::{self, BaseUrl, Upstream};
 use super::{Agent, BudgetSource, DEFAULT_AGENT, Policy, signatures};
 use crate::budget::AccountSpec;
 use crate::budget::period::{Period, PeriodKind};
+use crate::budget::warn::Levels;
 use crate::catalog::PriceOverride;
 use crate::identity::{AccountId, AgentId, KeyId, UserId};
 use crate::limit::Limits;
@@ -71,7 +72,12 @@ pub(super) fn read(environment: &Environment) -> Result<Policy, Problems> {
     let (kind, base_url) = address(&reader);
     let api_key = upstream_key(&reader);
     let key = client_key(&reader);
-    let signatures = signatures::read(&reader.absent().section("cost_routing").section("signatures"));
+    let signatures = signatures::read(
+        &reader
+            .absent()
+            .section("cost_routing")
+            .section("signatures"),
+    );
     for (path, value) in [
         (
             "cost_routing.openrouter.timeout_seconds",
@@ -234,6 +240,11 @@ fn daily(id: AccountId, limit: Nanos, hard: bool) -> Arc<AccountSpec> {
         period: Period {
             kind: PeriodKind::Daily,
             zone: TimeZone::UTC,
+        },
+        warn: if hard {
+            Levels::default()
+        } else {
+            Levels::of([])
         },
     })
 }

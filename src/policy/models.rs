@@ -7,12 +7,13 @@
 mod entry;
 mod names;
 
-use super::agents::model;
+use super::agents::{level, model};
 use super::provider::Block;
 use super::provider::read::Blocks;
 use crate::budget::AccountSpec;
 use crate::budget::period::{Period, PeriodKind};
-use crate::budget::tier::Threshold;
+use crate::budget::tier::{Threshold, WHOLE};
+use crate::budget::warn::Levels;
 use crate::catalog::PriceOverride;
 use crate::identity::AccountId;
 use crate::limit::Limits;
@@ -48,8 +49,6 @@ pub struct Models {
     pub prices: BTreeMap<String, PriceOverride>,
     /// The daily limit as an account of the whole gateway.
     pub gateway: Option<Arc<AccountSpec>>,
-    /// The share of the daily limit at which a warning is due.
-    pub warning_threshold: Option<Threshold>,
     /// What is sound, but probably not meant.
     pub warnings: Vec<Problem>,
     /// Every setting in force and where it came from.
@@ -255,9 +254,12 @@ impl Models {
             units::show_money(*limit)
         });
         let hard = section.or("hard_stop", true, units::flag, ToString::to_string);
-        self.warning_threshold = section.optional("warning_threshold", units::share, |share| {
+        let usual = Levels::default();
+        let usual = usual.all().first().copied().unwrap_or(Threshold(WHOLE));
+        let warn = section.or("warning_threshold", usual, level, |share| {
             units::show_share(*share)
         });
+        let levels = Levels::of([warn]);
         self.gateway = limit.map(|limit| {
             Arc::new(AccountSpec {
                 id: AccountId::gateway(),
@@ -268,6 +270,7 @@ impl Models {
                     kind: PeriodKind::Daily,
                     zone: TimeZone::UTC,
                 },
+                warn: if hard { levels } else { levels.and_the_limit() },
             })
         });
     }

@@ -93,6 +93,9 @@ pub(crate) async fn refuse(
     close: bool,
 ) -> Result<()> {
     ctx.refused = Some(refusal.code());
+    if let Refusal::BudgetExhausted(state) = refusal {
+        gateway.exceeded(ctx.id, state);
+    }
     let mut answer = Answer::refusal_in(ctx.shape(), refusal, &ctx.id.to_string());
     ctx.signing.own(&mut answer);
     gateway.metrics.refused(refusal.code());
@@ -227,6 +230,7 @@ async fn proxied(
     if let Some(model) = &model {
         request.model = Some(model.into());
     }
+    ctx.asked(&request);
     identity.choose_user(&live.policy, request.user.as_deref())?;
     let route = route_of(&live, &identity, &request)?;
     let original_model = request.model.as_deref().map(str::to_owned);

@@ -88,7 +88,7 @@ impl Journey {
         let route = Arc::clone(&self.route);
         let offers = route.offers(&self.live.policy, request, &self.body);
         let reservation = self
-            .hold(gateway, &offers, &route.models, None, now_millis)
+            .hold(gateway, request, &offers, &route.models, None, now_millis)
             .await?;
         self.tier = reservation.grant().tier;
         let able = |candidate: &Arc<Candidate>| candidate.asked_in(request.dialect).is_some();
@@ -162,7 +162,7 @@ impl Journey {
             .collect()];
         let tier = Some(self.tier);
         let reservation = self
-            .hold(gateway, &offers, &names, tier, now_millis)
+            .hold(gateway, request, &offers, &names, tier, now_millis)
             .await?;
         self.prepare(gateway, request, reservation).await
     }
@@ -171,6 +171,7 @@ impl Journey {
     async fn hold(
         &mut self,
         gateway: &Gateway,
+        request: &Request<'_>,
         offers: &[crate::budget::Offer],
         models: &[Vec<String>],
         tier: Option<usize>,
@@ -194,7 +195,7 @@ impl Journey {
             now_millis,
         };
         let held = gateway.book.reserve(ask).await;
-        held.map_err(|denied| self.refusal(denied))
+        held.map_err(|denied| self.refusal(denied, request))
     }
 
     /// Writes the body and puts the reservation into an exchange.
@@ -339,7 +340,7 @@ impl Journey {
     }
 
     /// What a denied reservation looks like to the client.
-    fn refusal(&self, denied: Denied) -> Refusal {
+    fn refusal(&self, denied: Denied, request: &Request<'_>) -> Refusal {
         let agent = &self.identity.agent;
         let state = |account: usize, tier: usize, balance: Balance| {
             let spec = self.accounts().get(account).unwrap_or(&agent.account);
@@ -352,6 +353,9 @@ impl Journey {
                 tier,
                 models: self.route.models.get(tier).cloned().unwrap_or_default(),
                 hard: spec.hard,
+                asked: request.model.as_deref().map(str::to_owned),
+                stream: request.stream,
+                window: balance.period_start,
             })
         };
         match denied {

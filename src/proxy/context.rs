@@ -29,6 +29,8 @@ pub struct Context {
     pub(crate) route: &'static str,
     /// The surface that the client speaks, once the route is known.
     pub(crate) surface: Option<Surface>,
+    /// The request as it is recorded for traces, where it is.
+    pub(crate) recording: Option<Box<super::recording::Recording>>,
     /// How its answer is signed, once that is known.
     pub(crate) signing: Signing,
     /// The agent, once the caller is known; only while somebody watches.
@@ -105,6 +107,7 @@ impl Context {
             first_byte: None,
             route: "other",
             surface: None,
+            recording: None,
             signing: Signing::default(),
             agent: None,
             _in_flight: InFlight::enter(in_flight),

@@ -74,6 +74,7 @@ pub(crate) fn examine(
         return Ok(());
     };
     let status = response.status.as_u16();
+    admission.exchange.answered(status);
     let failed = matches!(status, 429 | 500..=599);
     let outcome = match &admission.visit {
         Some((_, since)) if !failed => {
@@ -86,7 +87,8 @@ pub(crate) fn examine(
         admission.exchange.enter(Phase::Rejected);
         let failed = Failed::Status(retry_after(response));
         if !admission.link.client_gone() && upstream::goes_on(admission, failed) {
-            gateway.metrics.upstream_error("status");
+            let block = &admission.candidate.block.name;
+            gateway.metrics.upstream_error(block, "status");
             admission.again = true;
             return Err(Error::explain(ErrorType::HTTPStatus(status), "tried again").into_up());
         }
@@ -152,9 +154,9 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
     }
     prepare(response, ctx)?;
     let mut signing = std::mem::take(&mut ctx.signing);
-    let begun = ctx.admission().map_or(Ok(()), |admission| {
-        signing.begin(response, admission)
-    });
+    let begun = ctx
+        .admission()
+        .map_or(Ok(()), |admission| signing.begin(response, admission));
     ctx.signing = signing;
     begun
 }
@@ -337,11 +339,11 @@ fn metered(
     admission: &mut Admission,
     closing: impl Fn(&mut Admission, &Ending, Place) -> Option<Vec<u8>>,
 ) -> Option<Bytes> {
-    let meter = admission.exchange.meter()?;
     let passed = match piece {
-        Some(piece) if !piece.is_empty() => meter.push(piece),
+        Some(piece) if !piece.is_empty() => admission.exchange.read(piece)?,
         _ => Bytes::new(),
     };
+    let meter = admission.exchange.meter()?;
     if !end && !meter.at_done() {
         return (!passed.is_empty()).then_some(passed);
     }
@@ -366,15 +368,15 @@ fn translated(
     closing: impl Fn(&mut Admission, &Ending, Place) -> Option<Vec<u8>>,
 ) -> Option<Bytes> {
     let piece = piece.unwrap_or_default();
-    let meter = admission.exchange.meter()?;
     let passed = if piece.is_empty() {
         Bytes::new()
     } else {
         let passed = translator.push(&piece);
         // Without an option set, a meter keeps nothing back.
-        let _ = meter.push(piece);
+        let _ = admission.exchange.read(piece)?;
         passed
     };
+    let meter = admission.exchange.meter()?;
     if !end && !translator.at_end() {
         return (!passed.is_empty()).then_some(passed);
     }

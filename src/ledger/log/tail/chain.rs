@@ -2,7 +2,7 @@
 //!
 //! Decides where the record after a given one is, and when a file goes on in another.
 
-use super::{Mark, Sink, outside};
+use super::{Kind, Mark, Sink, outside};
 use crate::ledger::log::LogError;
 use crate::ledger::log::line;
 use crate::ledger::log::segment::{Family, Files};
@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// How far one chain is read.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,8 @@ pub(super) struct Chain {
     place: Option<Place>,
     /// Where a line was no record, so that it is reported once.
     stuck: Option<Place>,
+    /// Only what files hold that were written since then, resets included.
+    since: Option<SystemTime>,
 }
 
 /// A place in a file. The file is known by its first record, because it is renamed.
@@ -64,6 +67,14 @@ impl Chain {
         }
     }
 
+    /// Begins with the first file that was written since then, and shows resets, too.
+    pub(super) fn since(since: SystemTime) -> Self {
+        Self {
+            since: Some(since),
+            ..Self::default()
+        }
+    }
+
     /// Whether there may be more to read, in other chains.
     pub(super) fn advance(
         &mut self,
@@ -91,8 +102,8 @@ impl Chain {
                 if !wanted {
                     return Ok(false);
                 }
-                let step = self.step(&mut lines, &mut |seq, line| {
-                    wanted = sink(&shown, seq, line);
+                let step = self.step(&mut lines, &mut |seq, kind, line| {
+                    wanted = sink(&shown, seq, kind, line);
                 })?;
                 if !matches!(step, Step::Record) {
                     break step;
@@ -122,11 +133,11 @@ impl Chain {
         Ok(true)
     }
 
-    /// Reads one record and shows it if it is a settlement.
+    /// Reads one record and shows it if it is the end of an attempt, or a reset where those are wanted.
     fn step(
         &mut self,
         lines: &mut Lines,
-        sink: &mut dyn FnMut(u64, &[u8]),
+        sink: &mut dyn FnMut(u64, Kind, &[u8]),
     ) -> Result<Step, LogError> {
         // The rows of an Execwall OR Gate stand before everything else.
         let may_be_legacy = self.mark.is_none();
@@ -152,8 +163,11 @@ impl Chain {
         }
         let footer = head.event.as_deref() == Some("footer");
         let seq = head.seq;
-        if head.event.is_none() {
-            sink(seq, line);
+        match head.event.as_deref() {
+            None => sink(seq, Kind::Settled, line),
+            Some("void") => sink(seq, Kind::Voided, line),
+            Some("reset") if self.since.is_some() => sink(seq, Kind::Reset, line),
+            Some(_) => {}
         }
         self.mark = Some(Mark {
             seq,
@@ -187,7 +201,12 @@ impl Chain {
     /// Where the record after the mark is. A mark that the files do not hold is forgotten.
     fn find(&mut self, name: &str, files: &Files) -> Result<Option<Place>, LogError> {
         let mut segments: Vec<(Option<Mark>, PathBuf)> = Vec::new();
-        for path in files.all() {
+        let mut paths = files.all();
+        if let Some(since) = self.since {
+            let old = paths.iter().take_while(|path| is_older(path, since));
+            paths.drain(..old.count());
+        }
+        for path in paths {
             segments.push((first_record(&path)?, path));
         }
         let beginning = segments.first().map(|(first, _)| Place {
@@ -228,6 +247,12 @@ impl Chain {
         self.mark = None;
         Ok(beginning)
     }
+}
+
+/// Whether a file was last written before that.
+fn is_older(path: &Path, since: SystemTime) -> bool {
+    let written = std::fs::metadata(path).and_then(|found| found.modified());
+    written.is_ok_and(|written| written < since)
 }
 
 /// The place after the record `mark` of a file, if it holds it.
