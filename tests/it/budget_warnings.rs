@@ -27,11 +27,15 @@ fn levels(gateway: &Gateway, account: &str) -> Vec<String> {
     lines.map(level).collect()
 }
 
-/// Waits until so much was told, and nothing else.
+/// Waits until so much was told, and nothing else: of several gateways from the lowest to the highest.
 async fn told(gateways: &[&Gateway], account: &str, expected: &[&str]) {
     let all = || -> Vec<String> {
         let each = gateways.iter();
-        each.flat_map(|gateway| levels(gateway, account)).collect()
+        let mut all: Vec<_> = each.flat_map(|gateway| levels(gateway, account)).collect();
+        if gateways.len() > 1 {
+            all.sort();
+        }
+        all
     };
     eventually(&format!("{expected:?} of {account}"), || {
         (all().len() >= expected.len()).then_some(())

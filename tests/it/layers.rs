@@ -114,6 +114,7 @@ const FLOATS: &[&str] = &[
     "money.rs",
     "answer.rs",
     "metrics.rs",
+    "metrics/budgets.rs",
     "json.rs",
     "json/text.rs",
     "proxy/execwall.rs",
