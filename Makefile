@@ -19,7 +19,7 @@ run: ## build, then start the gateway and a mock provider on loopback (PORT=8080
 	@WEIR="$(TARGET)/release/weir" .ci/demo
 
 test: ## all tests: units, the whole over real sockets, the real client SDKs
-	@.ci/need cmake python3 redis
+	@.ci/need cmake python3 redis prometheus
 	cargo test --locked
 	@.ci/need python-clients node-clients
 	tests/clients/run

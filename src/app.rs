@@ -28,7 +28,7 @@ use crate::settings::Settings;
 use crate::settings::environment::Environment;
 use crate::settings::file::Flags;
 use crate::settings::problem::Problems;
-use crate::{telemetry, tokens};
+use crate::{otel, telemetry, tokens};
 use anyhow::Context as _;
 use enter::{Arrival, Entry};
 use handover::Handed;
@@ -87,10 +87,12 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         share::wait(fleet, &settings);
     }
 
-    let metrics = Metrics::new().context("metrics")?;
+    let metrics = Metrics::of(&settings.metrics).context("metrics")?;
+    let tracer = otel::start(&settings.otel, &metrics).context("otel")?;
     let limits = share::limits(&settings)?;
     let gateway = Gateway::new(live, source, settings, Arc::clone(&book), fleet, metrics);
-    let gateway = Arc::new(gateway.sharing(limits.clone().map(|limits| limits as _)));
+    let gateway = gateway.sharing(limits.clone().map(|limits| limits as _));
+    let gateway = Arc::new(gateway.traced(tracer));
     let _reloading = reloads.serve(&gateway);
     let _events = events::start(&gateway).context("events")?;
     let result = entry
@@ -111,6 +113,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     }
     book.close();
     events::written(&gateway.feed);
+    gateway.told_all();
     telemetry::flush();
     result
 }

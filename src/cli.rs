@@ -7,6 +7,7 @@ pub mod mock;
 pub mod prices;
 pub mod serve;
 pub mod spend;
+pub mod verify;
 
 use crate::settings::file::Flags;
 use clap::{Args, Parser, Subcommand};
@@ -37,6 +38,8 @@ enum Command {
     Spend(spend::SpendArgs),
     /// Compare spend logs with what gateways share.
     Ledger(ledger::LedgerArgs),
+    /// Check the signatures of a saved answer.
+    Verify(verify::VerifyArgs),
 }
 
 /// The files that a user writes.
@@ -76,5 +79,6 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Prices(args) => prices::run(args),
         Command::Spend(args) => spend::run(&args),
         Command::Ledger(args) => ledger::run(&args),
+        Command::Verify(args) => verify::run(&args),
     }
 }

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod connect;
 mod day;
 mod functions;
+mod lease;
 mod ledger;
 mod limits;
 mod link;

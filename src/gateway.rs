@@ -5,6 +5,7 @@
 //! this process's own or those that gateways share, is decided here.
 
 mod day;
+mod names;
 mod outgoing;
 pub mod reload;
 pub mod source;
@@ -24,12 +25,13 @@ use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::route::{Directory, Route};
 use crate::settings::Settings;
+use crate::trace::Tracer;
 use arc_swap::ArcSwap;
 use http::HeaderName;
 pub use outgoing::{Door, Outgoing};
 use reload::Seen;
 use source::{Fixed, Source};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use tokio::sync::Mutex;
@@ -46,6 +48,8 @@ pub struct Live {
     passes: Vec<HeaderName>,
     /// The routes of agents with tiers.
     routes: HashMap<AgentId, Arc<Route>>,
+    /// Every model that the policy names.
+    stated: HashSet<String>,
 }
 
 impl Live {
@@ -80,6 +84,7 @@ impl Live {
             }
         }
         Self {
+            stated: names::stated(&policy),
             outgoing,
             passes,
             routes,
@@ -135,6 +140,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// What happens, for whoever watches.
     pub feed: Arc<Feed>,
+    /// Records requests as traces, where that is wanted.
+    pub tracer: Option<Tracer>,
     /// What was settled today.
     day: day::Reader,
     /// Exhausted budgets that the log has told of.
@@ -170,6 +177,7 @@ impl Gateway {
             limiter: Limiter::default(),
             shared_limits: None,
             feed: Arc::default(),
+            tracer: None,
             day,
             exhausted: warn::Told::default(),
             stopping: Arc::default(),
@@ -183,6 +191,19 @@ impl Gateway {
         Self {
             shared_limits: limits,
             ..self
+        }
+    }
+
+    /// The same, with requests recorded as traces.
+    #[must_use]
+    pub fn traced(self, tracer: Option<Tracer>) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// Nothing more happens: what is on its way to whoever records it is sent. Waits for that.
+    pub fn told_all(&self) {
+        if let Some(tracer) = &self.tracer {
+            tracer.sink.close();
         }
     }
 

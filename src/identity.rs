@@ -165,8 +165,23 @@ impl fmt::Debug for RequestId {
 pub struct AttemptId {
     /// The request.
     pub request: RequestId,
-    /// Which attempt, from 1.
+    /// Which attempt, from 1; 0 is no attempt, see [`AttemptId::lease`].
     pub number: u16,
+}
+
+impl AttemptId {
+    /// The id of a hold that no request has yet: money that is taken in advance.
+    pub fn lease(unix_millis: u64) -> Self {
+        Self {
+            request: RequestId::new(unix_millis),
+            number: 0,
+        }
+    }
+
+    /// Whether it is the id of one.
+    pub fn is_lease(self) -> bool {
+        self.number == 0
+    }
 }
 
 impl std::str::FromStr for AttemptId {

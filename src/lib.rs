@@ -6,7 +6,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | vocabulary | [`money`] [`usage`] [`identity`] [`secret`] [`refusal`] [`wire`] |
-//! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] [`event`] [`signature`] |
+//! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] [`event`] [`signature`] [`trace`] |
 //! | stores | [`ledger`] (memory, spend log) [`fleet`] (Redis) [`feed`] (events) [`insight`] |
 //! | the running gateway | [`metrics`] [`gateway`] |
 //! | the outside | [`proxy`] [`admin`] [`console`] [`telemetry`] [`otel`] [`mock`] |
@@ -50,5 +50,6 @@ pub mod stream;
 pub mod surface;
 pub mod telemetry;
 pub mod tokens;
+pub mod trace;
 pub mod usage;
 pub mod wire;

@@ -5,10 +5,16 @@
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
 mod budgets;
+mod cache;
 mod console;
 mod events;
+mod models;
+mod otel;
+mod process;
 mod reloads;
+mod routes;
 mod shared;
+mod titan;
 
 use crate::budget::Balance;
 use crate::feed;
@@ -16,34 +22,43 @@ use crate::fleet::Figures;
 use crate::identity::AccountId;
 use crate::usage::{Bill, CostSource};
 use budgets::Budgets;
+use cache::Cache;
 use console::Console;
 use events::Events;
+use models::Models;
+pub use models::{End, Name, Proxied};
+pub use otel::Signal;
+use otel::Signals;
+use process::Process;
 use prometheus::{
-    CounterVec, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Counter, CounterVec, Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 pub use reloads::Reload;
 use reloads::Reloads;
+use routes::Routes;
 use shared::Shared;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 /// Seconds that suit answers of language models, from cached ones to long reasoning.
 const SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0,
+    640.0,
 ];
 
 /// The gateway's metrics.
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
+    routes: Routes,
+    models: Models,
+    signals: Signals,
+    process: Process,
     refusals: IntCounterVec,
     upstream_errors: IntCounterVec,
-    duration: Histogram,
     first_byte: Histogram,
-    tokens: IntCounterVec,
     cost: CounterVec,
-    bills: IntCounterVec,
+    agents: Cache<[Counter; SOURCES.len()]>,
+    bills: [IntCounter; SOURCES.len()],
     over_bound: IntCounter,
     client_gone: IntCounter,
     retries: IntCounter,
@@ -66,12 +81,15 @@ impl Metrics {
     /// # Errors
     /// Never in practice: only when two metrics share a name.
     pub fn new() -> Result<Self, prometheus::Error> {
+        Self::of(&crate::settings::Metrics::default())
+    }
+
+    /// The same, as the settings have it.
+    ///
+    /// # Errors
+    /// As [`Metrics::new`].
+    pub fn of(settings: &crate::settings::Metrics) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
         let counter = |name: &str, help: &str| {
             let metric = IntCounter::new(name, help)?;
             registry.register(Box::new(metric.clone()))?;
@@ -82,52 +100,46 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             Ok::<_, prometheus::Error>(metric)
         };
-        let seconds = |name: &str, help: &str| {
-            let metric =
-                Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()))?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
+        let first_byte = Histogram::with_opts(
+            HistogramOpts::new(
+                "weir_time_to_first_byte_seconds",
+                "From the request's header to the first byte of the provider's answer.",
+            )
+            .buckets(SECONDS.to_vec()),
+        )?;
+        registry.register(Box::new(first_byte.clone()))?;
+        let bills = counters(
+            &registry,
+            "weir_bills_total",
+            "Settlements, by where the amount came from.",
+            &["source"],
+        )?;
         let cost = CounterVec::new(
             Opts::new("weir_cost_usd_total", "Money settled, in US dollars."),
             &["agent", "source"],
         )?;
         registry.register(Box::new(cost.clone()))?;
         Ok(Self {
-            requests: counters(
-                "weir_requests_total",
-                "Requests answered, by route and status.",
-                &["route", "status"],
-            )?,
+            routes: Routes::new(&registry)?,
+            models: Models::new(&registry, settings.titan)?,
+            signals: Signals::new(&registry)?,
+            process: Process::new(&registry)?,
             refusals: counters(
+                &registry,
                 "weir_refusals_total",
                 "Requests that Weir itself refused, by code.",
                 &["code"],
             )?,
             upstream_errors: counters(
+                &registry,
                 "weir_upstream_errors_total",
-                "Attempts that failed upstream, by kind.",
-                &["kind"],
+                "Attempts that failed upstream, by provider and kind.",
+                &["provider", "kind"],
             )?,
-            duration: seconds(
-                "weir_request_duration_seconds",
-                "From the request's header to the end of its answer, for proxied requests.",
-            )?,
-            first_byte: seconds(
-                "weir_time_to_first_byte_seconds",
-                "From the request's header to the first byte of the provider's answer.",
-            )?,
-            tokens: counters(
-                "weir_tokens_total",
-                "Tokens settled, by kind; cached and reasoning tokens are parts of input and output.",
-                &["kind"],
-            )?,
+            first_byte,
             cost,
-            bills: counters(
-                "weir_bills_total",
-                "Settlements, by where the amount came from.",
-                &["source"],
-            )?,
+            agents: Cache::default(),
+            bills: SOURCES.map(|source| bills.with_label_values(&[source.name()])),
             over_bound: counter(
                 "weir_over_bound_total",
                 "Settlements above what had been held: the provider billed more than documented.",
@@ -169,62 +181,66 @@ impl Metrics {
 
     /// A request was answered.
     pub fn answered(&self, route: &'static str, status: u16) {
-        self.requests
-            .with_label_values(&[route, status_text(status)])
-            .inc();
+        self.routes.answered(route, status);
     }
 
     /// A request was refused with this code.
     pub fn refused(&self, code: &'static str) {
         self.refusals.with_label_values(&[code]).inc();
+        self.models.refused(code);
     }
 
-    /// An attempt failed upstream.
-    pub fn upstream_error(&self, kind: &'static str) {
-        self.upstream_errors.with_label_values(&[kind]).inc();
+    /// A provider is asked.
+    pub fn attempted(&self, provider: &str) {
+        self.models.attempted(provider);
     }
 
-    /// A proxied request ended.
-    pub fn proxied(&self, duration: Duration, first_byte: Option<Duration>) {
-        self.duration.observe(duration.as_secs_f64());
-        if let Some(first_byte) = first_byte {
+    /// An attempt at a provider failed.
+    pub fn upstream_error(&self, provider: &str, kind: &'static str) {
+        let labels = &[provider, kind];
+        self.upstream_errors.with_label_values(labels).inc();
+    }
+
+    /// A request that went to a provider ended.
+    pub fn proxied(&self, proxied: &Proxied<'_>) {
+        self.routes.took(proxied.route, proxied.duration);
+        if let Some(first_byte) = proxied.first_byte {
             self.first_byte.observe(first_byte.as_secs_f64());
         }
+        if proxied.end == End::Gone {
+            self.client_gone.inc();
+        }
+        self.models.ended(proxied);
     }
 
-    /// Money was settled for an agent that the policy knows.
-    pub fn settled(&self, agent: &str, bill: &Bill, over_bound: bool) {
-        let source = bill.source.name();
-        self.bills.with_label_values(&[source]).inc();
-        self.cost
-            .with_label_values(&[agent, source])
-            .inc_by(bill.cost.at_least_zero().as_usd_f64());
-        let usage = &bill.usage;
-        for (kind, count) in [
-            ("input", usage.input),
-            ("output", usage.output),
-            ("cache_read", usage.cache_read),
-            (
-                "cache_write",
-                usage.cache_write.saturating_add(usage.cache_write_1h),
-            ),
-            ("reasoning", usage.reasoning),
-        ] {
-            if count > 0 {
-                self.tokens.with_label_values(&[kind]).inc_by(count);
-            }
-        }
+    /// Money was settled for an agent that the policy knows, for what a model at a provider did.
+    pub fn settled(
+        &self,
+        agent: &str,
+        provider: &str,
+        model: Name<'_>,
+        bill: &Bill,
+        over_bound: bool,
+    ) {
+        let known = SOURCES.iter().position(|source| *source == bill.source);
+        let at = known.unwrap_or_default();
+        self.bills[at].inc();
+        let series = self.agents.get(agent, || {
+            SOURCES.map(|source| self.cost.with_label_values(&[agent, source.name()]))
+        });
+        series[at].inc_by(bill.cost.at_least_zero().as_usd_f64());
+        self.models.settled(provider, model, bill);
         if over_bound {
             self.over_bound.inc();
         }
         if bill.source == CostSource::Unresolved {
-            self.upstream_error("unresolved");
+            self.upstream_error(provider, "unresolved");
         }
     }
 
-    /// The client left before the end.
-    pub fn client_gone(&self) {
-        self.client_gone.inc();
+    /// The counts of what is sent by OpenTelemetry: `traces`, `metrics`.
+    pub fn signal(&self, name: &'static str) -> Signal {
+        self.signals.of(name)
     }
 
     /// One more attempt is made.
@@ -276,6 +292,7 @@ impl Metrics {
     pub fn expose(&self, levels: Levels) -> String {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let total = |total: u64| i64::try_from(total).unwrap_or(i64::MAX);
+        self.process.look();
         self.reservations.set(count(levels.reservations));
         self.in_flight.set(count(levels.in_flight));
         self.lost_records.set(total(levels.lost_records));
@@ -315,65 +332,39 @@ pub struct Levels {
     pub events: feed::Figures,
 }
 
-/// A status as a label without an allocation; statuses Weir does not know itself become their class.
-fn status_text(status: u16) -> &'static str {
-    match status {
-        200 => "200",
-        400 => "400",
-        401 => "401",
-        402 => "402",
-        403 => "403",
-        404 => "404",
-        405 => "405",
-        408 => "408",
-        413 => "413",
-        415 => "415",
-        429 => "429",
-        500 => "500",
-        502 => "502",
-        503 => "503",
-        504 => "504",
-        0 => "none",
-        201..=299 => "2xx",
-        300..=399 => "3xx",
-        _ if status / 100 == 4 => "4xx",
-        _ if status / 100 == 5 => "5xx",
-        _ => "other",
-    }
+/// Where a bill's amount may come from.
+const SOURCES: [CostSource; 4] = [
+    CostSource::Provider,
+    CostSource::Usage,
+    CostSource::Estimated,
+    CostSource::Unresolved,
+];
+
+/// A family of counters.
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+/// A family of histograms.
+fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> Result<HistogramVec, prometheus::Error> {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    let metric = HistogramVec::new(options, labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::money::Nanos;
-    use crate::usage::Usage;
-
-    #[test]
-    fn a_settlement_shows_in_tokens_cost_and_source() {
-        let metrics = Metrics::new().unwrap();
-        let bill = Bill {
-            cost: Nanos(1_500_000),
-            source: CostSource::Provider,
-            usage: Usage {
-                input: 3,
-                output: 4,
-                ..Usage::default()
-            },
-            model: "m".into(),
-            prices: "v".into(),
-        };
-        metrics.settled("agent-1", &bill, true);
-        let text = metrics.expose(Levels {
-            reservations: 2,
-            ..Levels::default()
-        });
-        for line in [
-            r#"weir_cost_usd_total{agent="agent-1",source="provider"} 0.0015"#,
-            r#"weir_tokens_total{kind="output"} 4"#,
-            "weir_over_bound_total 1",
-            "weir_reservations_open 2",
-        ] {
-            assert!(text.contains(line), "{line} is missing from\n{text}");
-        }
-    }
-}
+mod tests;

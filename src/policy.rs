@@ -19,6 +19,7 @@ pub mod models;
 mod prices;
 pub mod provider;
 mod routing;
+pub mod signatures;
 pub mod teams;
 pub mod upstream;
 mod users;
@@ -41,6 +42,7 @@ use console::Console;
 use keys::KeyRing;
 use models::{Model, Models};
 use provider::Block;
+use signatures::Signatures;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -89,6 +91,8 @@ pub struct Policy {
     pub spend_log: PathBuf,
     /// Whether answers carry `_execwall`.
     pub metadata: bool,
+    /// Which answers are signed, and with what.
+    pub signatures: Signatures,
     /// How the worst case of a request's input is counted.
     pub bound: BoundMode,
     /// Whether `max_tokens` may be lowered to what the budget affords.
@@ -186,6 +190,7 @@ impl Default for Policy {
             console: None,
             spend_log: PathBuf::from("./spend.jsonl"),
             metadata: true,
+            signatures: Signatures::default(),
             bound: BoundMode::Strict,
             fit_max_tokens: true,
             min_output_tokens: 16,

@@ -14,13 +14,16 @@ mod head;
 mod journey;
 mod link;
 mod receive;
+mod recording;
 mod redact;
 mod relay;
 mod reply;
 mod session;
 mod settle;
+mod sign;
 mod tell;
 mod titan;
+mod told;
 mod upstream;
 mod verdict;
 
@@ -91,11 +94,14 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        recording::begin(&self.gateway, &session.req_header().headers, ctx);
         admit::request(&self.gateway, self.local.as_ref(), session, ctx).await
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        upstream::peer(&self.gateway, &self.resolver, ctx).await
+        let peer = upstream::peer(&self.gateway, &self.resolver, ctx).await?;
+        recording::sets_out(ctx);
+        Ok(peer)
     }
 
     async fn upstream_request_filter(
@@ -104,7 +110,8 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        upstream::header(ctx, request)
+        upstream::header(ctx, request)?;
+        recording::tell(&self.gateway, ctx, request)
     }
 
     async fn upstream_response_filter(
@@ -113,6 +120,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        recording::answered(ctx, response);
         relay::examine(&self.gateway, response, ctx)
     }
 
@@ -143,6 +151,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
         error: Box<Error>,
     ) -> Box<Error> {
+        recording::failed(ctx, &error);
         upstream::connect_failed(&self.gateway, ctx, error)
     }
 
@@ -154,6 +163,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
         reused: bool,
     ) -> Box<Error> {
+        recording::failed(ctx, &error);
         upstream::exchange_failed(&self.gateway, session, ctx, error, reused)
     }
 

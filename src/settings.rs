@@ -11,6 +11,7 @@ pub mod expand;
 pub mod file;
 pub mod fingerprint;
 pub mod firewall;
+mod insights;
 pub mod origin;
 pub mod problem;
 pub mod reader;
@@ -18,17 +19,20 @@ pub mod restart;
 mod sections;
 mod stores;
 pub mod units;
+mod watching;
 pub mod yaml;
 
 pub use events::{EVENTS_PORT, EventFile, EventStream, Events};
+pub use insights::{InsightSettings, InsightText};
 pub use sections::{
     Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Reload, Shutdown, SpendLog,
     Timeouts, Tls, Upgrade, UpstreamLink,
 };
 pub use stores::{
-    DATABASE_URL, Node, Postgres, PostgresServer, PostgresTls, REDIS_URL, Redis, RedisTls,
+    DATABASE_URL, Lease, Node, Postgres, PostgresServer, PostgresTls, REDIS_URL, Redis, RedisTls,
     Sentinel, Server, Stores,
 };
+pub use watching::{Metrics, Otel, Propagate};
 
 use environment::Environment;
 use file::Files;
@@ -62,12 +66,18 @@ pub struct Settings {
     pub reload: Reload,
     /// What is logged.
     pub log: Log,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// Where traces and metrics are sent.
+    pub otel: Otel,
     /// The admin API.
     pub admin: Admin,
     /// What is kept outside this process.
     pub stores: Stores,
     /// Where events go.
     pub events: Events,
+    /// What is kept of finished requests.
+    pub insights: InsightSettings,
     /// What is sound, but probably not meant.
     pub warnings: Vec<Problem>,
     /// Every setting in force and where it came from.

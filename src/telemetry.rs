@@ -55,54 +55,111 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One finished request. Units are part of the names; what does not apply is `None` and left out.
+/// One finished request. Names are those of OpenTelemetry's conventions where there are any; what does
+/// not apply is `None` and left out.
 #[derive(Debug, Serialize)]
 pub struct Access<'a> {
+    /// The trace that it belongs to.
+    #[serde(rename = "trace_id", skip_serializing_if = "Option::is_none")]
+    pub trace: Option<&'a str>,
+    /// Its span, where one is recorded.
+    #[serde(rename = "span_id", skip_serializing_if = "Option::is_none")]
+    pub span: Option<&'a str>,
     /// The request's id.
-    #[serde(rename = "request.id")]
+    #[serde(rename = "weir.request.id")]
     pub id: String,
-    /// The agent whose budget it fell under.
-    #[serde(rename = "agent.id")]
-    pub agent: &'a str,
-    /// The tier, from 0.
-    pub tier: usize,
-    /// The model that answered, else the one asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<&'a str>,
+    /// The route, a closed set: a surface, `local`, `other`.
+    #[serde(rename = "weir.route")]
+    pub route: &'a str,
+    /// The path of the surface.
+    #[serde(rename = "http.route", skip_serializing_if = "Option::is_none")]
+    pub path: Option<&'a str>,
     /// The status that the client saw; 0 when it saw none.
+    #[serde(rename = "http.response.status_code")]
     pub status: u16,
-    /// The code of Weir's own refusal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refused: Option<&'a str>,
-    /// Connection attempts.
-    pub attempts: u16,
-    /// The charge in nano-dollars.
-    #[serde(rename = "cost.nanos", skip_serializing_if = "Option::is_none")]
-    pub cost: Option<i64>,
-    /// Where the charge came from.
-    #[serde(rename = "cost.source", skip_serializing_if = "Option::is_none")]
-    pub source: Option<&'a str>,
+    /// What went wrong: the code of Weir's own refusal, a kind of failure, or a status.
+    #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'a str>,
+    /// What went wrong on a connection, in more words.
+    #[serde(rename = "weir.error.detail", skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'a str>,
+    /// The agent whose budget it fell under.
+    #[serde(rename = "weir.agent.id", skip_serializing_if = "Option::is_none")]
+    pub agent: Option<&'a str>,
+    /// The tier, from 0.
+    #[serde(rename = "weir.tier", skip_serializing_if = "Option::is_none")]
+    pub tier: Option<usize>,
+    /// What was asked for.
+    #[serde(
+        rename = "gen_ai.operation.name",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub operation: Option<&'a str>,
+    /// Who was asked last.
+    #[serde(
+        rename = "gen_ai.provider.name",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub provider: Option<&'a str>,
+    /// The model that the client asked for.
+    #[serde(
+        rename = "gen_ai.request.model",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub asked: Option<&'a str>,
+    /// The model that answered, else the one that the provider was asked for.
+    #[serde(
+        rename = "gen_ai.response.model",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub model: Option<&'a str>,
     /// Input tokens.
-    #[serde(rename = "tokens.input", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "gen_ai.usage.input_tokens",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub input: Option<u64>,
     /// Output tokens.
-    #[serde(rename = "tokens.output", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "gen_ai.usage.output_tokens",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub output: Option<u64>,
+    /// The charge in nano-dollars.
+    #[serde(rename = "weir.cost.nano_usd", skip_serializing_if = "Option::is_none")]
+    pub cost: Option<i64>,
+    /// Where the charge came from.
+    #[serde(rename = "weir.cost.source", skip_serializing_if = "Option::is_none")]
+    pub source: Option<&'a str>,
+    /// Connection attempts.
+    #[serde(rename = "weir.attempts", skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u16>,
     /// Whether the client left before the end.
-    #[serde(rename = "client.gone", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        rename = "weir.client.gone",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub gone: bool,
+    /// From header to the first generated token of a stream.
+    #[serde(
+        rename = "weir.first_token_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub first_token: Option<u128>,
     /// From header to end.
-    #[serde(rename = "duration_ms")]
+    #[serde(rename = "weir.duration_ms")]
     pub millis: u128,
-    /// What went wrong upstream.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<&'a str>,
 }
 
-/// Writes the line of a finished request, at `info`. It does not go through the subscriber: at
-/// tens of thousands a second its generality costs more than the rest of the bookkeeping.
-pub fn access(line: &Access<'_>, unix_millis: u64) {
-    if !tracing::enabled!(target: "weir::access", Level::INFO) {
+/// Writes the line of a finished request. It does not go through the subscriber: at tens of thousands
+/// a second its generality costs more than the rest of the bookkeeping.
+pub fn access(line: &Access<'_>, unix_millis: u64, level: Level) {
+    let wanted = if level == Level::INFO {
+        tracing::enabled!(target: "weir::access", Level::INFO)
+    } else {
+        tracing::enabled!(target: "weir::access", Level::DEBUG)
+    };
+    if !wanted {
         return;
     }
     let at = i64::try_from(unix_millis).unwrap_or(i64::MAX);
@@ -110,9 +167,9 @@ pub fn access(line: &Access<'_>, unix_millis: u64) {
     let mut lines = lines();
     let begin = lines.len();
     let written = if JSON.load(Ordering::Relaxed) {
-        json(&mut lines, &at, line)
+        json(&mut lines, &at, line, level)
     } else {
-        write!(lines, "{at:.3}  INFO request ").and_then(|()| text(&mut lines, line))
+        write!(lines, "{at:.3} {level:>5} request ").and_then(|()| text(&mut lines, line))
     };
     if written.is_err() {
         lines.truncate(begin);
@@ -122,11 +179,16 @@ pub fn access(line: &Access<'_>, unix_millis: u64) {
     }
 }
 
-fn json(out: &mut Vec<u8>, at: &jiff::Timestamp, line: &Access<'_>) -> io::Result<()> {
+fn json(
+    out: &mut Vec<u8>,
+    at: &jiff::Timestamp,
+    line: &Access<'_>,
+    level: Level,
+) -> io::Result<()> {
     let fields = serde_json::to_vec(line)?;
     write!(
         out,
-        r#"{{"timestamp":"{at:.3}","level":"INFO","message":"request","#
+        r#"{{"timestamp":"{at:.3}","level":"{level}","message":"request","#
     )?;
     // The fields stand beside the others, so their opening brace is left out.
     out.extend_from_slice(fields.get(1..).unwrap_or_default());
@@ -135,38 +197,45 @@ fn json(out: &mut Vec<u8>, at: &jiff::Timestamp, line: &Access<'_>) -> io::Resul
 }
 
 fn text(out: &mut Vec<u8>, line: &Access<'_>) -> io::Result<()> {
-    write!(
-        out,
-        "request.id={} agent.id={} tier={}",
-        line.id, line.agent, line.tier
-    )?;
+    write!(out, "weir.request.id={} weir.route={}", line.id, line.route)?;
     for (name, value) in [
-        ("model", line.model),
-        ("refused", line.refused),
-        ("cost.source", line.source),
-        ("error", line.error),
+        ("trace_id", line.trace),
+        ("span_id", line.span),
+        ("weir.agent.id", line.agent),
+        ("gen_ai.provider.name", line.provider),
+        ("gen_ai.request.model", line.asked),
+        ("gen_ai.response.model", line.model),
+        ("weir.cost.source", line.source),
+        ("error.type", line.error),
+        ("weir.error.detail", line.detail),
     ] {
         if let Some(value) = value {
-            // A provider chooses its model's name.
+            // A provider chooses its model's name, and a client the one it asks for.
             write!(out, " {name}=")?;
             out.extend(value.bytes().filter(|byte| (b'!'..=b'~').contains(byte)));
         }
     }
-    for (name, value) in [("tokens.input", line.input), ("tokens.output", line.output)] {
+    let tier = line.tier.and_then(|tier| u64::try_from(tier).ok());
+    for (name, value) in [
+        ("weir.tier", tier),
+        ("gen_ai.usage.input_tokens", line.input),
+        ("gen_ai.usage.output_tokens", line.output),
+        ("weir.attempts", line.attempts.map(u64::from)),
+    ] {
         if let Some(value) = value {
             write!(out, " {name}={value}")?;
         }
     }
     if let Some(nanos) = line.cost {
-        write!(out, " cost.nanos={nanos}")?;
+        write!(out, " weir.cost.nano_usd={nanos}")?;
     }
     if line.gone {
-        write!(out, " client.gone=true")?;
+        write!(out, " weir.client.gone=true")?;
     }
-    let (status, attempts, millis) = (line.status, line.attempts, line.millis);
+    let (status, millis) = (line.status, line.millis);
     writeln!(
         out,
-        " status={status} attempts={attempts} duration_ms={millis}"
+        " http.response.status_code={status} weir.duration_ms={millis}"
     )
 }
 

@@ -131,6 +131,23 @@ pub struct Bill {
     pub prices: std::sync::Arc<str>,
 }
 
+/// How an attempt that was sent went, besides what it cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Course {
+    /// The block of the policy that was asked.
+    pub provider: String,
+    /// From its hold to its end, in milliseconds.
+    pub latency_ms: u64,
+    /// From its hold to the header of the answer; `None` without one.
+    pub first_byte_ms: Option<u64>,
+    /// The status that the provider answered with; 0 for none.
+    pub http: u16,
+    /// What went wrong, one of a closed set; `None` for a whole answer.
+    pub error: Option<&'static str>,
+    /// The part of the charge that is for input, by the prices.
+    pub input: crate::money::Nanos,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -258,6 +258,7 @@ impl BackgroundService for Leave {
         }
         gateway.book.close();
         events::written(&gateway.feed);
+        gateway.told_all();
         self.0.place.leave();
         tracing::info!("left");
         crate::telemetry::flush();

@@ -127,9 +127,9 @@ fn moment(seconds: Option<i64>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::budget::warn::Levels;
     use super::*;
     use crate::budget::period::{Period, PeriodKind};
+    use crate::budget::warn::Levels;
     use crate::money::Nanos;
     use serde_json::{Value, json};
 

@@ -1,7 +1,12 @@
 //! The functions that run inside Redis, and what is said to them.
 //!
 //! Decides how an ask, an end and an account are written as arguments and how replies are read.
-//! What the functions decide is in `ledger.lua`, which computes as [`crate::ledger::Decision`] does.
+//! What the functions decide is in `ledger.lua`, which computes as [`crate::ledger::Decision`] does, and
+//! in `lease.lua`.
+
+mod lease;
+
+pub(super) use lease::{lease, leased};
 
 use crate::budget::account::Based;
 use crate::budget::period::Window;
@@ -12,7 +17,7 @@ use crate::money::{MAX_AMOUNT, Nanos};
 use redis::Cmd;
 
 /// The library, as it is loaded.
-pub(super) const LIBRARY: &str = include_str!("ledger.lua");
+pub(super) const LIBRARY: &str = concat!(include_str!("ledger.lua"), include_str!("lease.lua"));
 
 /// More output tokens than any answer has, and few enough for exact arithmetic in doubles.
 const MOST_TOKENS: u64 = 1_000_000_000_000;

@@ -25,8 +25,11 @@ All keys carry one hash tag and begin with the prefix of KEYS[1], which is `<pre
 local MAX = 9007199254740992
 local MONTH = 3456000
 local DAY = 'daily UTC'
--- A gateway gives a sign of life every second: after so long it is dead, or another one is in its place.
-local ALIVE = 1600
+-- A gateway gives a sign of life every second: after so long it is dead, or another one is in its place. One
+-- on a busy machine may be late by more than a second.
+local ALIVE = 2500
+-- How long leases give way to requests that lack their money.
+local SHORT = 10000
 local SEPARATOR, PART = '\1', '\2'
 
 -- Of the server that runs this, so that another one in its place is noticed.
@@ -371,6 +374,13 @@ local function spec_of(r)
   }
 end
 
+-- A hold was refused for what is held by others: leases of the account give way for a while.
+local function press(p, id)
+  if redis.call('EXISTS', p .. 'l:' .. id) == 1 then
+    redis.call('SET', p .. 'short:' .. id, '1', 'PX', SHORT)
+  end
+end
+
 -- epoch seen gateway id tier, thresholds, accounts, offers, as counted lists.
 local function reserve(keys, args)
   local p, r = prefix(keys), reader(args)
@@ -383,7 +393,8 @@ local function reserve(keys, args)
   if state ~= 'ok' then
     return { state }
   end
-  if redis.call('ZSCORE', p .. 'done', id) then
+  -- A call may arrive late, after the gateway has told of its holds.
+  if redis.call('ZSCORE', p .. 'done', id) or redis.call('HEXISTS', p .. 'h:' .. owner, id) == 1 then
     return { 'ended' }
   end
   local places = {}
@@ -409,6 +420,13 @@ local function reserve(keys, args)
   if not granted then
     for _, a in pairs(places) do
       store(p, a)
+    end
+    if denied[1] == 'inflight' then
+      for _, a in ipairs(accounts) do
+        if a.hard then
+          press(p, a.id)
+        end
+      end
     end
     return denied
   end
@@ -805,11 +823,17 @@ local function merge(p, share, teller)
   note(p, a.id, changed(p))
 end
 
--- Holds that the gateway has open and Redis does not know.
-local function restore(p, owner, id, hold)
-  if redis.call('HEXISTS', p .. 'h:' .. owner, id) == 1 or redis.call('ZSCORE', p .. 'done', id) then
+-- Holds that the gateway has open and Redis does not know, or of another amount. What others say of
+-- them is said of old: it counts where nothing else is known.
+local function restore(p, owner, id, hold, own)
+  local known = redis.call('HGET', p .. 'h:' .. owner, id)
+  if known and (not own or unpacked(known).amount == tonumber(hold.held)) then
     return
   end
+  if not known and redis.call('ZSCORE', p .. 'done', id) then
+    return
+  end
+  release(p, owner, id)
   local amount, packed = tonumber(hold.held), { hold.held }
   for _, on in ipairs(hold.accounts) do
     local a, win = load(p, on[1]), tonumber(on[2])
@@ -840,8 +864,15 @@ local function assert_state(keys, args)
     daily(p, reply, share.account)
   end
   for owner, open in pairs(cjson.decode(args[4])) do
-    for id, hold in pairs(open) do
-      restore(p, owner, id, hold)
+    local own = owner == teller
+    -- Of somebody who has told of them already nobody else has to.
+    if own or redis.call('SISMEMBER', p .. 'waiting', owner) == 1 then
+      for id, hold in pairs(open) do
+        restore(p, owner, id, hold, own)
+      end
+      if not own then
+        redis.call('ZADD', p .. 'live', 'NX', millis(), owner)
+      end
     end
   end
   for owner, ids in pairs(cjson.decode(args[5])) do
@@ -881,6 +912,7 @@ local function expire(p, owner)
   end
   redis.call('ZREM', p .. 'live', owner)
   redis.call('HDEL', p .. 'nonce', owner)
+  redis.call('HDEL', p .. 'leases', owner)
   return #held / 2, amount
 end
 
@@ -961,6 +993,7 @@ local function leave(keys, args)
     redis.call('ZREM', p .. 'live', args[1])
     redis.call('HDEL', p .. 'nonce', args[1])
     redis.call('SREM', p .. 'waiting', args[1])
+    redis.call('HDEL', p .. 'leases', args[1])
   end
   return { 'ok' }
 end

@@ -66,6 +66,30 @@ impl Fleet {
         read
     }
 
+    /// Asks Redis for a hold. `asked` knows of it for as long as nobody knows what came of it.
+    async fn hold(&self, ask: &Ask<'_>, asked: &mut Asked<'_>) -> Result<Granted, Denied> {
+        let up = self.link.up().ok_or(Denied::Unavailable)?;
+        let (key, windows) = (&self.link.state_key, functions::windows(ask));
+        let command = functions::reserve(key, &up.known(), &up.source, ask, &windows);
+        asked.hold = Some((ask.id, Arc::clone(&up.chain)));
+        let read = |reply: &[String]| functions::reserved(reply, ask, &windows);
+        let Some(reserved) = self.ask(&up, &command, read).await else {
+            return Err(Denied::Unavailable);
+        };
+        asked.hold = None;
+        match reserved {
+            Reserved::Granted(granted, seen) => {
+                up.saw(seen);
+                Ok(granted)
+            }
+            Reserved::Denied(denied) => Err(denied),
+            Reserved::Undecided(state) => {
+                self.doubt(&up, state);
+                Err(Denied::Unavailable)
+            }
+        }
+    }
+
     /// Connects anew when the state is another one than was known.
     fn doubt(&self, up: &Arc<Up>, state: State) {
         if state != State::Recovering {
@@ -92,16 +116,15 @@ impl Fleet {
 /// A hold that may have been taken: unless it is known what came of it, it is given back.
 struct Asked<'a> {
     link: &'a Link,
-    up: &'a Up,
-    id: Option<AttemptId>,
+    hold: Option<(AttemptId, Arc<str>)>,
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
+        if let Some((id, chain)) = self.hold.take() {
             self.link.end(End {
                 id,
-                chain: Arc::clone(&self.up.chain),
+                chain,
                 cost: None,
                 charges: Vec::new(),
             });
@@ -112,31 +135,23 @@ impl Drop for Asked<'_> {
 #[async_trait::async_trait]
 impl Shared for Fleet {
     async fn reserve(&self, ask: &Ask<'_>) -> Result<Granted, Denied> {
-        let Some(up) = self.link.up() else {
-            return Err(Denied::Unavailable);
-        };
-        let (key, windows) = (&self.link.state_key, functions::windows(ask));
-        let command = functions::reserve(key, &up.known(), &up.source, ask, &windows);
         let mut asked = Asked {
             link: &self.link,
-            up: &up,
-            id: Some(ask.id),
+            hold: None,
         };
-        let read = |reply: &[String]| functions::reserved(reply, ask, &windows);
-        let Some(reserved) = self.ask(&up, &command, read).await else {
-            return Err(Denied::Unavailable);
-        };
-        asked.id = None;
-        match reserved {
-            Reserved::Granted(granted, seen) => {
-                up.saw(seen);
+        let leases = self.link.leases.as_ref();
+        let leases = leases.filter(|_| ask.accounts.iter().any(|spec| spec.hard));
+        if let Some(leases) = leases {
+            leases.note(ask.accounts);
+        }
+        match (self.hold(ask, &mut asked).await, leases) {
+            (Err(Denied::Unavailable), Some(leases)) => {
+                let granted = leases.grant(ask)?;
+                // Should it be held there, too, it is that hold: what it comes to is told with the log.
+                asked.hold = None;
                 Ok(granted)
             }
-            Reserved::Denied(denied) => Err(denied),
-            Reserved::Undecided(state) => {
-                self.doubt(&up, state);
-                Err(Denied::Unavailable)
-            }
+            (outcome, _) => outcome,
         }
     }
 

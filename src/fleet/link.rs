@@ -6,16 +6,19 @@
 //! thread begins again; nothing that was said is lost, because it stands in the log.
 
 mod hear;
+mod lease;
 mod peers;
 mod say;
 mod tell;
 
 use super::connect::{Connection, Connector};
 use super::functions::{self, Known, State};
+use super::lease::Leases;
 use super::share::Mirror;
 use crate::budget::AccountSpec;
 use crate::ledger::log::{Clock, place};
 use crate::ledger::shared::{End, Witness};
+use crate::money::Nanos;
 use crate::settings;
 use arc_swap::ArcSwapOption;
 use peers::Peers;
@@ -81,6 +84,12 @@ pub struct Figures {
     pub lost: u64,
     /// How often the shared state had to be put together again.
     pub recoveries: u64,
+    /// How many leases there are, and what is left of them.
+    pub leases: usize,
+    /// What is left of them.
+    pub leased: Nanos,
+    /// How many requests were granted from leases.
+    pub lease_grants: u64,
 }
 
 /// What the thread and the requests share.
@@ -100,6 +109,8 @@ pub(super) struct Link {
     /// What the server does when its memory is full, as last heard.
     policy: Mutex<String>,
     pub(super) mirror: Mutex<Mirror>,
+    /// What may be granted while Redis is away, where that is asked for.
+    pub(super) leases: Option<Leases>,
     peers: Peers,
     /// Wakes the thread: there is something to say, or the connection is suspect.
     wake: Notify,
@@ -155,6 +166,7 @@ impl Link {
         Self {
             connector,
             state_key: functions::state_key(&settings.tenant),
+            leases: settings.lease.map(Leases::new),
             log_id,
             nonce: format!("{place}/{:016x}", fastrand::u64(..)),
             settings,
@@ -202,7 +214,17 @@ impl Link {
         }
     }
 
+    /// A hold has ended.
     pub(super) fn end(&self, end: End) {
+        let (id, cost, chain) = (end.id, end.cost, Arc::clone(&end.chain));
+        self.queue(end);
+        // Only now: a lease must not end before what was granted from it.
+        let over = self.leases.as_ref().and_then(|all| all.ended(id, cost));
+        self.give_back(over.into_iter().collect(), &chain);
+    }
+
+    /// Has it said that a hold has ended.
+    fn queue(&self, end: End) {
         let mut ends = lock(&self.ends);
         if ends.len() >= KEPT && self.up.load().is_none() {
             // What was charged is said from the log once Redis is back.
@@ -232,7 +254,12 @@ impl Link {
     }
 
     pub(super) fn figures(&self) -> Figures {
+        let leases = self.leases.as_ref().map(Leases::figures);
+        let (leases, leased, lease_grants) = leases.unwrap_or_default();
         Figures {
+            leases,
+            leased,
+            lease_grants,
             up: self.up.load().is_some(),
             backlog: lock(&self.ends).len(),
             lost: self.lost.load(Ordering::Relaxed),
@@ -358,6 +385,9 @@ impl Link {
             }
             self.say(up, &mut connection, next).await?;
             if self.leaving.swap(false, Ordering::AcqRel) {
+                let over = self.leases.as_ref().map(Leases::close);
+                self.give_back(over.unwrap_or_default(), &up.chain);
+                self.say(up, &mut connection, Instant::now() + SYNC).await?;
                 let mut command = functions::call("weir_leave_1", &self.state_key);
                 let _: Vec<String> = command.arg(&up.source).query_async(&mut connection).await?;
                 self.gone.store(true, Ordering::Release);
@@ -374,6 +404,9 @@ impl Link {
                     self.up.store(None);
                 } else if !more && self.up.load().is_none() {
                     self.up.store(Some(Arc::clone(up)));
+                }
+                if !soon {
+                    self.lease(up, &mut connection).await?;
                 }
                 next = Instant::now() + if soon { SOON } else { SYNC };
             }

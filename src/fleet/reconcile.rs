@@ -199,6 +199,8 @@ pub struct Findings {
     pub kept: (usize, Nanos),
     /// Holds of their gateways that were charged as lost and are open in the logs.
     pub lost: (usize, Nanos),
+    /// Leases of their gateways in Redis: money that they may grant while it is away.
+    pub leased: (usize, Nanos),
     /// Gateways whose logs are not given.
     pub strangers: BTreeMap<String, Stranger>,
 }
@@ -302,6 +304,12 @@ fn holds(findings: &mut Findings, before: &Statement, kept: &Kept, after: &State
     };
     for (gateway, holds) in kept.holds.iter().filter(|(gateway, _)| mine(gateway)) {
         for (id, hold) in holds {
+            if id.is_lease() {
+                // No request has it, so no log knows of it.
+                findings.leased.0 += 1;
+                findings.leased.1 += hold.held;
+                continue;
+            }
             findings.kept.0 += 1;
             findings.kept.1 += hold.held;
             if !after.open.contains_key(id) {
@@ -320,7 +328,7 @@ fn holds(findings: &mut Findings, before: &Statement, kept: &Kept, after: &State
     }
     for (gateway, holds) in kept.lost.iter().filter(|(gateway, _)| mine(gateway)) {
         for (id, hold) in holds {
-            if after.open.contains_key(id) {
+            if after.open.contains_key(id) || id.is_lease() {
                 findings.lost.0 += 1;
                 findings.lost.1 += hold.held;
                 continue;

@@ -36,7 +36,7 @@ pub(super) struct Share {
 }
 
 /// A hold, in words of `ledger.lua`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hold {
     held: String,
     accounts: Vec<(String, String)>,
@@ -99,6 +99,15 @@ fn table<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>, D:
     })
 }
 
+/// Holds as they are written in Redis.
+pub(super) fn holds_of(json: &str) -> Option<Holds> {
+    // Lua knows one kind of table.
+    if json == "[]" {
+        return Some(Holds::new());
+    }
+    serde_json::from_str(json).ok()
+}
+
 fn nanos(text: &str) -> Nanos {
     Nanos(text.parse().unwrap_or_default())
 }
@@ -109,6 +118,8 @@ pub(super) struct Mirror {
     accounts: HashMap<String, Share>,
     /// Gateways that gave signs of life, to this process or the ones before it.
     pub(super) gateways: Vec<String>,
+    /// What other gateways have leased.
+    pub(super) leases: Holds,
     /// Whether this process has heard all there was to hear.
     pub(super) complete: bool,
 }

@@ -1,6 +1,7 @@
 //! The shared ledger on real Redis servers.
 
 mod contract;
+mod lease;
 mod loss;
 
 use super::connect::Connector;

@@ -44,6 +44,16 @@ pub enum Place {
     Postgres(Box<Postgres>),
 }
 
+impl Place {
+    /// Where it is, as it may be shown: never a user or a password.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Postgres(postgres) => postgres.place(),
+        }
+    }
+}
+
 /// Why the store does not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -64,6 +74,48 @@ pub enum StoreError {
     /// It took too long.
     #[error("no answer in time")]
     Slow,
+    /// It is not open: it could not be reached so far.
+    #[error("the store cannot be reached")]
+    Away,
+    /// Another process has read the spend log further.
+    #[error("another process writes the records of this spend log")]
+    Moved,
+}
+
+impl StoreError {
+    /// Whether the database refused the data itself, so that trying again is of no use.
+    pub fn is_of_the_data(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        // PostgreSQL: data exceptions, and a value that breaks a constraint.
+        error
+            .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+            .is_some()
+            && error
+                .code()
+                .is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+    }
+
+    /// Whether a statement ran into its deadline.
+    fn is_cancelled(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        // PostgreSQL's `query_canceled`, SQLite's `SQLITE_INTERRUPT`.
+        error
+            .code()
+            .is_some_and(|code| code == "57014" || code == "9")
+    }
+
+    /// The same, where a deadline is told apart from other failures.
+    pub(in crate::insight) fn told(self) -> Self {
+        if self.is_cancelled() {
+            Self::Slow
+        } else {
+            self
+        }
+    }
 }
 
 /// The pool of connections.
@@ -144,6 +196,13 @@ async fn sqlite(path: &Path) -> Result<SqlitePool, StoreError> {
     Ok(SqlitePoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(BUSY)
+        .before_acquire(|connection, _| {
+            Box::pin(async move {
+                // The deadline of whoever had it before.
+                connection.lock_handle().await?.remove_progress_handler();
+                Ok(true)
+            })
+        })
         .connect_with(options)
         .await?)
 }

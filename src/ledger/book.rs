@@ -254,6 +254,7 @@ impl Book {
             grant,
             party,
             state: State::Recording,
+            course: None,
         };
         if let Some(seq) = seq {
             if turn.as_ref().is_none_or(Turn::is_kept) {

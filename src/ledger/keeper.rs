@@ -129,7 +129,7 @@ impl Keeper {
         let now = self.clock.millis();
         let end = |ended: &[(usize, Charged)]| {
             let end = self.ending(party, Some(party.held), ended);
-            let seq = self.append(|out| record::settle(out, now, party, &unresolved(party)));
+            let seq = self.append(|out| record::settle(out, now, party, &unresolved(party), None));
             seq.map(|seq| (seq, end))
         };
         let memory = &self.projection.memory;

@@ -337,7 +337,7 @@ fn keep_up(
     adopted: &mut impl FnMut(&AccountSpec, &Account, Changes),
     warned: &Warned,
 ) {
-    if let Some(moved) = moved.filter(|moved| moved.turn != account.turn()) {
+    if let Some(moved) = moved.filter(|moved| moved.turn > account.turn()) {
         let known = !account.tag().is_empty() && account.turn() > 0;
         let (next, tag) = (account.turn() + 1, spec.period.tag());
         if known && moved.turn == next && account.tag() != tag {

@@ -10,7 +10,7 @@ use crate::budget::Balance;
 use crate::budget::account::clamped;
 use crate::identity::AttemptId;
 use crate::money::Nanos;
-use crate::usage::{Bill, CostSource, Usage};
+use crate::usage::{Bill, CostSource, Course, Usage};
 use std::sync::Arc;
 
 /// Money held for one attempt.
@@ -22,6 +22,8 @@ pub struct Reservation {
     pub(super) hold: Hold,
     pub(super) party: Arc<Party>,
     pub(super) state: State,
+    /// How it went, once that is known.
+    pub(super) course: Option<Course>,
     /// Whether a store that several gateways share has granted it.
     pub(super) shared: bool,
 }
@@ -59,6 +61,11 @@ impl Reservation {
         self.hold.id
     }
 
+    /// Notes how the attempt went, for its record.
+    pub fn went(&mut self, course: Course) {
+        self.course = Some(course);
+    }
+
     /// Charges what the attempt cost, in the windows it was admitted in. The record is with the
     /// operating system when this returns, unless the log has failed. A cost below zero counts as
     /// zero; one above the hold is charged as it is.
@@ -79,7 +86,7 @@ impl Reservation {
         let balance = self
             .book
             .end(&self.hold, &self.party, Some(cost), |now, out| {
-                record::settle(out, now, &self.party, &bill);
+                record::settle(out, now, &self.party, &bill, self.course.as_ref());
             });
         let balance = if self.shared {
             self.granted(cost)
@@ -106,7 +113,7 @@ impl Reservation {
     fn release(&mut self, why: &str) {
         self.state = State::Ended;
         self.book.end(&self.hold, &self.party, None, |now, out| {
-            record::void(out, now, &self.party, why);
+            record::void(out, now, &self.party, why, self.course.as_ref());
         });
     }
 }

@@ -1,7 +1,7 @@
 //! Metrics of the store that gateways share.
 
 use crate::fleet::Figures;
-use prometheus::{IntGauge, Registry};
+use prometheus::{Gauge, IntGauge, Registry};
 
 /// What is known of the store that gateways share; there is nothing of it where there is none.
 pub(super) struct Shared {
@@ -9,6 +9,9 @@ pub(super) struct Shared {
     backlog: IntGauge,
     lost: IntGauge,
     recoveries: IntGauge,
+    leases: IntGauge,
+    leased: Gauge,
+    lease_grants: IntGauge,
 }
 
 impl Shared {
@@ -35,6 +38,21 @@ impl Shared {
                 "weir_redis_recoveries",
                 "How often this gateway began to put a lost state together again.",
             )?,
+            leases: gauge(
+                "weir_redis_leases",
+                "Leases from which requests may be granted while Redis is away.",
+            )?,
+            leased: {
+                let metric =
+                    Gauge::new("weir_redis_leased_usd", "What is left of them, in dollars.");
+                let metric = metric.ok()?;
+                registry.register(Box::new(metric.clone())).ok()?;
+                metric
+            },
+            lease_grants: gauge(
+                "weir_redis_lease_grants",
+                "Requests that were granted from leases since the start.",
+            )?,
         })
     }
 
@@ -45,5 +63,9 @@ impl Shared {
             .set(i64::try_from(figures.backlog).unwrap_or(i64::MAX));
         self.lost.set(total(figures.lost));
         self.recoveries.set(total(figures.recoveries));
+        let leases = i64::try_from(figures.leases);
+        self.leases.set(leases.unwrap_or(i64::MAX));
+        self.leased.set(figures.leased.as_usd_f64());
+        self.lease_grants.set(total(figures.lease_grants));
     }
 }

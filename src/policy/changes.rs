@@ -24,7 +24,7 @@ const NAMED: [(&str, &str); 6] = [
 const HEADERS: &str = ".headers.";
 
 /// Keys are told apart by their ids, not by their places in the file.
-const KEYS: &str = "auth.keys[";
+const KEYS: [&str; 2] = ["auth.keys[", "cost_routing.signatures.keys["];
 
 /// The differences, one a line: who came and went, then keys, then settings.
 pub fn between(old: &Policy, new: &Policy) -> Vec<String> {
@@ -33,6 +33,7 @@ pub fn between(old: &Policy, new: &Policy) -> Vec<String> {
     let (gone, come) = came_and_went(&before, &after, &mut said);
     keys(old, new, &mut said);
     sent_keys(old, new, &mut said);
+    said.extend(new.signatures.changes(&old.signatures));
     let paths: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
     for path in paths {
         let told = thing(path).is_some_and(|thing| gone.contains(&thing) || come.contains(&thing));
@@ -57,10 +58,11 @@ pub fn between(old: &Policy, new: &Policy) -> Vec<String> {
 /// The settings that are compared one by one.
 fn settings(policy: &Policy) -> BTreeMap<&str, &str> {
     let secret = |fact: &Fact| fact.path.ends_with(".api_key");
+    let key = |fact: &Fact| KEYS.iter().any(|keys| fact.path.starts_with(keys));
     policy
         .facts
         .iter()
-        .filter(|fact| !fact.path.starts_with(KEYS) && !secret(fact))
+        .filter(|fact| !key(fact) && !secret(fact))
         .map(|fact| (fact.path.as_str(), fact.value.as_str()))
         .collect()
 }

@@ -6,10 +6,10 @@
 use super::keys::{Key, KeyRing};
 use super::provider::{Block, Endpoint, FIRST};
 use super::upstream::{self, BaseUrl, Upstream};
-use super::{Agent, BudgetSource, DEFAULT_AGENT, Policy};
+use super::{Agent, BudgetSource, DEFAULT_AGENT, Policy, signatures};
 use crate::budget::AccountSpec;
-use crate::budget::warn::Levels;
 use crate::budget::period::{Period, PeriodKind};
+use crate::budget::warn::Levels;
 use crate::catalog::PriceOverride;
 use crate::identity::{AccountId, AgentId, KeyId, UserId};
 use crate::limit::Limits;
@@ -72,6 +72,12 @@ pub(super) fn read(environment: &Environment) -> Result<Policy, Problems> {
     let (kind, base_url) = address(&reader);
     let api_key = upstream_key(&reader);
     let key = client_key(&reader);
+    let signatures = signatures::read(
+        &reader
+            .absent()
+            .section("cost_routing")
+            .section("signatures"),
+    );
     for (path, value) in [
         (
             "cost_routing.openrouter.timeout_seconds",
@@ -103,6 +109,7 @@ pub(super) fn read(environment: &Environment) -> Result<Policy, Problems> {
         },
         default_provider: kind.to_owned(),
         metadata: false,
+        signatures,
         unpriced_ceiling: Some(UNPRICED),
         keys: KeyRing::of(Key::plain(
             KeyId::new(KEY_ID).expect("a plain word is a name"),

@@ -2,7 +2,7 @@
 
 use super::teams::Teams;
 use super::users::Users;
-use super::{BoundMode, Policy, agents, console, keys, prices, upstream};
+use super::{BoundMode, Policy, agents, console, keys, prices, signatures, upstream};
 use crate::identity::UserId;
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
@@ -82,6 +82,7 @@ fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> Parties<'r> {
         units::flag,
         ToString::to_string,
     );
+    policy.signatures = signatures::read(&section.section("signatures"));
     policy.bound = section.or("bound", policy.bound, bound, |bound| {
         bound.name().to_owned()
     });

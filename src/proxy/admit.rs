@@ -12,6 +12,7 @@ use super::relay::Relay;
 use super::reply;
 use super::session;
 use super::settle::Exchange;
+use super::sign::Signing;
 use super::tell;
 use super::upstream;
 use crate::answer::{Answer, Rest};
@@ -56,7 +57,8 @@ pub(crate) async fn request(
     // A client may send its next request before this one is answered; it is kept for its turn.
     session.downstream_session.set_pipelining_enabled(true);
     let stop = match route(gateway, local, session, ctx).await {
-        Ok(Some((answer, rest))) => {
+        Ok(Some((mut answer, rest))) => {
+            ctx.signing.own(&mut answer);
             gateway.metrics.answered(ctx.route, answer.status.as_u16());
             match rest {
                 None => reply::send(session, ctx.id, answer, false).await?,
@@ -94,7 +96,8 @@ pub(crate) async fn refuse(
     if let Refusal::BudgetExhausted(state) = refusal {
         gateway.exceeded(ctx.id, state);
     }
-    let answer = Answer::refusal_in(ctx.shape(), refusal, &ctx.id.to_string());
+    let mut answer = Answer::refusal_in(ctx.shape(), refusal, &ctx.id.to_string());
+    ctx.signing.own(&mut answer);
     gateway.metrics.refused(refusal.code());
     gateway.metrics.answered(ctx.route, answer.status.as_u16());
     tell::refused(gateway, ctx, refusal.code(), answer.status.as_u16());
@@ -211,6 +214,7 @@ async fn proxied(
     model: Option<String>,
 ) -> Result<Option<Answer>, Stop> {
     let live = gateway.live();
+    ctx.signing = Signing::of(&live.policy, surface, session.req_header(), ctx.id).map_err(last)?;
     let mut identity = identify(gateway, &live, session, ctx).map_err(last)?;
     if gateway.feed.watched() {
         ctx.agent = Some(identity.agent.id.clone());
@@ -218,6 +222,7 @@ async fn proxied(
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, largest(&identity, limits.body_bytes)).await?;
+    ctx.signing.read(&body);
     let depth = Limits {
         depth: limits.json_depth,
     };
@@ -225,6 +230,7 @@ async fn proxied(
     if let Some(model) = &model {
         request.model = Some(model.into());
     }
+    ctx.asked(&request);
     identity.choose_user(&live.policy, request.user.as_deref())?;
     let route = route_of(&live, &identity, &request)?;
     let original_model = request.model.as_deref().map(str::to_owned);

@@ -3,6 +3,7 @@
 use super::journey::Journey;
 use super::link::Link;
 use super::settle::Exchange;
+use super::sign::Signing;
 use crate::balance::Visit;
 use crate::identity::{AgentId, RequestId};
 use crate::refusal::Refusal;
@@ -28,6 +29,10 @@ pub struct Context {
     pub(crate) route: &'static str,
     /// The surface that the client speaks, once the route is known.
     pub(crate) surface: Option<Surface>,
+    /// The request as it is recorded for traces, where it is.
+    pub(crate) recording: Option<Box<super::recording::Recording>>,
+    /// How its answer is signed, once that is known.
+    pub(crate) signing: Signing,
     /// The agent, once the caller is known; only while somebody watches.
     pub(crate) agent: Option<AgentId>,
     _in_flight: InFlight,
@@ -102,6 +107,8 @@ impl Context {
             first_byte: None,
             route: "other",
             surface: None,
+            recording: None,
+            signing: Signing::default(),
             agent: None,
             _in_flight: InFlight::enter(in_flight),
         }

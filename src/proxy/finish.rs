@@ -5,12 +5,12 @@ use super::context::Context;
 use super::relay::Relay;
 use super::session;
 use super::tell::{self, End};
+use super::told::Told;
 use super::upstream;
 use crate::answer::event;
 use crate::gateway::Gateway;
 use crate::refusal::Refusal;
 use crate::stream::Meter;
-use crate::telemetry::{self, Access};
 use bytes::Bytes;
 use http::{StatusCode, header};
 use pingora_core::{Error, ErrorSource, ErrorType};
@@ -91,10 +91,15 @@ async fn broken_off(session: &mut Session, ctx: &mut Context) {
         "upstream_broken_off",
     );
     last.extend_from_slice(&event);
+    let last = ctx.signing.broken_off(Bytes::from(last));
+    if last.is_empty() {
+        // Its end was sent and signed already.
+        return;
+    }
     // The client may be gone as well.
     let _ = session
         .downstream_session
-        .write_response_body(Bytes::from(last), false)
+        .write_response_body(last, false)
         .await;
 }
 
@@ -115,68 +120,43 @@ pub(crate) fn finished(
     error: Option<&Error>,
     ctx: &mut Context,
 ) {
-    let refused = ctx.refused;
-    let route = ctx.route;
-    let elapsed = ctx.arrived.elapsed();
-    let first_byte = ctx.first_byte.map(|at| at - ctx.arrived);
-    let (id, unix_millis) = (ctx.id, ctx.unix_millis);
+    let mut told = Told::of(ctx, error);
+    let (route, refused) = (ctx.route, ctx.refused);
+    let seen = |session: &Session| {
+        let written = session.response_written();
+        written.map_or(0, |header| header.status.as_u16())
+    };
     let Some(admission) = ctx.admission() else {
-        tracing::debug!(request.id = %id, route, refused, duration_ms = elapsed.as_millis(), "answered");
+        told.status = seen(session);
+        let path = session.req_header().raw_path();
+        told.here(gateway, path);
         return;
     };
     if let Some(meter) = admission.exchange.meter() {
         // Where the answer broke off, what was held back is of no use to anybody.
         let _ = meter.finish();
     }
-    let gone = admission.link.client_gone();
+    told.gone = admission.link.client_gone();
+    if told.gone {
+        admission.exchange.left();
+    }
     session::restore(&mut session.downstream_session, &admission.link);
-    let status = session
-        .response_written()
-        .map_or(0, |header| header.status.as_u16());
-    let journey = &admission.journey;
-    let agent = journey.identity.agent.id.clone();
-    let (tier, attempts) = (journey.tier, admission.attempts);
+    told.status = seen(session);
     let outcome = admission.exchange.close();
     let used = outcome.bill.as_ref().map(|bill| bill.usage.total());
     if let Some(permit) = &mut admission.journey.permit {
         permit.correct(used.unwrap_or(0));
     }
-    let outcome = admission.exchange.close();
     if refused.is_none() {
-        gateway.metrics.answered(route, status);
+        gateway.metrics.answered(route, told.status);
     }
-    gateway.metrics.proxied(elapsed, first_byte);
-    if gone {
-        gateway.metrics.client_gone();
-    }
-    let bill = outcome.bill.as_ref();
-    telemetry::access(
-        &Access {
-            id: id.to_string(),
-            agent: agent.as_str(),
-            tier,
-            model: bill.map(|bill| bill.model.as_str()),
-            status,
-            refused,
-            attempts,
-            cost: bill.map(|bill| bill.cost.0),
-            source: bill.map(|bill| bill.source.name()),
-            input: bill.map(|bill| bill.usage.input),
-            output: bill.map(|bill| bill.usage.output),
-            gone,
-            millis: elapsed.as_millis(),
-            error: error.map(|error| error.etype().as_str()),
-        },
-        unix_millis,
-    );
     let error = refused.or_else(|| error.map(upstream::kind));
-    tell::ended(
-        admission,
-        End {
-            status,
-            gone,
-            first_byte,
-            error,
-        },
-    );
+    let end = End {
+        status: told.status,
+        gone: told.gone,
+        first_byte: told.first_byte,
+        error,
+    };
+    told.proxied(gateway, admission);
+    tell::ended(admission, end);
 }

@@ -1,6 +1,7 @@
 //! The header of an answer on its way to the client: what is left out of it, and what is known by then.
 
 use super::context::Admission;
+use super::sign::SIGNATURE;
 use super::upstream;
 use crate::limit::Standing;
 use http::{HeaderName, HeaderValue, header};
@@ -8,12 +9,14 @@ use pingora::http::ResponseHeader;
 use pingora_core::Result;
 
 /// Headers of an upstream's answer that say nothing to Weir's client.
-const DROPPED: [HeaderName; 5] = [
+const DROPPED: [HeaderName; 6] = [
     header::CONNECTION,
     header::SET_COOKIE,
     header::ALT_SVC,
     header::STRICT_TRANSPORT_SECURITY,
     HeaderName::from_static("keep-alive"),
+    // Another gateway's, about other bytes.
+    SIGNATURE,
 ];
 
 const AGENT: HeaderName = HeaderName::from_static("x-weir-agent");

@@ -2,6 +2,7 @@
 //! client is there, and what becomes of an answer that is kept back.
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorType, Result};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -34,6 +35,8 @@ pub(crate) struct Link {
     body: Mutex<Bytes>,
     /// Whether the answer is kept back until it is known what becomes of it.
     pub(super) judging: AtomicU8,
+    /// What goes into the header of an answer that was kept back.
+    late: Mutex<Option<(HeaderName, HeaderValue)>>,
     pub(super) home: Mutex<Option<Box<ServerSession>>>,
 }
 
@@ -49,6 +52,7 @@ impl Link {
             stopping,
             body: Mutex::new(body),
             judging: AtomicU8::new(PASS),
+            late: Mutex::new(None),
             home: Mutex::new(None),
         })
     }
@@ -81,6 +85,16 @@ impl Link {
     /// Lets an answer that was kept back go on.
     pub(crate) fn release(&self) {
         self.judging.store(PASS, Ordering::Release);
+    }
+
+    /// Puts a header into an answer that was kept back, when it is let go.
+    pub(crate) fn put(&self, name: HeaderName, value: HeaderValue) {
+        *lock(&self.late) = Some((name, value));
+    }
+
+    /// What was to be put in.
+    pub(super) fn late(&self) -> Option<(HeaderName, HeaderValue)> {
+        lock(&self.late).take()
     }
 
     /// Drops an answer that was kept back: the exchange fails, and may be tried again.

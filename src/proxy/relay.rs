@@ -74,6 +74,7 @@ pub(crate) fn examine(
         return Ok(());
     };
     let status = response.status.as_u16();
+    admission.exchange.answered(status);
     let failed = matches!(status, 429 | 500..=599);
     let outcome = match &admission.visit {
         Some((_, since)) if !failed => {
@@ -86,7 +87,8 @@ pub(crate) fn examine(
         admission.exchange.enter(Phase::Rejected);
         let failed = Failed::Status(retry_after(response));
         if !admission.link.client_gone() && upstream::goes_on(admission, failed) {
-            gateway.metrics.upstream_error("status");
+            let block = &admission.candidate.block.name;
+            gateway.metrics.upstream_error(block, "status");
             admission.again = true;
             return Err(Error::explain(ErrorType::HTTPStatus(status), "tried again").into_up());
         }
@@ -150,6 +152,17 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
     if response.status.is_informational() {
         return Ok(());
     }
+    prepare(response, ctx)?;
+    let mut signing = std::mem::take(&mut ctx.signing);
+    let begun = ctx
+        .admission()
+        .map_or(Ok(()), |admission| signing.begin(response, admission));
+    ctx.signing = signing;
+    begun
+}
+
+fn prepare(response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+    let sealed = ctx.signing.closes_streams();
     let id = ctx.id.to_string();
     let created = ctx.unix_millis / 1000;
     ctx.first_byte = Some(Instant::now());
@@ -234,7 +247,8 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
     let chunks = matches!(admission.asked_in, Dialect::Chat | Dialect::Completions);
     let strip = chunks && admission.stream && !admission.include_usage;
     options.strip_usage_chunk = strip;
-    options.insert_before_done = ending.is_some();
+    // What follows `[DONE]` is waited for by nobody.
+    options.insert_before_done = ending.is_some() || (sealed && events);
     let room = match (announced_length(response), &ending) {
         (Some(length), Some(ending)) if !events => {
             let room = ending.room();
@@ -262,8 +276,19 @@ fn key(admission: &Admission) -> Option<&Secret> {
     outgoing.doors.get(admission.door.0)?.secrets().next()
 }
 
-/// Passes a piece of the body on.
+/// Passes a piece of the body on, signed.
 pub(crate) fn body(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
+    relayed(gateway, body, end, ctx);
+    let mut signing = std::mem::take(&mut ctx.signing);
+    if let Some(admission) = ctx.admission() {
+        let meter = admission.exchange.meter();
+        let done = end || meter.is_some_and(|meter| meter.is_finished());
+        *body = signing.pass(body.take(), done, admission);
+    }
+    ctx.signing = signing;
+}
+
+fn relayed(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
     let arrived = ctx.arrived;
     let id = ctx.id;
     let Some(admission) = ctx.admission() else {
@@ -314,11 +339,11 @@ fn metered(
     admission: &mut Admission,
     closing: impl Fn(&mut Admission, &Ending, Place) -> Option<Vec<u8>>,
 ) -> Option<Bytes> {
-    let meter = admission.exchange.meter()?;
     let passed = match piece {
-        Some(piece) if !piece.is_empty() => meter.push(piece),
+        Some(piece) if !piece.is_empty() => admission.exchange.read(piece)?,
         _ => Bytes::new(),
     };
+    let meter = admission.exchange.meter()?;
     if !end && !meter.at_done() {
         return (!passed.is_empty()).then_some(passed);
     }
@@ -343,15 +368,15 @@ fn translated(
     closing: impl Fn(&mut Admission, &Ending, Place) -> Option<Vec<u8>>,
 ) -> Option<Bytes> {
     let piece = piece.unwrap_or_default();
-    let meter = admission.exchange.meter()?;
     let passed = if piece.is_empty() {
         Bytes::new()
     } else {
         let passed = translator.push(&piece);
         // Without an option set, a meter keeps nothing back.
-        let _ = meter.push(piece);
+        let _ = admission.exchange.read(piece)?;
         passed
     };
+    let meter = admission.exchange.meter()?;
     if !end && !translator.at_end() {
         return (!passed.is_empty()).then_some(passed);
     }

@@ -117,6 +117,21 @@ impl Relayed {
         self.link.client_gone()
     }
 
+    /// Puts in what was not known of the header before the end of its answer.
+    fn complete(&self, tasks: &mut [HttpTask]) -> Result<()> {
+        let Some((name, value)) = self.link.late() else {
+            return Ok(());
+        };
+        for task in tasks {
+            if let HttpTask::Header(header, _) = task
+                && !header.status.is_informational()
+            {
+                header.insert_header(name.clone(), value.clone())?;
+            }
+        }
+        Ok(())
+    }
+
     /// A final header passes: a process that is leaving says so.
     fn announce_leaving(&mut self) {
         if self.link.stopping.load(Ordering::Relaxed) {
@@ -213,6 +228,8 @@ impl CustomSession for Relayed {
                 let later = std::mem::replace(&mut tasks, std::mem::take(&mut self.kept));
                 tasks.extend(later);
             }
+            // What nobody waits for is not kept, only counted.
+            KEEP if self.gone() => self.kept.clear(),
             KEEP => {
                 let batch = Batch::of(&tasks);
                 self.kept.append(&mut tasks);
@@ -227,6 +244,7 @@ impl CustomSession for Relayed {
                 return Err(discarded());
             }
         }
+        self.complete(&mut tasks)?;
         let batch = Batch::of(&tasks);
         if self.gone() {
             if let Some(error) = tasks.into_iter().find_map(|task| match task {

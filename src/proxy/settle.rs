@@ -11,12 +11,12 @@ use crate::ledger::{Reservation, Settled};
 use crate::limit::Permit;
 use crate::money::Nanos;
 use crate::route::Candidate;
-use crate::stream::Meter;
+use crate::stream::{Meter, Reading};
 use crate::tokens;
-use crate::usage::Bill;
-use crate::usage::ServiceTier;
+use crate::usage::{Bill, Course, ServiceTier};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A request body up to this size is kept until the end, in case its tokens must be counted.
 const KEEP_BODY: usize = 16 << 10;
@@ -57,9 +57,19 @@ pub(crate) struct Exchange {
     /// Whether any attempt was ever sent: one that was lost may have been worked on.
     sent: bool,
     meter: Option<Meter>,
+    /// When the first generated token of a stream was read.
+    first_token: Option<Instant>,
+    /// When the answer ended.
+    ended: Option<Instant>,
     /// The place among the limits of the model.
     place: Option<Permit>,
     outcome: Option<Outcome>,
+    /// When it was held for, when its answer began, and with which status.
+    since: Instant,
+    first_byte: Option<Instant>,
+    http: u16,
+    /// Whether its client had left when it ended.
+    left: bool,
 }
 
 /// How an exchange ended.
@@ -98,8 +108,14 @@ impl Exchange {
             phase: Phase::Held,
             sent: false,
             meter: None,
+            first_token: None,
+            ended: None,
             place: None,
             outcome: None,
+            since: Instant::now(),
+            first_byte: None,
+            http: 0,
+            left: false,
         }
     }
 
@@ -120,6 +136,17 @@ impl Exchange {
         self.phase
     }
 
+    /// Notes the status that the provider answered with.
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.http = status;
+        self.first_byte = Some(Instant::now());
+    }
+
+    /// Notes that the client left before the end.
+    pub(crate) fn left(&mut self) {
+        self.left = true;
+    }
+
     /// Takes the meter of the answer that has begun.
     pub(crate) fn measure(&mut self, meter: Meter) {
         self.phase = Phase::Answering;
@@ -129,6 +156,32 @@ impl Exchange {
     /// The meter, once an answer has begun.
     pub(crate) fn meter(&mut self) -> Option<&mut Meter> {
         self.meter.as_mut()
+    }
+
+    /// Meters a piece, and notes when the first token comes. `None` when no answer has begun.
+    pub(crate) fn read(&mut self, piece: Bytes) -> Option<Bytes> {
+        let meter = self.meter.as_mut()?;
+        let passed = meter.push(piece);
+        // Of an answer that is no stream, nothing is read before its end.
+        if self.first_token.is_none() && meter.reading().saw_content {
+            self.first_token = Some(Instant::now());
+        }
+        Some(passed)
+    }
+
+    /// What the answer said, once it has begun.
+    pub(crate) fn reading(&self) -> Option<&Reading> {
+        self.meter.as_ref().map(Meter::reading)
+    }
+
+    /// The bill, once there is one.
+    pub(crate) fn bill(&self) -> Option<&Bill> {
+        self.outcome.as_ref()?.bill.as_ref()
+    }
+
+    /// When the first token of a stream came, and when the answer ended.
+    pub(crate) fn tokens_at(&self) -> (Option<Instant>, Option<Instant>) {
+        (self.first_token, self.ended)
     }
 
     /// Settles or voids, once; later calls only give the outcome again.
@@ -141,11 +194,12 @@ impl Exchange {
     }
 
     fn settle(&mut self) -> Outcome {
+        self.ended = Some(Instant::now());
         let nothing = Outcome {
             bill: None,
             settled: None,
         };
-        let Some(reservation) = self.reservation.take() else {
+        let Some(mut reservation) = self.reservation.take() else {
             return nothing;
         };
         let bill = match self.phase {
@@ -154,6 +208,7 @@ impl Exchange {
                 return nothing;
             }
             Phase::Rejected => {
+                reservation.went(self.course(None));
                 reservation.void("refused by the provider");
                 return nothing;
             }
@@ -165,6 +220,7 @@ impl Exchange {
                 match bill {
                     Some(bill) => bill,
                     None => {
+                        reservation.went(self.course(None));
                         reservation.void("an error of the provider before any content");
                         return nothing;
                     }
@@ -174,6 +230,7 @@ impl Exchange {
         if let Some(place) = &mut self.place {
             place.correct(bill.usage.total());
         }
+        reservation.went(self.course(Some(&bill)));
         let settled = reservation.settle(bill.clone());
         if settled.over_bound {
             tracing::warn!(
@@ -183,12 +240,42 @@ impl Exchange {
                 "billed above what was held: the provider charges more than its documented maximum"
             );
         }
-        self.gateway
-            .metrics
-            .settled(self.agent.as_str(), &bill, settled.over_bound);
+        self.gateway.metrics.settled(
+            self.agent.as_str(),
+            &self.candidate.block.name,
+            self.live.name_of(&self.candidate, Some(&bill.model)),
+            &bill,
+            settled.over_bound,
+        );
         Outcome {
             bill: Some(bill),
             settled: Some(settled),
+        }
+    }
+
+    /// How it went, at its end.
+    fn course(&self, bill: Option<&Bill>) -> Course {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Course {
+            provider: self.candidate.block.name.clone(),
+            latency_ms: millis(self.since.elapsed()),
+            first_byte_ms: self.first_byte.map(|at| millis(at - self.since)),
+            http: self.http,
+            error: self.error(),
+            input: bill.map_or(Nanos::ZERO, |bill| self.input_cost(bill).min(bill.cost)),
+        }
+    }
+
+    /// What went wrong, as it is called in records.
+    fn error(&self) -> Option<&'static str> {
+        let reading = self.meter.as_ref().map(Meter::reading);
+        match (self.phase, reading) {
+            (Phase::Rejected, _) => Some("refused"),
+            (Phase::Answering, Some(reading)) if reading.error.is_some() => Some("failed"),
+            (Phase::Answering, Some(reading)) if reading.done => None,
+            _ if self.left => Some("client_left"),
+            (Phase::Answering, _) => Some("broken_off"),
+            (Phase::Held | Phase::Dispatched, _) => Some("lost"),
         }
     }
 

@@ -25,12 +25,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Client headers that go upstream as they are. Everything else a client sends stays here.
-static ALLOWED: [HeaderName; 7] = [
+static ALLOWED: [HeaderName; 5] = [
     header::ACCEPT,
     header::USER_AGENT,
     HeaderName::from_static("openai-beta"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
     HeaderName::from_static("x-session-id"),
     HeaderName::from_static("idempotency-key"),
 ];
@@ -163,6 +161,7 @@ pub(crate) async fn peer(
     let private = block.private;
     let address = resolver.address(url, private, admission.attempts).await?;
     admission.attempts += 1;
+    gateway.metrics.attempted(&block.name);
     if admission.attempts > 1 {
         gateway.metrics.retried();
     }
@@ -259,8 +258,9 @@ pub(crate) fn connect_failed(
     ctx: &mut Context,
     mut error: Box<Error>,
 ) -> Box<Error> {
-    gateway.metrics.upstream_error("connect");
     let again = ctx.admission().is_some_and(|admission| {
+        let block = &admission.candidate.block.name;
+        gateway.metrics.upstream_error(block, "connect");
         ended(gateway, admission, Outcome::Failed);
         let gone = admission.link.client_gone();
         !gone && goes_on(admission, Failed::Unconnected)
@@ -278,7 +278,7 @@ pub(crate) fn ended(gateway: &Gateway, admission: &mut Admission, outcome: Outco
     if visit.end(outcome, now) {
         let block = &admission.candidate.block.name;
         tracing::warn!(provider = %block, endpoint = admission.door.0, "ejected after failing again and again");
-        gateway.metrics.upstream_error("ejected");
+        gateway.metrics.upstream_error(block, "ejected");
         let millis = visit.ejected_for(now);
         tell::ejected(gateway, admission, millis);
     }
@@ -315,7 +315,8 @@ pub(crate) fn exchange_failed(
         return error;
     }
     if upstream {
-        gateway.metrics.upstream_error(kind(&error));
+        let block = &admission.candidate.block.name;
+        gateway.metrics.upstream_error(block, kind(&error));
     }
     let closed = matches!(
         error.etype(),

@@ -33,7 +33,7 @@ fn shown(settings: &Settings) -> BTreeMap<&str, &str> {
 }
 
 /// What is shown by its length only.
-fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 3] {
+fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 4] {
     let redis = settings.stores.redis.as_ref();
     let sentinel = redis.and_then(|redis| match &redis.server {
         Server::Sentinel(sentinel) => sentinel.password.as_ref(),
@@ -42,8 +42,17 @@ fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 3] {
     let password = redis.and_then(|redis| redis.password.as_ref());
     [
         ("admin.token", settings.admin.token.as_ref()),
+        ("otel.headers", settings.otel.headers.as_ref()),
         ("stores.redis.password", password),
         ("stores.redis.sentinel.password", sentinel),
+        (
+            "stores.postgres.password",
+            settings
+                .stores
+                .postgres
+                .as_ref()
+                .and_then(|postgres| postgres.password.as_ref()),
+        ),
     ]
     .map(|(path, secret)| (path, secret.map(Secret::digest)))
 }

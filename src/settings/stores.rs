@@ -1,8 +1,8 @@
 //! The section `stores`: what is kept outside this process.
 //!
-//! Decides where Redis is and how long it may take; what is kept there is decided by whoever keeps it.
-//! `REDIS_URL` wins over the URL of the file, and without either section or variable there is no
-//! Redis. How the section is read is in [`read`], how an address is written in [`address`].
+//! Decides where Redis and PostgreSQL are and how long they may take; what is kept there is decided by
+//! whoever keeps it. `REDIS_URL` and `DATABASE_URL` win over the URLs of the file, and without either
+//! section or variable there is none. How the section is read is in [`read`], how an address is written in [`address`].
 
 mod address;
 mod postgres;
@@ -10,6 +10,8 @@ pub(super) mod read;
 
 pub use postgres::{DATABASE_URL, Postgres, PostgresServer, PostgresTls};
 
+use crate::budget::tier::Threshold;
+use crate::money::Nanos;
 use crate::secret::Secret;
 use std::fmt;
 use std::path::PathBuf;
@@ -50,10 +52,33 @@ pub struct Redis {
     pub orphan_after: Duration,
     /// How long grants wait, after Redis lost its state, for a gateway that does not come back.
     pub recovery_wait: Duration,
+    /// What may be granted under hard limits while Redis is away; without it nothing.
+    pub lease: Option<Lease>,
     /// Whether limits of requests, tokens and concurrency hold for all gateways together.
     pub limits: bool,
     /// Whether the AI Firewall's keys (`budget:{user}:{date}`) are kept up to date.
     pub firewall_keys: bool,
+}
+
+/// Money that a gateway takes in advance, to grant by itself while Redis is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// How much of what remains on the tightest account of a request.
+    pub share: Threshold,
+    /// And no more than this.
+    pub max: Nanos,
+    /// For how long after it was last confirmed.
+    pub time: Duration,
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self {
+            share: Threshold(50_000_000),
+            max: Nanos(500_000_000),
+            time: Duration::from_secs(8),
+        }
+    }
 }
 
 /// Where Redis is.
@@ -122,6 +147,7 @@ impl Redis {
             connect_timeout: Duration::from_secs(2),
             orphan_after: Duration::from_secs(60),
             recovery_wait: Duration::from_secs(60),
+            lease: None,
             limits: true,
             firewall_keys: true,
         }

@@ -245,6 +245,11 @@ impl Meter {
         }
     }
 
+    /// Whether [`Self::finish`] was called.
+    pub const fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     /// What was learned so far.
     pub fn reading(&self) -> &Reading {
         &self.book.reading

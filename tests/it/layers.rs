@@ -31,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "answer",
             "event",
             "signature",
+            "trace",
         ],
     ),
     ("stores", &["ledger", "fleet", "feed", "insight"]),
@@ -68,6 +69,7 @@ const PURE: &[&str] = &[
     "answer",
     "event",
     "signature",
+    "trace",
 ];
 
 /// Heavy crates and the only modules that may name them.
@@ -115,6 +117,11 @@ const FLOATS: &[&str] = &[
     "answer.rs",
     "metrics.rs",
     "metrics/budgets.rs",
+    "metrics/models.rs",
+    "metrics/process.rs",
+    "metrics/titan.rs",
+    "otel/measure.rs",
+    "otel/spans.rs",
     "json.rs",
     "json/text.rs",
     "proxy/execwall.rs",

@@ -34,7 +34,7 @@ fn run(directory: &Path, arguments: &[&str]) -> (i32, String) {
 }
 
 /// The same as JSON, of these logs.
-fn verified(directory: &Path, logs: &[PathBuf], wait: &str) -> (i32, Value) {
+pub(crate) fn verified(directory: &Path, logs: &[PathBuf], wait: &str) -> (i32, Value) {
     let logs: Vec<&str> = logs.iter().map(|log| log.to_str().unwrap()).collect();
     let wait = format!("--wait={wait}");
     let (code, said) = run(directory, &[&["--json", &wait], &logs[..]].concat());

@@ -1,6 +1,7 @@
 //! What the stories are told with: a gateway, a provider, a client, and what can go wrong.
 
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod console;
 pub(crate) mod detour;
 pub(crate) mod faults;

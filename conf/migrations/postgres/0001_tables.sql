@@ -35,7 +35,7 @@ CREATE TABLE model_insights (
     metadata        jsonb NOT NULL
 );
 CREATE INDEX model_insights_at ON model_insights (at_ms, attempt_id);
-CREATE INDEX model_insights_model_at ON model_insights (model, at_ms);
+CREATE INDEX model_insights_model_at ON model_insights (model, at_ms, latency_ms);
 CREATE INDEX model_insights_agent_at ON model_insights (agent_id, at_ms);
 CREATE INDEX model_insights_user_at ON model_insights (user_id, at_ms) WHERE user_id IS NOT NULL;
 CREATE INDEX model_insights_request ON model_insights (request_id);

@@ -82,6 +82,7 @@ pub(super) fn json(report: &Report) -> String {
             "logs": sum(findings.open),
             "redis": sum(findings.kept),
             "lost": sum(findings.lost),
+            "leased": sum(findings.leased),
         });
         let items: Vec<Value> = findings.unmatched.iter().map(unmatched).collect();
         all["unmatched"] = counted(count(items.len()), apart(&findings.unmatched));
@@ -191,6 +192,9 @@ pub(super) fn text(report: &Report) -> String {
     line(format!(
         "held       {open} by the logs, ${held}; {there} in Redis, ${kept}"
     ));
+    if let (leases @ 1.., left) = findings.leased {
+        line(format!("leased     {leases} in Redis, ${left}"));
+    }
     line(format!(
         "lost       {lost} charged in Redis because their gateway was gone, ${charged}"
     ));

@@ -79,7 +79,8 @@ impl Link {
         let mut command = functions::call("weir_holds_1", &self.state_key);
         let held: Vec<String> = command.arg(&up.source).query_async(connection).await?;
         let ids = held.iter().filter_map(|id| id.parse().ok());
-        let unknown: HashSet<AttemptId> = ids.filter(|id| !witness.has_open(*id)).collect();
+        let nobodys = |id: &AttemptId| !witness.has_open(*id) && !self.is_leased(*id);
+        let unknown: HashSet<AttemptId> = ids.filter(nobodys).collect();
         for id in unknown.intersection(doubtful) {
             tracing::warn!(attempt = %id, "gave back a hold that nobody has any more");
             self.end(End {

@@ -76,7 +76,9 @@ impl Link {
         if complete || (first && !witness.testimony().has_spent()) {
             return Duration::ZERO;
         }
-        RALLY
+        // Others may grant from their leases without being heard.
+        let leased = self.leases.as_ref().map(|leases| leases.terms.time);
+        RALLY.max(leased.unwrap_or_default())
     }
 
     /// A new epoch of the state, or the one that another gateway has begun.
@@ -115,7 +117,7 @@ impl Link {
         witness: &dyn Witness,
         lost: bool,
     ) -> Result<(), Broken> {
-        let testimony = witness.testimony();
+        let testimony = self.testimony(witness);
         // What was charged stands in the log and is said from there, unless its window is over or its hold
         // counts as open. What was given back is said again, in case it was asked for on a connection that
         // broke.
@@ -137,6 +139,11 @@ impl Link {
         for holds in share::holds(&testimony, CHUNK, source) {
             let told = Told::holds(&holds);
             self.assert(connection, up, &told).await?;
+        }
+        if lost {
+            let leases = std::mem::take(&mut lock(&self.mirror).leases);
+            self.assert(connection, up, &Told::holds(&leases)).await?;
+            lock(&self.mirror).leases = leases;
         }
         let open = share::open(&testimony, source);
         self.assert(connection, up, &Told::all(&open)).await?;

@@ -184,3 +184,28 @@ fn a_log_that_was_never_shared_is_no_part_of_it() {
     let log = Statement { id: None, ..log(5) };
     assert_eq!(kinds(&log, &kept(0), &log), [Kind::LogNotShared]);
 }
+
+#[test]
+fn a_lease_is_in_no_log_and_no_reason_to_complain() {
+    let lease: AttemptId = "req_94bc3b72001cf0d82bbe72907a-0".parse().unwrap();
+    let hold = KeptHold {
+        held: Nanos(30),
+        accounts: vec!["agent:a".into()],
+    };
+    let mut kept = kept(5);
+    let of = |hold: &KeptHold| [(format!("{ID}:"), [(lease, hold.clone())].into())].into();
+    kept.holds = of(&hold);
+    let findings = compare(&[log(5)], &kept, &[log(5)], NOW);
+    assert_eq!(
+        (findings.unmatched, findings.leased),
+        (vec![], (1, Nanos(30)))
+    );
+    assert_eq!(findings.kept, (0, Nanos::ZERO));
+    // Nor is one that was charged when its gateway was gone.
+    kept.lost = std::mem::take(&mut kept.holds);
+    let findings = compare(&[log(5)], &kept, &[log(5)], NOW);
+    assert_eq!(
+        (findings.unmatched, findings.lost),
+        (vec![], (1, Nanos(30)))
+    );
+}

@@ -4,17 +4,20 @@
 //! is why everything here begins and ends inside an object that is already open. Readers of the
 //! Execwall OR Gate's log understand settlements and resets unchanged.
 
+mod end;
+
 use crate::budget::AccountSpec;
 use crate::budget::account::{Account, Based, Changes, Kept};
 use crate::identity::{AccountId, AgentId, AttemptId, KeyId, UserId};
 use crate::ledger::Push;
 use crate::money::Nanos;
-use crate::usage::{Bill, CostSource, Usage};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
+
+pub(in crate::ledger) use end::{settle, void};
 
 /// Who and what an open reservation is for: its INTENT record, in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,72 +208,6 @@ pub(in crate::ledger) fn intent(out: &mut Vec<u8>, now: u64, party: &Party, mode
     }
     out.push(b']');
     caller(out, party.key.as_ref(), party.user.as_ref());
-}
-
-/// SETTLE: what it cost. No `event`, so that it reads as a row of spend.
-pub(in crate::ledger) fn settle(out: &mut Vec<u8>, now: u64, party: &Party, bill: &Bill) {
-    timestamp(out, now);
-    text_field(out, "agent_id", party.agent.as_str());
-    out.extend_from_slice(b",\"cost\":");
-    dollars(out, bill.cost);
-    text_field(out, "model", &bill.model);
-    count_field(out, "tokens", bill.usage.total());
-    put(
-        out,
-        format_args!(",\"request_id\":\"{}\"", party.id.request),
-    );
-    id_field(out, party.id);
-    number_field(out, "nano_usd", bill.cost.0);
-    let status = match bill.source {
-        CostSource::Provider | CostSource::Usage => "settled",
-        CostSource::Estimated => "estimated",
-        CostSource::Unresolved => "unresolved",
-    };
-    text_field(out, "status", status);
-    text_field(out, "source", bill.source.name());
-    usage(out, &bill.usage);
-    text_field(out, "prices", &bill.prices);
-    number_field(
-        out,
-        "period",
-        party.accounts.first().map_or(0, |(_, window)| *window),
-    );
-    count_field(out, "tier", u64::try_from(party.tier).unwrap_or(u64::MAX));
-    caller(out, party.key.as_ref(), party.user.as_ref());
-}
-
-/// The token counts that are not zero.
-fn usage(out: &mut Vec<u8>, usage: &Usage) {
-    out.extend_from_slice(b",\"usage\":{");
-    let parts = [
-        ("input", usage.input),
-        ("cache_read", usage.cache_read),
-        ("cache_write", usage.cache_write),
-        ("cache_write_1h", usage.cache_write_1h),
-        ("audio_input", usage.audio_input),
-        ("output", usage.output),
-        ("reasoning", usage.reasoning),
-        ("audio_output", usage.audio_output),
-        ("searches", usage.searches),
-    ];
-    let mut first = true;
-    for (name, count) in parts.into_iter().filter(|(_, count)| *count > 0) {
-        if !std::mem::take(&mut first) {
-            out.push(b',');
-        }
-        string(out, name);
-        out.push(b':');
-        natural(out, count);
-    }
-    out.push(b'}');
-}
-
-/// VOID: nothing was billed, the hold is given back.
-pub(in crate::ledger) fn void(out: &mut Vec<u8>, now: u64, party: &Party, why: &str) {
-    event(out, now, "void");
-    id_field(out, party.id);
-    text_field(out, "agent_id", party.agent.as_str());
-    text_field(out, "why", why);
 }
 
 /// A budget set from outside.

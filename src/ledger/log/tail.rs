@@ -7,6 +7,7 @@
 //! they have no id.
 
 mod chain;
+mod ended;
 
 use super::LogError;
 use super::line::Link;
@@ -14,6 +15,7 @@ use super::segment::Family;
 use crate::identity::{AgentId, AttemptId, KeyId, UserId};
 use crate::money::Nanos;
 use chain::Chain;
+pub use ended::Ended;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -137,8 +139,17 @@ impl FromStr for Mark {
     }
 }
 
-/// Who is shown settlements, each as its chain, its number and its line. Says whether to go on.
-type Sink<'a> = dyn FnMut(&Arc<str>, u64, &[u8]) -> bool + 'a;
+/// Who is shown the ends of attempts (and resets, where those are wanted), each as its chain, its number, its kind and its line. Says whether
+/// to go on.
+type Sink<'a> = dyn FnMut(&Arc<str>, u64, Kind, &[u8]) -> bool + 'a;
+
+/// How an attempt ended; or the reset of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Settled,
+    Voided,
+    Reset,
+}
 
 /// A reader of all chains of a log.
 #[derive(Clone, Debug)]
@@ -195,8 +206,10 @@ impl Tail {
 
     /// Shows `sink` every settlement and every reset that it has not seen.
     pub(in crate::ledger) fn each(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), LogError> {
-        self.advance(&mut |_, _, line| {
-            sink(line);
+        self.advance(&mut |_, _, kind, line| {
+            if kind != Kind::Voided {
+                sink(line);
+            }
             true
         })
     }
@@ -216,7 +229,10 @@ impl Tail {
     /// [`LogError::Io`] when a file cannot be read.
     pub fn read(&mut self, most: usize) -> Result<Vec<Settlement>, LogError> {
         let mut batch = Vec::new();
-        self.advance(&mut |chain, seq, line| {
+        self.advance(&mut |chain, seq, kind, line| {
+            if kind != Kind::Settled {
+                return true;
+            }
             match settlement(chain, seq, line) {
                 Some(settlement) => batch.push(settlement),
                 // The start of the process refuses such a log.
@@ -227,14 +243,49 @@ impl Tail {
         Ok(batch)
     }
 
+    /// The next attempts that ended after they were sent, at most `most` of them; fewer only when
+    /// there are no more.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when a file cannot be read.
+    pub fn ended(&mut self, most: usize) -> Result<Vec<Ended>, LogError> {
+        let mut batch = Vec::new();
+        self.advance(&mut |chain, seq, kind, line| {
+            if kind == Kind::Reset || (kind == Kind::Voided && !ended::was_sent(line)) {
+                return true;
+            }
+            match Ended::parse(chain, seq, kind, line) {
+                Some(ended) => batch.push(ended),
+                // The start of the process refuses such a log.
+                None => tracing::warn!(%chain, seq, "the end of an attempt in the spend log is not whole"),
+            }
+            batch.len() < most
+        })?;
+        Ok(batch)
+    }
+
+    /// Reads to the end and says how many attempts had ended after they were sent.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when a file cannot be read.
+    pub fn skip_ended(&mut self) -> Result<u64, LogError> {
+        let mut count = 0;
+        self.advance(&mut |_, _, kind, line| {
+            let sent = kind == Kind::Voided && ended::was_sent(line);
+            count += u64::from(kind == Kind::Settled || sent);
+            true
+        })?;
+        Ok(count)
+    }
+
     /// Reads to the end and says how many settlements that were.
     ///
     /// # Errors
     /// [`LogError::Io`] when a file cannot be read.
     pub fn skip(&mut self) -> Result<u64, LogError> {
         let mut count = 0;
-        self.advance(&mut |_, _, _| {
-            count += 1;
+        self.advance(&mut |_, _, kind, _| {
+            count += u64::from(kind == Kind::Settled);
             true
         })?;
         Ok(count)

@@ -7,11 +7,13 @@ use super::{
 use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::settings::events;
+use crate::settings::insights;
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
 use crate::settings::stores;
 use crate::settings::units;
+use crate::settings::watching;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,8 +44,11 @@ pub(in crate::settings) fn read(root: &Section<'_>, default: &Listen) -> Setting
         upgrade: upgrade(&root.section("upgrade")),
         reload: reload(&root.section("reload")),
         log: log(&root.section("log")),
+        metrics: watching::metrics(&root.section("metrics")),
+        otel: watching::otel(&root.section("otel")),
         admin: admin(&root.section("admin")),
         stores,
+        insights: insights::read(&root.section("insights")),
         warnings: reader.environment.warnings().to_vec(),
         facts: Vec::new(),
     }

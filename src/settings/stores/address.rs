@@ -1,4 +1,4 @@
-//! How Redis is addressed: URLs and `host:port`.
+//! How Redis is addressed: URLs and `host:port`; and the parts of any URL.
 //!
 //! Decides which spellings are understood. A complaint never quotes the text, which may hold a
 //! password.
@@ -150,14 +150,14 @@ pub(super) fn node(text: &str, port: u16) -> Result<Node, Complaint> {
 }
 
 /// What is before and after the first `at`.
-fn split(text: &str, at: char) -> (&str, Option<&str>) {
+pub(super) fn split(text: &str, at: char) -> (&str, Option<&str>) {
     match text.split_once(at) {
         Some((before, after)) => (before, Some(after)),
         None => (text, None),
     }
 }
 
-fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let parts = query.split('&').filter(|part| !part.is_empty());
     parts.map(|part| part.split_once('=').unwrap_or((part, "")))
 }
@@ -168,14 +168,14 @@ fn number(text: &str) -> Result<u32, Complaint> {
 }
 
 /// `user:password`, `:password` or `user`.
-fn credentials(text: &str) -> Result<(Option<String>, Option<String>), Complaint> {
+pub(super) fn credentials(text: &str) -> Result<(Option<String>, Option<String>), Complaint> {
     let (user, password) = split(text, ':');
     let password = password.map(decoded).transpose()?;
     Ok((Some(decoded(user)?), password))
 }
 
 /// The text with `%40` and the like undone.
-fn decoded(text: &str) -> Result<String, Complaint> {
+pub(super) fn decoded(text: &str) -> Result<String, Complaint> {
     let wrong = || {
         Complaint::new("has a `%` that two hexadecimal digits do not follow")
             .suggesting("write a `%` of a password as %25")

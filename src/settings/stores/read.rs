@@ -1,7 +1,11 @@
 //! From the tree to [`Stores`].
 
 use super::address::{self, Place, Url};
-use super::{Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores};
+use super::{
+    DATABASE_URL, Lease, Node, REDIS_URL, Redis, RedisTls, Sentinel, Server, Stores, postgres,
+};
+use crate::budget::tier::Threshold;
+use crate::money::Nanos;
 use crate::secret::Secret;
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::Complaint;
@@ -16,13 +20,16 @@ const LONGEST_TENANT: usize = 32;
 
 /// Reads the section `stores`.
 pub(in crate::settings) fn read(section: &Section<'_>) -> Stores {
-    let variable = section.reader().environment.filled(REDIS_URL);
-    if section.get("redis").is_none() && variable.is_none() {
-        return Stores::default();
-    }
+    let named = |key, variable| {
+        let variable = section.reader().environment.filled(variable);
+        section.get(key).is_some() || variable.is_some()
+    };
+    let (redis_is, postgres_is) = (named("redis", REDIS_URL), named("postgres", DATABASE_URL));
     Stores {
-        redis: redis(&section.section("redis")),
-        postgres: None,
+        redis: redis_is.then(|| redis(&section.section("redis"))).flatten(),
+        postgres: postgres_is
+            .then(|| postgres::read(&section.section("postgres")))
+            .flatten(),
     }
 }
 
@@ -50,6 +57,7 @@ fn redis(section: &Section<'_>) -> Option<Redis> {
         connect_timeout: time("connect_timeout", default.connect_timeout, 10, 60_000),
         orphan_after: time("orphan_after", default.orphan_after, 3_000, 86_400_000),
         recovery_wait: time("recovery_wait", default.recovery_wait, 0, 86_400_000),
+        lease: lease(section),
         limits: flag("limits", default.limits),
         firewall_keys: flag("firewall_keys", default.firewall_keys),
         server: server?,
@@ -57,7 +65,63 @@ fn redis(section: &Section<'_>) -> Option<Redis> {
     if matches!(redis.server, Server::Cluster(_)) && redis.database != 0 {
         section.error(Complaint::new("a cluster has the database 0 only"));
     }
+    if let Some(lease) = redis.lease {
+        judge(section, &redis, lease.time);
+    }
     Some(redis)
+}
+
+/// What is taken in advance, where that is asked for.
+fn lease(section: &Section<'_>) -> Option<Lease> {
+    let value = section.get("lease")?;
+    let default = Lease::default();
+    if !value.is_mapping() {
+        let asked = section.or("lease", false, units::flag, ToString::to_string);
+        return asked.then_some(default);
+    }
+    let section = value.section();
+    let share = |text: &str| match units::share(text)? {
+        Threshold(1..=500_000_000) => units::share(text),
+        _ => Err(Complaint::new("must be above 0 and at most 0.5")),
+    };
+    let max = |text: &str| match units::money(text)? {
+        Nanos::ZERO => Err(Complaint::new("must be above 0")),
+        amount => Ok(amount),
+    };
+    Some(Lease {
+        share: section.or("share", default.share, share, |s| units::show_share(*s)),
+        max: section.or("max", default.max, max, |amount| units::show_money(*amount)),
+        time: time(&section, "time", default.time, millis(1_000, 600_000)),
+    })
+}
+
+/// A lease must be over before anybody else may have its money: a gateway that is not heard of is
+/// gone after one time, and after a loss nobody waits for it longer than the other.
+fn judge(section: &Section<'_>, redis: &Redis, lease: Duration) {
+    let show = units::show_duration;
+    let others = [
+        (
+            "orphan_after",
+            redis.orphan_after,
+            lease < redis.orphan_after,
+        ),
+        (
+            "recovery_wait",
+            redis.recovery_wait,
+            lease <= redis.recovery_wait,
+        ),
+    ];
+    for (name, time, fits) in others {
+        if !fits {
+            let (lease, time) = (show(lease), show(time));
+            section.error(
+                Complaint::new(format!(
+                    "has leases of {lease}, and {name} is over after {time}: others would spend their money again"
+                ))
+                .suggesting(format!("set lease.time below {name}")),
+            );
+        }
+    }
 }
 
 /// What is said by URL.

@@ -305,3 +305,41 @@ proptest! {
         let _ = super::address::node(&text, 1);
     }
 }
+
+#[test]
+fn leases_are_off_until_they_are_asked_for_and_end_before_others_go_on() {
+    let url = [("REDIS_URL", "redis://redis:6379/0")];
+    let of = |text: &str| redis(&format!("stores: {{redis: {{{text}}}}}"), &url).lease;
+    assert_eq!(of(""), None);
+    assert_eq!(of("lease: false"), None);
+    assert_eq!(of("lease: true"), Some(Lease::default()));
+    assert_eq!(of("lease: {}"), Some(Lease::default()));
+    let own = of("lease: {share: 0.1, max: $2, time: 3s}, recovery_wait: 3s, orphan_after: 4s");
+    let own = own.unwrap();
+    assert_eq!(
+        (own.share, own.max, own.time),
+        (
+            Threshold(100_000_000),
+            Nanos::usd(2),
+            Duration::from_secs(3)
+        )
+    );
+    for (text, complaint) in [
+        (
+            "lease: {time: 61s}, orphan_after: 2m",
+            "recovery_wait is over after 60s",
+        ),
+        ("lease: true, recovery_wait: 5s", "leases of 8s"),
+        (
+            "lease: {time: 5s}, orphan_after: 5s",
+            "orphan_after is over",
+        ),
+        ("lease: {share: 0.6}", "at most 0.5"),
+        ("lease: {share: 0}", "above 0"),
+        ("lease: {max: 0}", "above 0"),
+        ("lease: {seconds: 8}", "seconds"),
+    ] {
+        let found = errors(&format!("stores: {{redis: {{{text}}}}}"), &url);
+        assert!(found.contains(complaint), "{text}: {found}");
+    }
+}

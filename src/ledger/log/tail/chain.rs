@@ -2,7 +2,7 @@
 //!
 //! Decides where the record after a given one is, and when a file goes on in another.
 
-use super::{Mark, Sink, outside};
+use super::{Kind, Mark, Sink, outside};
 use crate::ledger::log::LogError;
 use crate::ledger::log::line;
 use crate::ledger::log::segment::{Family, Files};
@@ -102,8 +102,8 @@ impl Chain {
                 if !wanted {
                     return Ok(false);
                 }
-                let step = self.step(&mut lines, &mut |seq, line| {
-                    wanted = sink(&shown, seq, line);
+                let step = self.step(&mut lines, &mut |seq, kind, line| {
+                    wanted = sink(&shown, seq, kind, line);
                 })?;
                 if !matches!(step, Step::Record) {
                     break step;
@@ -133,11 +133,11 @@ impl Chain {
         Ok(true)
     }
 
-    /// Reads one record and shows it if it is a settlement, or a reset where those are wanted.
+    /// Reads one record and shows it if it is the end of an attempt, or a reset where those are wanted.
     fn step(
         &mut self,
         lines: &mut Lines,
-        sink: &mut dyn FnMut(u64, &[u8]),
+        sink: &mut dyn FnMut(u64, Kind, &[u8]),
     ) -> Result<Step, LogError> {
         // The rows of an Execwall OR Gate stand before everything else.
         let may_be_legacy = self.mark.is_none();
@@ -163,12 +163,11 @@ impl Chain {
         }
         let footer = head.event.as_deref() == Some("footer");
         let seq = head.seq;
-        let wanted = match head.event.as_deref() {
-            None => true,
-            Some(event) => self.since.is_some() && event == "reset",
-        };
-        if wanted {
-            sink(seq, line);
+        match head.event.as_deref() {
+            None => sink(seq, Kind::Settled, line),
+            Some("void") => sink(seq, Kind::Voided, line),
+            Some("reset") if self.since.is_some() => sink(seq, Kind::Reset, line),
+            Some(_) => {}
         }
         self.mark = Some(Mark {
             seq,

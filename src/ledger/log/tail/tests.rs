@@ -4,6 +4,7 @@ use crate::ledger::Book;
 use crate::ledger::contract::account;
 use crate::ledger::scratch::{Scratch, bill, noon};
 use crate::ledger::tests::reserve;
+use crate::usage::Course;
 use proptest::prelude::*;
 
 async fn spend(book: &Arc<Book>, spec: &Arc<AccountSpec>, cost: i64) -> AttemptId {
@@ -244,4 +245,71 @@ proptest! {
             prop_assert_eq!(BTreeMap::from(position).len(), texts.len());
         }
     }
+}
+
+#[tokio::test]
+async fn ends_of_attempts_tell_how_they_went_and_what_was_never_sent_is_passed_over() {
+    let (scratch, at) = (Scratch::new(), noon());
+    let spec = Arc::new(account("agent:a", 1_000_000));
+    let (book, _) = scratch.open(&at, &[&spec]);
+    let course = |error| Course {
+        provider: "a \"b\"".into(),
+        latency_ms: 812,
+        first_byte_ms: Some(130),
+        http: 200,
+        error,
+        input: Nanos(4),
+    };
+    let mut whole = reserve(&book, &spec, 9).await.unwrap();
+    whole.went(course(None));
+    let _ = whole.settle(bill(9));
+    let mut refused = reserve(&book, &spec, 9).await.unwrap();
+    refused.went(Course {
+        http: 500,
+        first_byte_ms: None,
+        ..course(Some("refused"))
+    });
+    let id = refused.id();
+    refused.void("refused by the provider, \",\"provider\":\"");
+    let unsent = reserve(&book, &spec, 9).await.unwrap();
+    unsent.void("never, \",\"provider\":\"dispatched");
+    // As a version before wrote it.
+    spend(&book, &spec, 7).await;
+    let mut tail = Tail::after(&scratch.log(), Position::default());
+    assert_eq!(tail.clone().skip_ended().unwrap(), 3);
+    assert_eq!(tail.clone().skip().unwrap(), 2);
+    let first = tail.ended(1).unwrap().remove(0);
+    assert_eq!(first.provider.as_deref(), Some("a \"b\""));
+    assert_eq!(
+        (first.latency_ms, first.first_byte_ms),
+        (Some(812), Some(130))
+    );
+    assert_eq!(
+        (first.http, first.error, first.input),
+        (Some(200), None, Nanos(4))
+    );
+    assert_eq!((first.billing.as_str(), first.cost), ("settled", Nanos(9)));
+    let rest = tail.ended(10).unwrap();
+    let [void, old] = rest.as_slice() else {
+        panic!("{rest:?}");
+    };
+    assert_eq!(
+        (void.id, void.cost, void.billing.as_str()),
+        (id, Nanos::ZERO, "void")
+    );
+    assert_eq!(
+        (void.http, void.error.as_deref()),
+        (Some(500), Some("refused"))
+    );
+    assert!(!void.model.is_empty());
+    assert_eq!(
+        (&old.provider, old.latency_ms, old.cost),
+        (&None, None, Nanos(7))
+    );
+    assert!(tail.ended(10).unwrap().is_empty());
+    assert_eq!(tail.position(), {
+        let mut other = Tail::after(&scratch.log(), Position::default());
+        other.skip().unwrap();
+        other.position()
+    });
 }
