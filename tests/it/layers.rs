@@ -124,6 +124,7 @@ const FLOATS: &[&str] = &[
     "insight/similar/postgres.rs",
     "insight/similar/sqlite.rs",
     "metrics.rs",
+    "metrics/budgets.rs",
     "metrics/models.rs",
     "metrics/process.rs",
     "metrics/titan.rs",
