@@ -2,7 +2,7 @@
 //!
 //! Decides how an ask, an end and an account are written as arguments and how replies are read.
 //! What the functions decide is in `ledger.lua`, which computes as [`crate::ledger::Decision`] does, and
-//! in `lease.lua`.
+//! in `lease.lua`; `hints.lua` passes on what it is told.
 
 mod lease;
 
@@ -17,7 +17,11 @@ use crate::money::{MAX_AMOUNT, Nanos};
 use redis::Cmd;
 
 /// The library, as it is loaded.
-pub(super) const LIBRARY: &str = concat!(include_str!("ledger.lua"), include_str!("lease.lua"));
+pub(super) const LIBRARY: &str = concat!(
+    include_str!("ledger.lua"),
+    include_str!("lease.lua"),
+    include_str!("hints.lua")
+);
 
 /// More output tokens than any answer has, and few enough for exact arithmetic in doubles.
 const MOST_TOKENS: u64 = 1_000_000_000_000;

@@ -25,8 +25,9 @@ All keys carry one hash tag and begin with the prefix of KEYS[1], which is `<pre
 local MAX = 9007199254740992
 local MONTH = 3456000
 local DAY = 'daily UTC'
--- A gateway gives a sign of life every second: after so long it is dead, or another one is in its place.
-local ALIVE = 1600
+-- A gateway gives a sign of life every second: after so long it is dead, or another one is in its place. One
+-- on a busy machine may be late by more than a second.
+local ALIVE = 2500
 -- How long leases give way to requests that lack their money.
 local SHORT = 10000
 local SEPARATOR, PART = '\1', '\2'

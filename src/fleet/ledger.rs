@@ -6,6 +6,7 @@
 use super::connect::Connector;
 use super::functions::{self, Reserved, State};
 use super::link::{Broken, Figures, Link, Up};
+use crate::balance::Endpoints;
 use crate::budget::{AccountSpec, Balance};
 use crate::identity::AttemptId;
 use crate::ledger::log::Clock;
@@ -34,6 +35,12 @@ impl Fleet {
         Self {
             link: Arc::new(Link::new(connector, log_id, log, settings, clock)),
         }
+    }
+
+    /// Has the others hear which of these endpoints are ejected here, and takes over what they say.
+    pub fn tell_of(&self, endpoints: Arc<Endpoints>) {
+        // A second call would name the same ones.
+        let _ = self.link.endpoints.set(endpoints);
     }
 
     /// Figures for the metrics.

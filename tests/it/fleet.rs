@@ -2,6 +2,7 @@
 
 mod away;
 mod gone;
+mod hints;
 mod lease;
 mod loss;
 mod places;
@@ -10,7 +11,9 @@ mod shared;
 use crate::support::client::request;
 use crate::support::gateway::{Setup, UNIT};
 use crate::support::redis::RedisServer;
-use crate::support::{Agent, Detour, Gateway, PATIENCE, Provider, Raw, Reply};
+use crate::support::{
+    Agent, Detour, Gateway, LOOK, PATIENCE, Provider, Raw, Reply, bounded, eventually,
+};
 use serde_json::json;
 use std::time::Instant;
 
@@ -52,6 +55,23 @@ async fn ask(gateway: &Gateway, agent: &str, tokens: u64) -> Reply {
     let prompt = format!("[[chunks={tokens}]]");
     let call = gateway.chat(&prompt).agent(agent).max_tokens(tokens);
     call.send().await
+}
+
+/// Waits until everything has ended at a gateway, and Redis has heard of it: others know it from then on.
+async fn told(gateway: &Gateway) {
+    gateway.quiet().await;
+    let heard = async {
+        while gateway.metric("weir_redis_backlog").await > 0.0 {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    bounded("the end of what Redis has not heard", heard).await;
+}
+
+/// Waits until a gateway has said this; it writes its log beside its work.
+async fn said(gateway: &Gateway, words: &str) {
+    let look = || gateway.output().contains(words).then_some(());
+    eventually(words, look).await;
 }
 
 /// Asks until it is served.

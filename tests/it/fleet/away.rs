@@ -1,9 +1,9 @@
 //! Redis is away: hard budgets are refused at once, soft ones go on, and keys are checked as ever.
 
-use super::{CAP, TENANT, ask, at, cents, must_be_away, served, two};
+use super::{CAP, TENANT, ask, at, cents, must_be_away, said, served, two};
 use crate::support::gateway::Setup;
 use crate::support::redis::RedisServer;
-use crate::support::{Detour, Gateway, Provider, Purse, bounded, eventually};
+use crate::support::{Detour, Gateway, Provider, Purse, bounded};
 
 const KEY: &str = "a-key-of-some-length-for-one";
 
@@ -56,13 +56,16 @@ async fn is_away(gateways: &[&Gateway]) {
 /// Served again, and everything that was spent meanwhile is known.
 async fn is_back(gateways: &[&Gateway], purse: &Purse<'_>) {
     for gateway in gateways {
-        loop {
-            let reply = with_key(gateway, "a", KEY).await;
-            if reply.status == 200 {
-                break;
+        bounded("a gateway that serves again", async {
+            loop {
+                let reply = with_key(gateway, "a", KEY).await;
+                if reply.status == 200 {
+                    break;
+                }
+                must_be_away(&reply);
             }
-            must_be_away(&reply);
-        }
+        })
+        .await;
         assert_eq!(with_key(gateway, "soft", SOFT_KEY).await.status, 200);
         gateway.quiet().await;
     }
@@ -112,7 +115,7 @@ async fn a_gateway_starts_without_redis_and_joins_when_there_is_one() {
     );
     let setup = keyed(&provider).redis(&place);
     let gateway = setup.start().await;
-    assert!(gateway.output().contains("Redis does not answer"));
+    said(&gateway, "Redis does not answer").await;
     is_away(&[&gateway]).await;
     server.again();
     is_back(&[&gateway], &Purse::of(&server, TENANT)).await;
@@ -149,10 +152,7 @@ async fn a_server_that_cannot_keep_more_refuses_and_serves_again_when_it_can() {
     for gateway in [&first, &second] {
         must_be_away(&ask(gateway, "a", 20).await);
         assert_eq!(ask(gateway, "soft", 20).await.status, 200);
-        eventually("a word about why", || {
-            gateway.output().contains("OOM").then_some(())
-        })
-        .await;
+        said(gateway, "OOM").await;
     }
     assert_eq!(
         server.command(&["CONFIG", "SET", "maxmemory", "0"]).text(),

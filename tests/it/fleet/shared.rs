@@ -1,6 +1,6 @@
 //! What is spent, held, pushed and reset at one gateway counts at all of them.
 
-use super::{CAP, Open, TENANT, ask, at, cents, exhaust, two};
+use super::{CAP, Open, TENANT, ask, at, cents, exhaust, told, two};
 use crate::support::gateway::Setup;
 use crate::support::purse::{billed, shown};
 use crate::support::redis::RedisServer;
@@ -86,7 +86,7 @@ async fn a_push_and_a_reset_at_one_gateway_act_at_the_other_and_outlive_both() {
     let (provider, server) = (Provider::start().await, RedisServer::start());
     let [first, second] = two(&cents(&provider), &server).await;
     assert_eq!(ask(&second, "a", 1000).await.status, 200);
-    second.quiet().await;
+    told(&second).await;
     let pushed = first
         .push("a", r#"{"budget_total": 3.5, "budget_spent": 3.499}"#)
         .await;
@@ -201,7 +201,7 @@ async fn a_users_day_is_shared_and_readable_for_the_tools_of_the_firewall() {
     ] {
         let reply = by_key(gateway, &format!("[[cost={cost}]]")).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
-        gateway.quiet().await;
+        told(gateway).await;
     }
     let [first, second] = &gateways;
     Purse::of(&server, "weir").agrees(&[first, second]).await;
@@ -239,7 +239,7 @@ async fn a_users_day_is_shared_and_readable_for_the_tools_of_the_firewall() {
             assert_eq!(reply.json()["detail"]["account"], "user:default");
             refused += 1;
         }
-        gateway.quiet().await;
+        told(gateway).await;
     }
     assert_eq!(refused, 1, "the second of the two");
 }
