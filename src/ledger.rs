@@ -13,6 +13,7 @@
 mod book;
 #[cfg(test)]
 pub(crate) mod contract;
+mod days;
 mod ending;
 mod follow;
 mod keeper;

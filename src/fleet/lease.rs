@@ -24,6 +24,14 @@ const LATELY: Duration = Duration::from_secs(300);
 /// The most leases of one gateway.
 const MOST: usize = 128;
 
+/// How an account came to its period, where nobody has said it: it is as it is.
+const NOT_SAID: Moved = Moved {
+    turn: 0,
+    last: 0,
+    first: 0,
+    charged: Nanos::ZERO,
+};
+
 /// The leases of one gateway.
 #[derive(Debug)]
 pub(super) struct Leases {
@@ -48,7 +56,7 @@ struct Table {
     asked: Option<Instant>,
 }
 
-/// The accounts that a request falls under, as one came with them last.
+/// The accounts of requests that nobody may pass, as one came with them last.
 #[derive(Debug)]
 struct Path {
     specs: Vec<Arc<AccountSpec>>,
@@ -109,18 +117,25 @@ pub(super) struct Answer {
     pub(super) accounts: Option<Vec<(Balance, Moved)>>,
 }
 
+/// The accounts that nobody may pass: what steers tiers only is no reason to refuse.
+fn hard(specs: &[Arc<AccountSpec>]) -> impl Iterator<Item = &Arc<AccountSpec>> {
+    specs.iter().filter(|spec| spec.hard)
+}
+
 fn path_of(specs: &[Arc<AccountSpec>]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for spec in specs {
-        (spec.id.as_str(), spec.hard).hash(&mut hasher);
+    for spec in hard(specs) {
+        spec.id.as_str().hash(&mut hasher);
     }
     hasher.finish()
 }
 
-/// Whether two lists of accounts say the same of them.
+/// Whether two lists of accounts say the same of those.
 fn same(one: &[Arc<AccountSpec>], other: &[Arc<AccountSpec>]) -> bool {
-    let pairs = || one.iter().zip(other);
-    one.len() == other.len() && pairs().all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
+    hard(one).count() == hard(other).count()
+        && hard(one)
+            .zip(hard(other))
+            .all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
 }
 
 impl Lease {
@@ -142,24 +157,42 @@ impl Lease {
             && self.terms.accounts.iter().all(begun)
     }
 
-    /// The accounts as they are with everything that was granted.
-    fn balances(&self) -> Vec<Balance> {
-        let with = |(balance, _): &(Balance, Moved)| Balance {
-            pending: balance.pending + self.used,
-            ..*balance
+    /// The accounts of an ask with everything that was granted, and how each came to its period. Of
+    /// those that the lease is not about `heard` knows.
+    fn accounts(
+        &self,
+        ask: &Ask<'_>,
+        heard: impl Fn(&AccountSpec) -> Option<Balance>,
+    ) -> Vec<(Balance, Moved)> {
+        let now = i64::try_from(ask.now_millis / 1000).unwrap_or(i64::MAX);
+        let mut leased = self.terms.accounts.iter().peekable();
+        let mut one = |spec: &Arc<AccountSpec>| {
+            if let Some((balance, moved)) = leased.next_if(|_| spec.hard) {
+                let pending = balance.pending + self.used;
+                return (
+                    Balance {
+                        pending,
+                        ..*balance
+                    },
+                    *moved,
+                );
+            }
+            let window = spec.period.window(now);
+            let mut balance = heard(spec).unwrap_or_default();
+            (balance.period_start, balance.period_end) = (window.start, window.end);
+            (balance, NOT_SAID)
         };
-        self.terms.accounts.iter().map(with).collect()
+        ask.accounts.iter().map(&mut one).collect()
     }
 
-    /// As an open hold, on the accounts that nobody may pass.
+    /// As an open hold.
     fn as_held(&self) -> Held {
         let all = self.terms.specs.iter().zip(&self.terms.accounts);
-        let hard = all.filter(|(spec, _)| spec.hard);
         let place = |(spec, (balance, _)): (&Arc<AccountSpec>, &(Balance, Moved))| {
             (spec.id.clone(), balance.period_start)
         };
         let mut accounts: Vec<(AccountId, i64)> = Vec::new();
-        for on in hard.map(place) {
+        for on in all.map(place) {
             if !accounts.contains(&on) {
                 accounts.push(on);
             }
@@ -203,14 +236,14 @@ impl Leases {
         if let Some(known) = table.paths.get_mut(&path) {
             known.used = now;
             if !same(&known.specs, specs) {
-                known.specs = specs.to_vec();
+                known.specs = hard(specs).map(Arc::clone).collect();
             }
             return;
         }
         if table.paths.len() >= MOST || table.closed {
             return;
         }
-        let specs = specs.to_vec();
+        let specs = hard(specs).map(Arc::clone).collect();
         let fresh = Path {
             specs,
             used: now,
@@ -220,8 +253,13 @@ impl Leases {
         table.fresh = true;
     }
 
-    /// Grants from a lease what could not be asked for.
-    pub(super) fn grant(&self, ask: &Ask<'_>) -> Result<Granted, Denied> {
+    /// Grants from a lease what could not be asked for. Of accounts that only steer tiers `heard` knows
+    /// what was last heard.
+    pub(super) fn grant(
+        &self,
+        ask: &Ask<'_>,
+        heard: impl Fn(&AccountSpec) -> Option<Balance>,
+    ) -> Result<Granted, Denied> {
         let path = path_of(ask.accounts);
         let mut table = self.lock();
         let paused = table.paused || table.closed;
@@ -231,7 +269,9 @@ impl Leases {
         let lease = lease
             .filter(|lease| !paused && lease.covers(ask, Instant::now(), time))
             .ok_or(Denied::Unavailable)?;
-        let share = lease.balances().first().copied().unwrap_or_default();
+        let mut accounts = lease.accounts(ask, heard);
+        let share = accounts.first().map(|(balance, _)| *balance);
+        let share = share.unwrap_or_default();
         let tier = ask
             .tier
             .unwrap_or_else(|| tier::select(ask.thresholds, share.remaining(), share.limit));
@@ -256,8 +296,10 @@ impl Leases {
             lease: lease.id,
             held: decision.held,
         };
-        let balances = lease.balances();
-        let moved = lease.terms.accounts.iter().map(|(_, moved)| *moved);
+        for (balance, _) in &mut accounts {
+            balance.pending += decision.held;
+        }
+        let (balances, moved): (Vec<Balance>, Vec<Moved>) = accounts.into_iter().unzip();
         let grant = Grant {
             tier: decision.tier,
             tokens: decision.tokens,
@@ -266,10 +308,7 @@ impl Leases {
             windows: balances.iter().map(|b| b.period_start).collect(),
             balances,
         };
-        let granted = Granted {
-            grant,
-            moved: moved.collect(),
-        };
+        let granted = Granted { grant, moved };
         table.grants.insert(ask.id, taken);
         self.granted.fetch_add(1, Ordering::Relaxed);
         Ok(granted)
@@ -362,13 +401,12 @@ impl Leases {
                 }
                 continue;
             };
-            let without = |(spec, (balance, moved)): (&Arc<AccountSpec>, (Balance, Moved))| {
-                let own = if spec.hard { answer.held } else { Nanos::ZERO };
-                let pending = balance.pending - own;
+            let without = |(balance, moved): (Balance, Moved)| {
+                let pending = balance.pending - answer.held;
                 (Balance { pending, ..balance }, moved)
             };
             let terms = Terms {
-                accounts: wish.specs.iter().zip(accounts).map(without).collect(),
+                accounts: accounts.into_iter().map(without).collect(),
                 specs: wish.specs,
             };
             // What was granted while it was asked for stays.

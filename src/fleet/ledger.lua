@@ -505,6 +505,8 @@ end
 
 -- Raises the total that `source` has charged in a window; how much higher it is now.
 local function raise(p, source, id, label, total, kept)
+  -- One key a user and a day: they are looked at for a week, and there may be many.
+  local time = string.sub(id, 1, 4) == 'day:' and 10 * 86400 or MONTH
   local key = window(p, id, label)
   local known = tonumber(redis.call('HGET', key, source) or '0')
   if total <= known then
@@ -512,7 +514,7 @@ local function raise(p, source, id, label, total, kept)
   end
   redis.call('HSET', key, source, text(total))
   if known == 0 and not kept then
-    redis.call('EXPIRE', key, MONTH)
+    redis.call('EXPIRE', key, time)
   end
   return total - known
 end
@@ -565,10 +567,12 @@ local function correct(p, owner, id)
   return true
 end
 
--- Adds a user's day to a reply, for the keys of the AI Firewall: account, start of the day, amount.
+-- Adds a user's day to a reply, for the keys of the AI Firewall: account, start of the day, amount. The
+-- budget of a user says the same where it has always been one for days.
 local function daily(p, reply, account)
-  local a = string.sub(account, 1, 5) == 'user:' and load(p, account)
-  if a and a.tag == DAY then
+  local day = string.sub(account, 1, 4) == 'day:'
+  local a = (day or string.sub(account, 1, 5) == 'user:') and load(p, account)
+  if a and a.tag == DAY and (day or a.gen == 1) then
     reply[#reply + 1] = account
     reply[#reply + 1] = text(a.win)
     reply[#reply + 1] = text(clamped(charged(p, account, present(a))))

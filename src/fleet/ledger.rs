@@ -152,7 +152,7 @@ impl Shared for Fleet {
         }
         match (self.hold(ask, &mut asked).await, leases) {
             (Err(Denied::Unavailable), Some(leases)) => {
-                let granted = leases.grant(ask)?;
+                let granted = leases.grant(ask, |spec| self.glance(spec, ask.now_millis))?;
                 // Should it be held there, too, it is that hold: what it comes to is told with the log.
                 asked.hold = None;
                 Ok(granted)
@@ -202,6 +202,10 @@ impl Shared for Fleet {
 
     fn adopt(&self, specs: &[Arc<AccountSpec>], _now_millis: u64) {
         self.link.adopt(specs);
+    }
+
+    fn keeps_days(&self) -> bool {
+        self.link.keeps_days()
     }
 
     fn begin(&self, witness: Weak<dyn Witness>) {

@@ -201,6 +201,11 @@ impl Link {
         self.up.load_full()
     }
 
+    /// Whether the AI Firewall's keys are kept.
+    pub(super) fn keeps_days(&self) -> bool {
+        self.settings.firewall_keys
+    }
+
     /// The name of the gateway whose chain that is.
     pub(super) fn source(&self, chain: &str) -> String {
         format!("{}:{chain}", self.log_id)
