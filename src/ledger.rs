@@ -14,6 +14,7 @@ mod book;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod day;
+mod days;
 mod ending;
 mod follow;
 mod keeper;

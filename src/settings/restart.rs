@@ -55,7 +55,12 @@ fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 5] {
         ),
         (
             "insights.embedding.api_key",
-            settings.insights.embedding.model.as_ref().and_then(|model| model.api_key.as_ref()),
+            settings
+                .insights
+                .embedding
+                .model
+                .as_ref()
+                .and_then(|model| model.api_key.as_ref()),
         ),
     ]
     .map(|(path, secret)| (path, secret.map(Secret::digest)))
