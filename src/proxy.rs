@@ -9,6 +9,7 @@ mod attempt;
 mod ending;
 mod execwall;
 mod finish;
+mod framing;
 mod front;
 mod head;
 mod journey;

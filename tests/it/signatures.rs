@@ -125,6 +125,16 @@ async fn answers_that_are_translated_are_signed_as_they_leave() {
         }
         gateway.quiet().await;
         assert_eq!(gateway.bills("default").len(), 8);
+        if kind == "google" {
+            // Counted here, and signed as what is refused here.
+            let path = "/v1/messages/count_tokens";
+            let counted = Ask::of(path, &chat(false))
+                .nonce("n-2")
+                .send(&gateway)
+                .await;
+            assert!(counted.reply.json()["input_tokens"].is_number());
+            assert_eq!(counted.check(&["--scheme", "v1", "--nonce", "n-2"]), Ok(()));
+        }
     }
 }
 
@@ -287,7 +297,12 @@ async fn a_whole_answer_keeps_its_announced_length() {
                 saved.reply.text()
             );
             if !has_content {
-                assert_eq!(saved.reply.text().trim_end(), answer);
+                // The amounts may have been put in before the brace.
+                let (text, own) = (saved.reply.text(), answer.trim_end_matches('}'));
+                assert!(
+                    text.starts_with(own) && !text.contains("\"signature\""),
+                    "{text}"
+                );
             }
         }
     }
@@ -433,13 +448,6 @@ async fn what_is_refused_and_what_fails_is_signed_too() {
             "{nonce}"
         );
     }
-    let counted = key(Ask::of("/v1/messages/count_tokens", &chat(false)))
-        .send(&gateway)
-        .await;
-    assert_eq!(
-        (counted.reply.status, counted.check(&["--scheme", "v1"])),
-        (200, Ok(()))
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
