@@ -19,7 +19,7 @@ run: ## build, then start the gateway and a mock provider on loopback (PORT=8080
 	@WEIR="$(TARGET)/release/weir" .ci/demo
 
 test: ## all tests: units, the whole over real sockets, the real client SDKs
-	@.ci/need cmake python3 redis prometheus
+	@.ci/need cmake python3 redis postgres prometheus
 	cargo test --locked
 	@.ci/need python-clients node-clients
 	tests/clients/run
@@ -47,5 +47,5 @@ bench: ## micro-benchmarks, then nginx, bare Pingora and Weir side by side (REPS
 	benches/e2e/run.py --bin "$(E2E)/release" --weir "$(TARGET)/dist/weir" --reps $(REPS) $(BENCH_ARGS)
 
 prove: ## the long campaigns: races, kills, recorded answers, hostile peers (WEIR_PROVE_..., docs/proving.md)
-	@.ci/need cmake redis
+	@.ci/need cmake redis postgres
 	ulimit -n "$$(ulimit -Hn)"; PROVE=1 cargo test --locked --release --test it campaign -- --nocapture --test-threads 1

@@ -12,6 +12,7 @@ mod attempts;
 mod budgets;
 mod caller;
 mod daily;
+mod insights;
 mod events;
 mod models;
 mod own;
@@ -72,6 +73,10 @@ impl Admin {
             .route("/models", get(daily::models))
             .route("/budget/stats", get(daily::stats))
             .route("/budget/reset", post(daily::reset))
+            .route("/insights/stats", get(insights::stats))
+            .route("/insights/trends", get(insights::trends))
+            .route("/insights/similar", get(insights::similar))
+            .route("/insights/aggregate", post(insights::aggregate))
             .route("/v1/budget", get(own::budget))
             .route("/v1/models", get(models::all))
             .route("/v1/models/{*model}", get(models::one))
@@ -104,6 +109,7 @@ impl Admin {
         ];
         EXACT.contains(&path)
             || path.starts_with("/api/")
+            || path.starts_with("/insights/")
             || path.strip_prefix("/v1/models/").is_some_and(models::named)
     }
 
@@ -114,6 +120,7 @@ impl Admin {
             || path == "/events"
             || path.starts_with("/api/")
             || path.starts_with("/budget/")
+            || path.starts_with("/insights/")
     }
 
     /// Answers one request. With a rest, that follows the answer as long as it lasts.
@@ -306,6 +313,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         log_failed: counters.poisoned,
         shared: gateway.fleet.as_ref().map(|fleet| fleet.figures()),
         events: gateway.feed.figures(),
+        insights: gateway.insights.as_ref().map(|insights| insights.levels()),
     });
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(header::CONTENT_TYPE, kind)], text).into_response()

@@ -19,6 +19,7 @@ mod watch;
 
 use crate::gateway::Gateway;
 use crate::gateway::source::{Source, ca_file};
+use crate::insight::Insights;
 use crate::ledger::Book;
 use crate::ledger::log::LogOptions;
 use crate::ledger::shared::Shared;
@@ -90,8 +91,10 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     let metrics = Metrics::of(&settings.metrics).context("metrics")?;
     let tracer = otel::start(&settings.otel, &metrics).context("otel")?;
     let limits = share::limits(&settings)?;
+    let insights = insights(&settings, &live.policy)?;
     let gateway = Gateway::new(live, source, settings, Arc::clone(&book), fleet, metrics);
     let gateway = gateway.sharing(limits.clone().map(|limits| limits as _));
+    let gateway = gateway.keeping(insights.clone());
     let gateway = Arc::new(gateway.traced(tracer));
     let _reloading = reloads.serve(&gateway);
     let _events = events::start(&gateway).context("events")?;
@@ -112,10 +115,23 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
         limits.close();
     }
     book.close();
+    if let Some(insights) = insights {
+        insights.close();
+    }
     events::written(&gateway.feed);
     gateway.told_all();
     telemetry::flush();
     result
+}
+
+/// Begins to keep finished requests, where that is wanted.
+fn insights(settings: &Settings, policy: &Policy) -> anyhow::Result<Option<Arc<Insights>>> {
+    if !settings.insights.enabled {
+        return Ok(None);
+    }
+    let (stores, log) = (&settings.stores, &policy.spend_log);
+    let insights = Insights::start(&settings.insights, stores, log, None);
+    insights.map(Some).context("the thread for insights")
 }
 
 fn log_options(policy: &Policy, settings: &Settings) -> LogOptions {

@@ -1,6 +1,7 @@
 //! The command line: arguments, then a command, then an exit code.
 
 pub mod check;
+pub mod insights;
 pub mod key;
 pub mod ledger;
 pub mod mock;
@@ -38,6 +39,8 @@ enum Command {
     Spend(spend::SpendArgs),
     /// Compare spend logs with what gateways share.
     Ledger(ledger::LedgerArgs),
+    /// Remove somebody from the insights.
+    Insights(insights::InsightsArgs),
     /// Check the signatures of a saved answer.
     Verify(verify::VerifyArgs),
 }
@@ -79,6 +82,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Prices(args) => prices::run(args),
         Command::Spend(args) => spend::run(&args),
         Command::Ledger(args) => ledger::run(&args),
+        Command::Insights(args) => insights::run(&args),
         Command::Verify(args) => verify::run(&args),
     }
 }

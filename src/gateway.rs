@@ -17,6 +17,7 @@ use crate::catalog::Catalog;
 use crate::feed::Feed;
 use crate::fleet::Fleet;
 use crate::identity::AgentId;
+use crate::insight::Insights;
 use crate::ledger::Book;
 use crate::ledger::day::Today;
 use crate::limit::shared::Shared;
@@ -138,6 +139,8 @@ pub struct Gateway {
     shared_limits: Option<Arc<dyn Shared>>,
     /// What is measured.
     pub metrics: Metrics,
+    /// Finished requests, for whoever asks; `None` where they are not kept.
+    pub insights: Option<Arc<Insights>>,
     /// What happens, for whoever watches.
     pub feed: Arc<Feed>,
     /// Records requests as traces, where that is wanted.
@@ -176,6 +179,7 @@ impl Gateway {
             metrics,
             limiter: Limiter::default(),
             shared_limits: None,
+            insights: None,
             feed: Arc::default(),
             tracer: None,
             day,
@@ -192,6 +196,12 @@ impl Gateway {
             shared_limits: limits,
             ..self
         }
+    }
+
+    /// The same, with finished requests kept.
+    #[must_use]
+    pub fn keeping(self, insights: Option<Arc<Insights>>) -> Self {
+        Self { insights, ..self }
     }
 
     /// The same, with requests recorded as traces.

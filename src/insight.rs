@@ -3,15 +3,18 @@
 //! The spend log stays the source of truth: rows are made from it, in the background, and can be made
 //! again. `store` is the database, SQLite beside the log or PostgreSQL; `worker` reads the log, `write`
 //! is one transaction, `bucket` and `percentile` are the tables of sums, `text` is what no log holds,
-//! `forget` is how rows go, `query` is what is asked. What may be asked by whom is decided in
+//! `forget` is how rows go, `query` is what is asked,
+//! `embed` makes texts vectors and `similar` compares them. What may be asked by whom is decided in
 //! [`crate::admin`].
 
 mod bucket;
+pub mod embed;
 mod forget;
 mod kept;
 mod percentile;
 mod query;
 mod record;
+pub mod similar;
 mod sql;
 pub mod store;
 mod text;
@@ -23,6 +26,7 @@ use arc_swap::ArcSwapOption;
 pub use forget::Whose;
 pub use percentile::Made;
 pub use query::{Figures, Group, Page};
+use similar::{Found, SearchError, Similar};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -80,6 +84,9 @@ pub struct Insights {
     figures: Counted,
     leaving: AtomicBool,
     told: Notify,
+    similar: Similar,
+    /// Told when no more vectors are made.
+    settled: Notify,
     handle: Handle,
     /// Threads of its own: nothing here runs where requests are served.
     runtime: Mutex<Option<(Runtime, JoinHandle<()>)>>,
@@ -132,11 +139,16 @@ impl Insights {
             figures: Counted::default(),
             leaving: AtomicBool::new(false),
             told: Notify::new(),
+            similar: Similar::new(&settings.embedding).map_err(std::io::Error::other)?,
+            settled: Notify::new(),
             handle: runtime.handle().clone(),
             runtime: Mutex::default(),
         });
         let worker = worker::Worker::new(Arc::clone(&insights));
         let working = runtime.spawn(worker.run());
+        if insights.keeps_texts {
+            runtime.spawn(similar::keep_filling(Arc::clone(&insights)));
+        }
         *insights.running() = Some((runtime, working));
         Ok(insights)
     }
@@ -179,6 +191,36 @@ impl Insights {
         }
     }
 
+    /// The requests whose text is nearest to that of `query`, the nearest first.
+    ///
+    /// # Errors
+    /// [`SearchError`] when the store is away or slow, or the model that makes the vectors is.
+    pub async fn similar(
+        self: &Arc<Self>,
+        query: String,
+        model: Option<String>,
+        limit: usize,
+    ) -> Result<Found, SearchError> {
+        let store = self.store.load_full().ok_or(StoreError::Away)?;
+        if !self.keeps_texts {
+            return Ok(Found::nothing(similar::Reason::NoTexts));
+        }
+        let (insights, most) = (Arc::clone(self), self.options.timeout);
+        let search = self.handle.spawn(async move {
+            let search = insights
+                .similar
+                .find(&store, &query, model.as_deref(), limit);
+            match tokio::time::timeout(most, search).await {
+                Ok(found) => found,
+                Err(_) => Err(StoreError::Slow.into()),
+            }
+        });
+        match search.await {
+            Ok(found) => found,
+            Err(_) => Err(StoreError::Away.into()),
+        }
+    }
+
     /// Figures for the metrics.
     pub fn levels(&self) -> Levels {
         let figures = &self.figures;
@@ -196,6 +238,7 @@ impl Insights {
     pub fn close(&self) {
         self.leaving.store(true, Ordering::Release);
         self.told.notify_one();
+        self.settled.notify_one();
         let Some((runtime, working)) = self.running().take() else {
             return;
         };

@@ -34,6 +34,8 @@ mod turn;
 #[cfg(test)]
 mod turn_tests;
 mod warned;
+#[cfg(test)]
+mod warned_tests;
 
 pub use book::{Book, Counters};
 pub use reservation::{Reservation, Settled};

@@ -8,6 +8,7 @@ mod budgets;
 mod cache;
 mod console;
 mod events;
+mod insights;
 mod models;
 mod otel;
 mod process;
@@ -20,11 +21,13 @@ use crate::budget::Balance;
 use crate::feed;
 use crate::fleet::Figures;
 use crate::identity::AccountId;
+use crate::insight;
 use crate::usage::{Bill, CostSource};
 use budgets::Budgets;
 use cache::Cache;
 use console::Console;
 use events::Events;
+use insights::Insights;
 use models::Models;
 pub use models::{End, Name, Proxied};
 pub use otel::Signal;
@@ -73,6 +76,7 @@ pub struct Metrics {
     events: Events,
     limited_alone: IntCounter,
     shared: OnceLock<Option<Shared>>,
+    insights: OnceLock<Option<Insights>>,
 }
 
 impl Metrics {
@@ -175,6 +179,7 @@ impl Metrics {
                 "Requests whose shared limits this gateway judged by its own counts: Redis was away or late.",
             )?,
             shared: OnceLock::new(),
+            insights: OnceLock::new(),
             registry,
         })
     }
@@ -306,6 +311,12 @@ impl Metrics {
                 shared.set(figures);
             }
         }
+        if let Some(levels) = levels.insights {
+            let insights = self.insights.get_or_init(|| Insights::new(&self.registry));
+            if let Some(insights) = insights {
+                insights.set(levels);
+            }
+        }
         let mut text = Vec::new();
         // Writing to memory cannot fail; an exposition that cannot be encoded is empty.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
@@ -328,6 +339,8 @@ pub struct Levels {
     pub log_failed: bool,
     /// The store that gateways share, where there is one.
     pub shared: Option<Figures>,
+    /// Insights, where they are kept.
+    pub insights: Option<insight::Levels>,
     /// Events, and where they go.
     pub events: feed::Figures,
 }

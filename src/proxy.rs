@@ -10,6 +10,7 @@ mod caller;
 mod ending;
 mod execwall;
 mod finish;
+mod framing;
 mod front;
 mod head;
 mod journey;

@@ -164,6 +164,9 @@ pub enum Refusal {
     /// The record of truth cannot be written, so money cannot be promised.
     #[error("The spend log cannot be written; no budget can be held")]
     LedgerUnavailable,
+    /// The store of insights does not answer, or there is none.
+    #[error("The insights cannot be asked: {0}")]
+    InsightsUnavailable(&'static str),
     /// A defect in Weir.
     #[error("Internal error")]
     Internal,
@@ -232,6 +235,7 @@ impl Refusal {
             Self::UpstreamInvalid => "upstream_invalid",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::LedgerUnavailable => "ledger_unavailable",
+            Self::InsightsUnavailable(_) => "insights_unavailable",
             Self::Internal => "internal_error",
         }
     }

@@ -5,6 +5,7 @@
 //! file with the same reader: [`yaml`] makes the tree, [`reader`] the typed values, [`problem`] the
 //! diagnostics.
 
+pub mod embedding;
 pub mod environment;
 mod events;
 pub mod expand;
@@ -134,6 +135,7 @@ fn read(
         Some(node) => sections::read::read(&reader.root(node), listen),
         None => sections::read::read(&reader.absent(), listen),
     };
+    settings.insights.embedding.at = settings.listen.http;
     let findings = reader.finish()?;
     settings.warnings.extend(findings.warnings);
     settings.facts = findings.facts;

@@ -23,7 +23,7 @@ use std::net::IpAddr;
 const PICOS: u64 = 1_000_000_000_000;
 
 /// A refusal in the words of the Model Gateway.
-pub(super) struct Denied(Refusal);
+pub(super) struct Denied(pub(super) Refusal);
 
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
@@ -80,7 +80,11 @@ pub(super) async fn reset(
 }
 
 /// Whether the admin token was presented, said as the Model Gateway said it.
-fn allow(shared: &Shared, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), Denied> {
+pub(super) fn allow(
+    shared: &Shared,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+) -> Result<(), Denied> {
     shared.allow(headers, peer).map_err(|Refused(refusal)| {
         let Refusal::AdminToken(text) = refusal else {
             return Denied(refusal);

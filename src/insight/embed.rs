@@ -9,6 +9,8 @@
 //! quotients and square roots, always in the same order. What is compared with what is decided in
 //! [`crate::insight`]; vectors of different names are never compared.
 
+pub mod model;
+pub mod text;
 pub mod vector;
 mod words;
 

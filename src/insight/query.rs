@@ -110,7 +110,6 @@ macro_rules! reading {
         }
     };
 }
-pub(in crate::insight) use reading;
 
 /// The sums of rows, in the order of [`Figures`].
 const SUMS: &str = "count(*), CAST(sum(CASE status WHEN 'success' THEN 1 ELSE 0 END) AS bigint),

@@ -6,6 +6,7 @@
 use super::Local;
 use super::caller::{identify, passthrough, peer_ip};
 use super::context::{Admission, Context, State};
+use super::framing::framing;
 use super::journey::Journey;
 use super::link::{Drain, Link};
 use super::receive::{Stop, content_type, last, read_body};
@@ -134,58 +135,6 @@ async fn route(
     }
     let shown = path.chars().take(128).collect();
     Err(last(Refusal::NotFound(shown)))
-}
-
-/// Refuses what proxies and servers could read differently, and headers beyond the limits.
-fn framing(gateway: &Gateway, session: &Session) -> Result<(), Stop> {
-    let request = session.req_header();
-    let headers = &request.headers;
-    let refuse = |why| Err(last(Refusal::BadRequest(why)));
-    let limits = &gateway.settings.limits;
-    let size: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
-    if size + request.raw_path().len() > limits.header_bytes {
-        return refuse("The request header is too large");
-    }
-    if headers.len() > limits.headers {
-        return refuse("The request has too many headers");
-    }
-    let sized = headers.get_all(header::CONTENT_LENGTH).iter().count();
-    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    if sized > 1 || (chunked && (sized == 1 || had_length(session))) {
-        return refuse("The request's length is ambiguous");
-    }
-    if headers.get_all(header::HOST).iter().count() > 1 {
-        return refuse("The request names several hosts");
-    }
-    match request.version {
-        Version::HTTP_11 if !headers.contains_key(header::HOST) => {
-            return refuse("The request names no host");
-        }
-        Version::HTTP_10 if sized > 0 || chunked => {
-            return refuse("HTTP/1.0 requests with a body are not served");
-        }
-        _ => {}
-    }
-    if headers.contains_key(header::UPGRADE) {
-        return refuse("This route does not upgrade connections");
-    }
-    Ok(())
-}
-
-/// Whether the header had a `Content-Length` as it arrived: beside a transfer coding, Pingora takes
-/// it out before anybody sees it.
-fn had_length(session: &Session) -> bool {
-    let Some(http1) = session.downstream_session.as_http1() else {
-        return false;
-    };
-    let raw = http1.get_headers_raw_bytes();
-    raw.split(|byte| *byte == b'\n').any(|line| {
-        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        name.trim_ascii().eq_ignore_ascii_case(b"content-length")
-    })
 }
 
 async fn answer_locally(

@@ -225,6 +225,7 @@ impl Journey {
             request.service_tier.unwrap_or(ServiceTier::Default),
             &body,
         )
+        .saying(&self.body)
         .among(place);
         Ok(Prepared {
             exchange,

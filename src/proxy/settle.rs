@@ -6,7 +6,8 @@
 
 use crate::bill::{self, Terms};
 use crate::gateway::{Gateway, Live};
-use crate::identity::AgentId;
+use crate::identity::{AgentId, AttemptId};
+use crate::insight::{LONGEST, Said};
 use crate::ledger::{Reservation, Settled};
 use crate::limit::Permit;
 use crate::money::Nanos;
@@ -70,6 +71,8 @@ pub(crate) struct Exchange {
     http: u16,
     /// Whether its client had left when it ended.
     left: bool,
+    /// The client's body, where what is said is kept.
+    said: Option<Bytes>,
 }
 
 /// How an exchange ended.
@@ -116,6 +119,7 @@ impl Exchange {
             first_byte: None,
             http: 0,
             left: false,
+            said: None,
         }
     }
 
@@ -134,6 +138,31 @@ impl Exchange {
     /// How far the attempt came.
     pub(crate) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// The same, for a request whose text is kept where texts are.
+    pub(crate) fn saying(mut self, body: &Bytes) -> Self {
+        let insights = self.gateway.insights.as_ref();
+        let keeps = insights.is_some_and(|insights| insights.keeps_texts());
+        self.said = keeps.then(|| body.clone());
+        self
+    }
+
+    /// How much of the answer's text is kept.
+    pub(crate) fn keeps(&self) -> usize {
+        if self.said.is_some() { LONGEST } else { 0 }
+    }
+
+    /// Tells what was said in an attempt that was sent.
+    fn tell(&mut self, attempt: AttemptId) {
+        let (Some(request), Some(insights)) = (self.said.take(), &self.gateway.insights) else {
+            return;
+        };
+        insights.said(Said {
+            attempt,
+            request,
+            answer: self.meter.as_mut().map(Meter::take_text).unwrap_or_default(),
+        });
     }
 
     /// Notes the status that the provider answered with.
@@ -209,6 +238,7 @@ impl Exchange {
             }
             Phase::Rejected => {
                 reservation.went(self.course(None));
+                self.tell(reservation.id());
                 reservation.void("refused by the provider");
                 return nothing;
             }
@@ -221,6 +251,7 @@ impl Exchange {
                     Some(bill) => bill,
                     None => {
                         reservation.went(self.course(None));
+                        self.tell(reservation.id());
                         reservation.void("an error of the provider before any content");
                         return nothing;
                     }
@@ -231,6 +262,7 @@ impl Exchange {
             place.correct(bill.usage.total());
         }
         reservation.went(self.course(Some(&bill)));
+        self.tell(reservation.id());
         let settled = reservation.settle(bill.clone());
         if settled.over_bound {
             tracing::warn!(

@@ -3,6 +3,7 @@
 //! Decides whether, for how long, and whether prompts and answers are kept. Where they are kept is
 //! `stores.postgres`, else a file.
 
+use super::embedding::{self, Embedding};
 use super::problem::Complaint;
 use super::reader::Section;
 use super::sections::read::{choice, file};
@@ -38,6 +39,8 @@ pub struct InsightSettings {
     pub timeout: Duration,
     /// The file, where there is no PostgreSQL; `None` for one beside the spend log.
     pub file: Option<PathBuf>,
+    /// What texts become vectors with.
+    pub embedding: Embedding,
 }
 
 impl Default for InsightSettings {
@@ -49,6 +52,7 @@ impl Default for InsightSettings {
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(10),
             file: None,
+            embedding: Embedding::default(),
         }
     }
 }
@@ -83,6 +87,7 @@ pub(super) fn read(section: &Section<'_>) -> InsightSettings {
         interval: time("interval", default.interval, 50 * MILLISECOND, DAY / 24),
         timeout: time("timeout", default.timeout, 100 * MILLISECOND, DAY / 24),
         file: file(section, "file"),
+        embedding: embedding::read(&section.section("embedding")),
     }
 }
 

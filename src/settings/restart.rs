@@ -53,6 +53,10 @@ fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 5] {
                 .as_ref()
                 .and_then(|postgres| postgres.password.as_ref()),
         ),
+        (
+            "insights.embedding.api_key",
+            settings.insights.embedding.model.as_ref().and_then(|model| model.api_key.as_ref()),
+        ),
     ]
     .map(|(path, secret)| (path, secret.map(Secret::digest)))
 }

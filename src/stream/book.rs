@@ -67,10 +67,17 @@ impl Tongue {
 }
 
 impl Book {
-    pub(super) fn new(tongue: Tongue, strip: bool, count: fn(&str) -> u64) -> Self {
+    pub(super) fn new(
+        tongue: Tongue,
+        strip: bool,
+        count: fn(&str) -> u64,
+        keep: usize,
+    ) -> Self {
+        let mut tally = Tally::new(count);
+        tally.keep(keep);
         Self {
             reading: Reading::default(),
-            tally: Tally::new(count),
+            tally,
             strip,
             over: false,
             tongue,
@@ -209,6 +216,11 @@ impl Book {
             }
             Err(()) => self.reading.usage_invalid = true,
         }
+    }
+
+    /// The beginning of the text, where it was kept.
+    pub(super) fn text_kept(&mut self) -> String {
+        self.tally.take()
     }
 
     /// Brings the counts of the reading up to date.

@@ -41,6 +41,8 @@ pub struct MeterOptions {
     pub insert_before_done: bool,
     /// Counts the tokens of a text.
     pub count: fn(&str) -> u64,
+    /// Keep so many bytes of the answer's text, for [`Meter::take_text`].
+    pub keep: usize,
 }
 
 impl Default for MeterOptions {
@@ -51,6 +53,7 @@ impl Default for MeterOptions {
             strip_usage_chunk: false,
             insert_before_done: false,
             count: |text| u64::try_from(text.len().div_ceil(4)).unwrap_or(u64::MAX),
+            keep: 0,
         }
     }
 }
@@ -198,6 +201,7 @@ impl Meter {
             insert_before_done,
             count,
             dialect,
+            keep,
         } = options;
         let tongue = Tongue::of(dialect);
         let change = tongue.is_openai();
@@ -209,7 +213,7 @@ impl Meter {
                 Framing::Whole(Box::new(Whole::new(insert, sparse)))
             }
         };
-        let book = Book::new(tongue, strip, count);
+        let book = Book::new(tongue, strip, count, keep);
         Self {
             framing,
             book,
@@ -253,6 +257,11 @@ impl Meter {
     /// What was learned so far.
     pub fn reading(&self) -> &Reading {
         &self.book.reading
+    }
+
+    /// The beginning of the first choice's text, as far as it was to be kept and has arrived.
+    pub fn take_text(&mut self) -> String {
+        self.book.text_kept()
     }
 
     /// Ends the reading, at [`Self::at_done`], at the end of the answer or where it broke off: reads

@@ -24,6 +24,9 @@ pub(super) struct Tally {
     current: Option<(u64, Channel)>,
     tokens: u64,
     some: bool,
+    /// The beginning of the first choice's content, and how much of it is wanted, in bytes.
+    kept: String,
+    wanted: usize,
 }
 
 impl Tally {
@@ -34,7 +37,19 @@ impl Tally {
             current: None,
             tokens: 0,
             some: false,
+            kept: String::new(),
+            wanted: 0,
         }
+    }
+
+    /// Keeps so many bytes of the first choice's content.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.wanted = bytes;
+    }
+
+    /// What was kept.
+    pub(super) fn take(&mut self) -> String {
+        std::mem::take(&mut self.kept)
     }
 
     /// Takes in a string (the text between its JSON quotes) of a choice.
@@ -46,6 +61,12 @@ impl Tally {
         if self.current != Some((choice, channel)) {
             self.flush();
             self.current = Some((choice, channel));
+        }
+        if choice == 0 && channel == Channel::Content && self.kept.len() < self.wanted {
+            json::pieces(inner, |piece| {
+                let room = self.wanted.saturating_sub(self.kept.len());
+                self.kept.push_str(&piece[..piece.floor_char_boundary(room)]);
+            });
         }
         json::pieces(inner, |piece| self.push(piece));
     }
@@ -147,6 +168,23 @@ mod tests {
         tally.add(0, Channel::Content, &"ü€\\n".repeat(10_000));
         tally.flush();
         assert_eq!(tally.tokens(), 30_000);
+    }
+
+    #[test]
+    fn the_beginning_of_the_first_choices_content_is_kept_where_that_is_wanted() {
+        let mut tally = Tally::new(words);
+        tally.add(0, Channel::Content, "nothing");
+        assert_eq!(tally.take(), "");
+        tally.keep(7);
+        for (choice, channel, text) in [
+            (0, Channel::Reasoning, "hm"),
+            (0, Channel::Content, "a\\u00fc"),
+            (1, Channel::Content, "other"),
+            (0, Channel::Content, "bcdüef"),
+        ] {
+            tally.add(choice, channel, text);
+        }
+        assert_eq!(tally.take(), "aübcd");
     }
 
     #[test]

@@ -81,6 +81,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["notify"], &["app"]),
     (&["nix"], &["app"]),
     (&["axum"], &["admin", "mock"]),
+    (&["hyper", "hyper_util"], &["admin"]),
     (&["sqlx", "pgvector"], &["insight"]),
     (
         &[
@@ -110,12 +111,20 @@ const APART: &[(&str, &str)] = &[
     ("dialect", "provider"),
 ];
 
-/// Files in which money or a measurement is a float on its way out.
+/// Files in which money or a measurement is a float on its way out, and those of vectors.
 const FLOATS: &[&str] = &[
     "event/write.rs",
     "money.rs",
     "answer.rs",
+    "insight/embed.rs",
+    "insight/embed/model.rs",
+    "insight/embed/vector.rs",
+    "insight/similar.rs",
+    "insight/similar/fill.rs",
+    "insight/similar/postgres.rs",
+    "insight/similar/sqlite.rs",
     "metrics.rs",
+    "metrics/budgets.rs",
     "metrics/models.rs",
     "metrics/process.rs",
     "metrics/titan.rs",

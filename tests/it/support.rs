@@ -6,11 +6,13 @@ pub(crate) mod console;
 pub(crate) mod detour;
 pub(crate) mod faults;
 pub(crate) mod gateway;
+pub(crate) mod postgres;
 pub(crate) mod provider;
 pub(crate) mod purse;
 #[expect(dead_code, reason = "the library's own tests use more of it")]
 pub(crate) mod redis;
 pub(crate) mod speaker;
+pub(crate) mod watcher;
 
 pub(crate) use client::{Raw, Reply};
 pub(crate) use detour::Detour;

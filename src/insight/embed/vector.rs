@@ -75,8 +75,11 @@ fn level(x: f32) -> i8 {
 /// The scalar product, in eight sums: a compiler may then take eight at once.
 fn dot(left: &[f32], right: impl Iterator<Item = f32>) -> f32 {
     let mut sums = [0.0_f32; 8];
-    for (nth, (a, b)) in left.iter().zip(right).enumerate() {
-        sums[nth % 8] += a * b;
+    let mut right = right;
+    for eight in left.chunks_exact(8) {
+        for ((sum, a), b) in sums.iter_mut().zip(eight).zip(right.by_ref()) {
+            *sum += a * b;
+        }
     }
     sums.iter().sum()
 }

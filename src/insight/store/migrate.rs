@@ -9,10 +9,16 @@ use sqlx::{Connection as _, PgPool, Row as _, SqlitePool};
 /// A migration: its name and its statements.
 type Migration = (&'static str, &'static str);
 
-const SQLITE: &[Migration] = &[(
-    "0001_tables",
-    include_str!("../../../conf/migrations/sqlite/0001_tables.sql"),
-)];
+const SQLITE: &[Migration] = &[
+    (
+        "0001_tables",
+        include_str!("../../../conf/migrations/sqlite/0001_tables.sql"),
+    ),
+    (
+        "0002_embeddings",
+        include_str!("../../../conf/migrations/sqlite/0002_embeddings.sql"),
+    ),
+];
 
 const POSTGRES: &[Migration] = &[(
     "0001_tables",
@@ -20,10 +26,16 @@ const POSTGRES: &[Migration] = &[(
 )];
 
 /// Those that need pgvector, without which everything else goes on.
-const VECTORS: &[Migration] = &[(
-    "0002_vectors",
-    include_str!("../../../conf/migrations/postgres/0002_vectors.sql"),
-)];
+const VECTORS: &[Migration] = &[
+    (
+        "0002_vectors",
+        include_str!("../../../conf/migrations/postgres/0002_vectors.sql"),
+    ),
+    (
+        "0003_embeddings",
+        include_str!("../../../conf/migrations/postgres/0003_embeddings.sql"),
+    ),
+];
 
 const TABLE: &str =
     "CREATE TABLE IF NOT EXISTS insight_migrations (name text PRIMARY KEY NOT NULL)";
