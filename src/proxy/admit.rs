@@ -4,11 +4,12 @@
 //! INTENT is in the log and its body is rewritten for the tier that the budget affords.
 
 use super::Local;
+use super::caller::{identify, passthrough, peer_ip};
 use super::context::{Admission, Context, State};
 use super::framing::framing;
 use super::journey::Journey;
 use super::link::{Drain, Link};
-use super::receive::{Stop, content_type, last, read_body, text};
+use super::receive::{Stop, content_type, last, read_body};
 use super::relay::Relay;
 use super::reply;
 use super::session;
@@ -29,11 +30,10 @@ use crate::surface::{Request, Surface};
 use crate::tokens;
 use crate::usage::ServiceTier;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version, header};
 use pingora_core::Result;
 use pingora_proxy::Session;
 use serde_json::json;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Body limit of routes that are answered inside the process.
@@ -349,58 +349,4 @@ fn drain(gateway: &Gateway) -> Drain {
         time: drain.time,
         bytes: u64::try_from(drain.bytes).unwrap_or(u64::MAX),
     }
-}
-
-/// Who is asking, from the headers and the peer's address.
-fn identify(
-    gateway: &Gateway,
-    live: &Live,
-    session: &Session,
-    ctx: &Context,
-) -> Result<Identity, Refusal> {
-    let headers = &session.req_header().headers;
-    if ctx.surface == Some(Surface::Titan)
-        && let Some(operator) = auth::operator(
-            &live.policy,
-            gateway.settings.admin.token.as_ref(),
-            auth::presented(text(headers, header::AUTHORIZATION.as_str()), None),
-            text(headers, "x-agent-id"),
-        )
-    {
-        return Ok(operator);
-    }
-    if live.policy.keys.is_empty() && headers.contains_key(header::ORIGIN) {
-        // Any page that a browser on this machine opens could spend the budget.
-        return Err(Refusal::MissingKey(
-            "Web pages are served with an API key only",
-        ));
-    }
-    let presented = auth::presented(
-        text(headers, header::AUTHORIZATION.as_str()),
-        text(headers, "x-api-key"),
-    );
-    auth::authenticate(
-        &live.policy,
-        presented,
-        text(headers, "x-agent-id"),
-        text(headers, "x-user-id"),
-        peer_ip(session).is_some_and(|ip| ip.to_canonical().is_loopback()),
-        i64::try_from(ctx.unix_millis / 1000).unwrap_or(i64::MAX),
-    )
-}
-
-fn peer_ip(session: &Session) -> Option<IpAddr> {
-    session
-        .client_addr()
-        .and_then(|address| address.as_inet())
-        .map(std::net::SocketAddr::ip)
-}
-
-fn passthrough(identity: &Identity, headers: &HeaderMap) -> Option<http::HeaderValue> {
-    let mut value = headers
-        .get(header::AUTHORIZATION)
-        .filter(|_| identity.passthrough)
-        .cloned()?;
-    value.set_sensitive(true);
-    Some(value)
 }
