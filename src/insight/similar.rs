@@ -8,10 +8,10 @@ mod fill;
 mod postgres;
 mod sqlite;
 
+use super::Insights;
 use super::embed::model::{Model, ModelError};
 use super::embed::vector::Vector;
 use super::embed::{self, NAME};
-use super::Insights;
 use super::store::{Pool, Store, StoreError, on};
 use crate::money::Nanos;
 use crate::settings::embedding::Embedding;
@@ -235,7 +235,11 @@ pub(super) async fn keep_filling(insights: Arc<Insights>) {
                     tracing::info!("texts are embedded again");
                 }
                 failures = 0;
-                if more { began.elapsed() * REST } else { insights.options.interval }
+                if more {
+                    began.elapsed() * REST
+                } else {
+                    insights.options.interval
+                }
             }
             Err(error) => {
                 if failures == 0 {

@@ -98,7 +98,9 @@ pub(in crate::admin) async fn similar(
     allow(&shared, &headers, peer)?;
     let asked = Asked::read(parameters).map_err(Denied)?;
     let most = usize::try_from(asked.limit).unwrap_or(usize::MAX);
-    let found = store(&shared)?.similar(asked.query, asked.model, most).await;
+    let found = store(&shared)?
+        .similar(asked.query, asked.model, most)
+        .await;
     Ok(answer(found.map_err(|error| match error {
         SearchError::Store(error) => away(error),
         SearchError::Model(error) => {
@@ -129,7 +131,9 @@ mod tests {
     use serde_json::{Value, json};
 
     fn read(pairs: &[(&str, &str)]) -> Result<Asked, String> {
-        let pairs = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let pairs = pairs
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         let asked = Asked::read(Ok(Query(pairs.collect())));
         asked.map_err(|refusal| refusal.to_string())
     }
@@ -139,7 +143,10 @@ mod tests {
         for (query, said) in [
             (&[][..], "`query` is missing"),
             (&[("query", " ")], "`query` is missing"),
-            (&[("query", "a"), ("limit", "0")], "`limit` must be a number between 1 and 100"),
+            (
+                &[("query", "a"), ("limit", "0")],
+                "`limit` must be a number between 1 and 100",
+            ),
             (&[("query", "a"), ("limit", "101")], "`limit`"),
             (&[("query", "a"), ("limit", "ten")], "`limit`"),
             (&[("query", "a"), ("query", "b")], "`query` is there twice"),

@@ -19,8 +19,8 @@ use weir::insight::embed::vector::Vector;
 use weir::insight::embed::{self, model::Model};
 use weir::insight::similar::Similar;
 use weir::insight::store::{Place, Store};
-use weir::settings::environment::Environment;
 use weir::settings::embedding::{Embedding, EmbeddingModel};
+use weir::settings::environment::Environment;
 
 /// A prompt, and the number of those that mean the same.
 struct Prompt {
@@ -108,7 +108,9 @@ fn recall(prompts: &[Prompt], vectors: &[Vector]) -> [f64; 3] {
             .map(|(other, its)| (vector.cosine(its), prompts[other].group))
             .collect();
         near.select_nth_unstable_by(10, |a, b| b.0.total_cmp(&a.0));
-        let same = near[..10].iter().filter(|(_, group)| *group == prompts[at].group);
+        let same = near[..10]
+            .iter()
+            .filter(|(_, group)| *group == prompts[at].group);
         let share = f64::from(u32::try_from(same.count()).unwrap()) / 4.0;
         for part in [usize::from(prompts[at].group % 4 >= 2), 2] {
             found[part] += share;
@@ -131,7 +133,8 @@ impl Python {
     )]
     fn start() -> Option<Self> {
         let python = std::env::var("WEIR_PROVE_PYTHON").ok()?;
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/campaign/similar/minilm.py");
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/campaign/similar/minilm.py");
         let mut child = Command::new(python)
             .arg(script)
             .stdout(Stdio::piped())
@@ -208,7 +211,11 @@ async fn into_sqlite(path: &Path, texts: &[String]) {
             FROM json_each($1)"
         );
         let rows = rows(number * 1000, texts);
-        sqlx::query(AssertSqlSafe(sql)).bind(rows).execute(&pool).await.unwrap();
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(rows)
+            .execute(&pool)
+            .await
+            .unwrap();
     }
     pool.close().await;
 }
@@ -230,7 +237,11 @@ async fn into_postgres(url: &str, texts: &[String]) {
             FROM jsonb_array_elements($1::jsonb)"
         );
         let rows = rows(number * 1000, texts);
-        sqlx::query(AssertSqlSafe(sql)).bind(rows).execute(&pool).await.unwrap();
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(rows)
+            .execute(&pool)
+            .await
+            .unwrap();
     }
     pool.close().await;
 }
@@ -278,8 +289,15 @@ async fn search(what: &str, place: &Place, texts: &[String], prompts: &[Prompt],
     let began = Instant::now();
     similar.find(&store, queries[0], None, 10).await.unwrap();
     let first = began.elapsed();
-    let vectors: Vec<Vector> = texts.iter().map(|text| embed::embed(text).unwrap()).collect();
-    for (kind, model) in [("all", None), ("half", Some("gpt-4o")), ("one in 100", Some("rare"))] {
+    let vectors: Vec<Vector> = texts
+        .iter()
+        .map(|text| embed::embed(text).unwrap())
+        .collect();
+    for (kind, model) in [
+        ("all", None),
+        ("half", Some("gpt-4o")),
+        ("one in 100", Some("rare")),
+    ] {
         let mut times = Vec::new();
         let (mut right, mut wanted) = (0_u32, 0_u32);
         for query in &queries {
@@ -298,7 +316,10 @@ async fn search(what: &str, place: &Place, texts: &[String], prompts: &[Prompt],
                 Some("rare") => number % 100 == 0,
                 Some(_) => number % 2 == 1,
             };
-            let numbered = vectors.iter().enumerate().filter(|(number, _)| of_model(*number));
+            let numbered = vectors
+                .iter()
+                .enumerate()
+                .filter(|(number, _)| of_model(*number));
             let mut exact: Vec<f32> = numbered.map(|(_, vector)| query.cosine(vector)).collect();
             exact.sort_unstable_by(|a, b| b.total_cmp(a));
             let tenth = exact[exact.len().min(10) - 1] - 1e-5;
