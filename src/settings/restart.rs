@@ -33,7 +33,7 @@ fn shown(settings: &Settings) -> BTreeMap<&str, &str> {
 }
 
 /// What is shown by its length only.
-fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 5] {
+fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 6] {
     let redis = settings.stores.redis.as_ref();
     let sentinel = redis.and_then(|redis| match &redis.server {
         Server::Sentinel(sentinel) => sentinel.password.as_ref(),
