@@ -175,7 +175,13 @@ impl RedisServer {
         let settings = Redis::at(Server::Tcp(node));
         let connector = Connector::new(&settings).expect("plain settings");
         let id = identity(&options.path).expect("a directory of its own");
-        Arc::new(Fleet::new(connector, id, "", settings, Clock::default()))
+        Arc::new(Fleet::new(
+            connector,
+            id,
+            &options.path,
+            settings,
+            Clock::default(),
+        ))
     }
 }
 

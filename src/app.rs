@@ -71,6 +71,9 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     let log = || format!("spend log {}", live.policy.spend_log.display());
     let options = log_options(&live.policy, &settings);
     let fleet = share::fleet(&settings, &options).with_context(log)?;
+    if let Some(fleet) = &fleet {
+        fleet.tell_of(Arc::clone(source.endpoints()));
+    }
     let shared = fleet.clone().map(|fleet| fleet as Arc<dyn Shared>);
     let (book, recovery) =
         Book::open_sharing(options, &live.policy.accounts(), shared).with_context(log)?;

@@ -1,12 +1,13 @@
 //! Which of a provider's endpoints gets a request, and which is left alone for a while.
 //!
 //! Decides by what is in flight and how long answers took to begin; an endpoint that fails several
-//! times in a row is ejected, and probed with one request at a time once its time is over. It knows
-//! neither addresses nor requests: callers keep one [`Health`] an endpoint and say what happened.
+//! times in a row is ejected, and probed with one request at a time once its time is over. What
+//! other gateways say of an endpoint is a hint: it comes last, and fails once before it is ejected here,
+//! too. It knows neither addresses nor requests: callers keep one [`Health`] an endpoint and say what happened.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Failures in a row after which an endpoint is ejected.
 pub const FAILURES: u32 = 5;
@@ -37,6 +38,8 @@ pub struct Health {
     ejections: AtomicU32,
     /// Whether a probe is under way.
     probing: AtomicU32,
+    /// Ejected by another gateway until then, in Unix milliseconds.
+    hinted: AtomicU64,
 }
 
 /// How a request to an endpoint ended, as far as its health goes.
@@ -59,6 +62,11 @@ impl Health {
     /// For how long it is still ejected at `now` (Unix milliseconds), in milliseconds.
     pub fn ejected_for(&self, now: u64) -> u64 {
         self.until.load(Ordering::Relaxed).saturating_sub(now)
+    }
+
+    /// Whether another gateway has ejected it, as far as is known at `now`.
+    pub fn is_hinted(&self, now: u64) -> bool {
+        self.hinted.load(Ordering::Relaxed) > now
     }
 
     /// Requests in flight.
@@ -89,6 +97,7 @@ impl Health {
                 self.failures.store(0, Ordering::Relaxed);
                 self.ejections.store(0, Ordering::Relaxed);
                 self.until.store(0, Ordering::Relaxed);
+                self.hinted.store(0, Ordering::Relaxed);
                 let micros = micros.max(1);
                 // Two answers at once may lose one of their latencies: an average bears that.
                 let old = self.latency.load(Ordering::Relaxed);
@@ -103,7 +112,8 @@ impl Health {
             Outcome::Failed => {
                 let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
                 let probed = self.until.load(Ordering::Relaxed) != 0;
-                if failures < FAILURES && !probed {
+                // Another gateway has found out what four more failures would show.
+                if failures < FAILURES && !probed && !self.is_hinted(now) {
                     return false;
                 }
                 if self.is_ejected(now) {
@@ -174,34 +184,86 @@ impl Drop for Visit {
 }
 
 /// The endpoint for the next request, out of `all`, without those in `tried`: the one with the least
-/// load among those available. `None` when every one was tried or is ejected.
+/// load among those available; one that another gateway has ejected only when there is no other.
+/// `None` when every one was tried or is ejected.
 pub fn choose(all: &[Arc<Health>], tried: &[usize], now: u64) -> Option<usize> {
     let open = |at: &usize| !tried.contains(at) && all[*at].available(now);
-    (0..all.len()).filter(open).min_by_key(|at| all[*at].load())
+    let last = |at: &usize| (all[*at].is_hinted(now), all[*at].load());
+    (0..all.len()).filter(open).min_by_key(last)
 }
 
 /// The health of every endpoint of the process, by name; it outlives configurations.
 #[derive(Debug, Default)]
 pub struct Endpoints {
-    known: Mutex<HashMap<String, Arc<Health>>>,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    health: Arc<Health>,
+    /// What it is called among gateways.
+    told: String,
 }
 
 impl Endpoints {
-    /// What is known of the endpoint of that name; the same for as long as the process lives.
-    pub fn health(&self, name: &str) -> Arc<Health> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(known.entry(name.to_owned()).or_default())
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of the endpoint of that name; the same for as long as the process lives. Other
+    /// gateways are told of it as `told`.
+    pub fn health(&self, name: &str, told: &str) -> Arc<Health> {
+        let mut known = self.known();
+        let entry = known.entry(name.to_owned()).or_insert_with(|| Known {
+            told: told.to_owned(),
+            ..Known::default()
+        });
+        Arc::clone(&entry.health)
     }
 
     /// Every endpoint and its health, ordered by name.
     pub fn all(&self) -> Vec<(String, Arc<Health>)> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         let mut all: Vec<_> = known
             .iter()
-            .map(|(name, health)| (name.clone(), Arc::clone(health)))
+            .map(|(name, known)| (name.clone(), Arc::clone(&known.health)))
             .collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all
+    }
+
+    /// The endpoints that are ejected at `now`, as others are told of them, and for how many
+    /// milliseconds they still are.
+    pub fn ejected(&self, now: u64) -> Vec<(String, u64)> {
+        let left = |health: &Health| {
+            let until = health.until.load(Ordering::Relaxed);
+            until.saturating_sub(now)
+        };
+        let known = self.known();
+        let all = known
+            .values()
+            .map(|known| (known.told.clone(), left(&known.health)));
+        all.filter(|(_, left)| *left > 0).collect()
+    }
+
+    /// Takes over which endpoints other gateways have ejected, and for how many milliseconds they will
+    /// have. Those that are not named are not ejected any more.
+    pub fn hint(&self, hints: &HashMap<String, u64>, now: u64) {
+        for known in self.known().values() {
+            let left = hints.get(&known.told).copied().unwrap_or(0);
+            let until = if left == 0 {
+                0
+            } else {
+                now.saturating_add(left.min(LONGEST))
+            };
+            known.health.hinted.store(until, Ordering::Relaxed);
+        }
+    }
+
+    /// How many endpoints other gateways have ejected.
+    pub fn hinted(&self, now: u64) -> usize {
+        let known = self.known();
+        known.values().filter(|k| k.health.is_hinted(now)).count()
     }
 }
 
@@ -282,9 +344,54 @@ mod tests {
     #[test]
     fn what_is_known_of_an_endpoint_outlives_a_configuration() {
         let endpoints = Endpoints::default();
-        fail(&endpoints.health("a"), FAILURES, 7);
-        assert!(endpoints.health("a").is_ejected(8));
-        assert!(!endpoints.health("b").is_ejected(8));
+        fail(&endpoints.health("a", "a"), FAILURES, 7);
+        assert!(endpoints.health("a", "a").is_ejected(8));
+        assert!(!endpoints.health("b", "b").is_ejected(8));
         assert_eq!(endpoints.all().len(), 2);
+    }
+
+    #[test]
+    fn what_others_ejected_comes_last_and_is_never_refused() {
+        let endpoints = Endpoints::default();
+        let all = ["a", "b"].map(|name| endpoints.health(name, &format!("host {name}")));
+        let hint = |name: &str, left| {
+            let hints = HashMap::from([(format!("host {name}"), left)]);
+            endpoints.hint(&hints, 1_000);
+        };
+        hint("a", 500);
+        assert_eq!(endpoints.hinted(1_000), 1);
+        let _busy: Vec<_> = (0..9).map(|_| Visit::begin(&all[1], 1_000)).collect();
+        assert_eq!(
+            choose(&all, &[], 1_000),
+            Some(1),
+            "however busy the other is"
+        );
+        assert_eq!(choose(&all, &[1], 1_000), Some(0), "when there is no other");
+        assert_eq!(choose(&all[..1], &[], 1_000), Some(0));
+        assert_eq!(choose(&all, &[], 1_500), Some(0), "its time is over");
+        hint("a", u64::MAX);
+        assert_eq!(endpoints.hinted(1_000 + LONGEST - 1), 1);
+        assert_eq!(endpoints.hinted(1_000 + LONGEST), 0, "bounded");
+        hint("b", 500);
+        assert_eq!(choose(&all, &[], 1_000), Some(0), "not named any more");
+        // Others of which nothing is known here.
+        hint("c", 500);
+        assert_eq!(endpoints.hinted(1_000), 0);
+    }
+
+    #[test]
+    fn a_hint_spares_the_failures_that_another_gateway_had() {
+        let endpoints = Endpoints::default();
+        let health = endpoints.health("a", "a");
+        endpoints.hint(&HashMap::from([("a".to_owned(), 500)]), 1_000);
+        assert!(fail(&health, 1, 1_000), "one is enough");
+        assert_eq!(endpoints.ejected(1_001), [("a".to_owned(), EJECTED - 1)]);
+        assert!(endpoints.ejected(1_000 + EJECTED).is_empty());
+        // And an answer is better than a hint.
+        let good = endpoints.health("b", "b");
+        endpoints.hint(&HashMap::from([("b".to_owned(), 500)]), 1_000);
+        Visit::begin(&good, 1_000).end(Outcome::Answered(1), 1_000);
+        assert!(!good.is_hinted(1_000));
+        assert!(!fail(&good, FAILURES - 1, 1_000));
     }
 }

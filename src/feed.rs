@@ -2,17 +2,19 @@
 //!
 //! Decides that an event nobody watches costs nothing, and that a watcher who falls behind loses the oldest ones
 //! and learns how many. What an event says is decided in [`crate::event`]. Two watchers are part of it: a stream
-//! in [`redis`] and a [`file`]; whoever else watches does so from outside.
+//! in Redis and a file; whoever else watches does so from outside.
 
-pub mod file;
+mod file;
 pub mod filter;
-pub mod redis;
+mod redis;
 mod sink;
 mod tally;
 
 #[cfg(test)]
 mod tests;
 
+pub use file::Lines;
+pub use redis::Stream;
 pub use tally::{Figures, Place, Sink, Tally};
 
 use crate::event::{Event, Kind};
@@ -159,16 +161,16 @@ impl Watch {
     /// Waits for something to happen and adds it to `events`, with whatever else has happened by then: at most
     /// `most` of them. Gives how many were lost before these. Nothing is lost when it is not waited for.
     pub async fn next(&mut self, events: &mut Vec<Arc<Event>>, most: usize) -> u64 {
-        let mut lost = 0;
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => break events.push(event),
-                Err(RecvError::Lagged(count)) => lost += count,
-                // The feed outlives whoever watches it.
-                Err(RecvError::Closed) => std::future::pending().await,
+        match self.receiver.recv().await {
+            Ok(event) => {
+                events.push(event);
+                self.more(events, most.saturating_sub(1))
             }
+            // What is left is there already, and need not be waited for.
+            Err(RecvError::Lagged(lost)) => lost + self.more(events, most),
+            // The feed outlives whoever watches it.
+            Err(RecvError::Closed) => std::future::pending().await,
         }
-        lost + self.more(events, most.saturating_sub(1))
     }
 
     /// Adds what has happened to `events`, at most `most` of them; gives how many were lost.

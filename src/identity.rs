@@ -91,6 +91,11 @@ impl AccountId {
         Self(format!("user:{user}").into())
     }
 
+    /// The account of what a user spends in a day, whatever the user's own budget is.
+    pub fn day(user: &UserId) -> Self {
+        Self(format!("day:{user}").into())
+    }
+
     /// The account of a team.
     pub fn team(team: &TeamId) -> Self {
         Self(format!("team:{team}").into())

@@ -14,6 +14,7 @@ mod book;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod day;
+mod days;
 mod ending;
 mod follow;
 mod keeper;
@@ -34,6 +35,8 @@ mod turn;
 #[cfg(test)]
 mod turn_tests;
 mod warned;
+#[cfg(test)]
+mod warned_tests;
 
 pub use book::{Book, Counters};
 pub use reservation::{Reservation, Settled};

@@ -6,9 +6,11 @@ pub mod context;
 
 mod admit;
 mod attempt;
+mod caller;
 mod ending;
 mod execwall;
 mod finish;
+mod framing;
 mod front;
 mod head;
 mod journey;

@@ -133,5 +133,4 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 }
 
 #[cfg(test)]
-#[path = "signature/tests.rs"]
 mod tests;

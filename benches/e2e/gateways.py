@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import machine
@@ -131,6 +132,62 @@ class Weir(Gateway):
         with open(os.path.join(directory, "conf/weir.yaml"), "w") as file:
             file.write(text.replace("9300", str(self.port)))
         return [self.program, "serve"]
+
+
+class Watched(Weir):
+    """The same Weir with somebody who watches its events by WebSocket: one who reads them, or one who does not."""
+
+    def __init__(self, name, port, program, events_port, reads):
+        super().__init__(name, port, program)
+        self.events_port, self.reads, self.over = events_port, reads, threading.Event()
+        self.watcher = None
+
+    def prepare(self, directory):
+        command = super().prepare(directory)
+        with open(os.path.join(directory, "conf/weir.yaml"), "a") as file:
+            file.write(f"events:\n  websocket: 127.0.0.1:{self.events_port}\n")
+        return command
+
+    def start(self, work, load):
+        super().start(work, load)
+        self.over.clear()
+        self.watcher = threading.Thread(target=self.watch, daemon=True)
+        self.watcher.start()
+
+    def watch(self):
+        """Somebody is always there: who was sent away for not reading comes back."""
+        while not self.over.is_set():
+            try:
+                with self.connect() as watcher:
+                    begin = time.monotonic()
+                    while not self.over.is_set():
+                        if self.reads:
+                            if not watcher.recv(1 << 20):
+                                break
+                        elif self.over.wait(0.1) or time.monotonic() - begin > 20:
+                            break
+            except OSError:
+                self.over.wait(0.1)
+
+    def connect(self):
+        watcher = socket.socket()
+        if not self.reads:
+            watcher.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        watcher.connect(("127.0.0.1", self.events_port))
+        watcher.sendall(b"GET /events HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n")
+        answer = watcher.recv(4096)
+        if b" 101 " not in answer:
+            raise RuntimeError(f"{self.name}: no WebSocket: {answer[:100]}")
+        watcher.settimeout(1 if self.reads else None)
+        return watcher
+
+    def stop(self):
+        self.over.set()
+        if self.watcher:
+            self.watcher.join(5)
+            self.watcher = None
+        super().stop()
 
 
 class Sharing(Weir):

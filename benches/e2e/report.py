@@ -137,6 +137,27 @@ def sharing(results):
     return table(head, rows) + notes(results), verdict != "FAIL" and not errors(results)
 
 
+def watching(results):
+    """Weir that is watched beside Weir that is not: what that adds to a request, paired by round."""
+    quiet, *watched = results["gateways"]
+    rows = []
+    for scenario, title in (("c64", "64 connections, as fast as they go"), ("sse64", "64 streams")):
+        if scenario not in results["samples"]:
+            continue
+        for figure, name, scale, form in (("cpu_us", "CPU µs", 1, "{:.1f}"), ("p99_us", "p99 ms", 1000, "{:.3f}"),
+                                          ("rps", "answers/s", 1, "{:.0f}")):
+            def side(of, figure=figure, scale=scale, scenario=scenario):
+                return [value and value / scale for value in column(results, scenario, of, figure)]
+            base = side(quiet)
+            rows.append([f"{scenario}: {title}", name, spread(base, form)])
+            for other in watched:
+                mine = side(other)
+                added = [b - a for a, b in zip(base, mine) if a is not None and b is not None]
+                rows[-1] += [spread(mine, form), spread(added, form)]
+    head = ["scenario", "a request", quiet] + [text for name in watched for text in (name, "added")]
+    return table(head, rows) + notes(results), not errors(results)
+
+
 def notes(results):
     samples = [sample for by_name in results["samples"].values() for one in by_name.values() for sample in one if sample]
     if not samples:

@@ -1,8 +1,6 @@
 //! Where events are written: the tasks that do it, and their end.
 
-use crate::feed::file::Lines;
-use crate::feed::redis::Stream;
-use crate::feed::{Feed, Sink};
+use crate::feed::{Feed, Lines, Sink, Stream};
 use crate::fleet::connect::Connector;
 use crate::gateway::Gateway;
 use crate::settings::Redis;

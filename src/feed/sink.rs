@@ -120,6 +120,9 @@ pub(super) async fn run(feed: &Feed, name: Sink, mut watch: Watch, mut sink: imp
                 }
             }
         }
+        if events.is_empty() {
+            continue;
+        }
         let full = events.len() >= BATCH;
         let wait = match sink.write(&mut events).await {
             Ok(()) => {

@@ -1,4 +1,3 @@
-use super::file::Lines;
 use super::filter::Filter;
 use super::*;
 use crate::event::{Change, Refused, Reload};

@@ -1,8 +1,7 @@
 //! The functions that run inside Redis, and what is said to them.
 //!
 //! Decides how an ask, an end and an account are written as arguments and how replies are read.
-//! What the functions decide is in `ledger.lua`, which computes as [`crate::ledger::Decision`] does, and
-//! in `lease.lua`.
+//! What the functions decide is in `library`, which computes as [`crate::ledger::Decision`] does.
 
 mod lease;
 
@@ -16,8 +15,14 @@ use crate::ledger::{Ask, Denied, Grant, Push};
 use crate::money::{MAX_AMOUNT, Nanos};
 use redis::Cmd;
 
-/// The library, as it is loaded.
-pub(super) const LIBRARY: &str = concat!(include_str!("ledger.lua"), include_str!("lease.lua"));
+/// The library, as it is loaded: one text, in this order.
+pub(super) const LIBRARY: &str = concat!(
+    include_str!("library/accounts.lua"),
+    include_str!("library/holds.lua"),
+    include_str!("library/state.lua"),
+    include_str!("library/lease.lua"),
+    include_str!("library/hints.lua"),
+);
 
 /// More output tokens than any answer has, and few enough for exact arithmetic in doubles.
 const MOST_TOKENS: u64 = 1_000_000_000_000;

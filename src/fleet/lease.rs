@@ -6,14 +6,16 @@
 //! never told of the end of a lease before it was told of everything that was granted from it, so that
 //! no money is free twice.
 
+mod one;
+
 use crate::budget::{AccountSpec, Balance, tier};
-use crate::identity::{AccountId, AttemptId};
+use crate::identity::AttemptId;
 use crate::ledger::shared::{Granted, Held, Moved};
 use crate::ledger::{Ask, Decision, Denied, Grant};
 use crate::money::Nanos;
 use crate::settings;
+use one::{Lease, Terms, hard, path_of, same};
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,28 +50,12 @@ struct Table {
     asked: Option<Instant>,
 }
 
-/// The accounts that a request falls under, as one came with them last.
+/// The accounts of requests that nobody may pass, as one came with them last.
 #[derive(Debug)]
 struct Path {
     specs: Vec<Arc<AccountSpec>>,
     used: Instant,
     lease: Option<Lease>,
-}
-
-#[derive(Debug)]
-struct Lease {
-    id: AttemptId,
-    /// What counts on it here; in Redis at least as much is held.
-    amount: Nanos,
-    /// How much of that is held or charged by what was granted.
-    used: Nanos,
-    /// How many grants have not ended.
-    open: usize,
-    /// When it ends, by the clock that never goes back; and when it was confirmed by the other one,
-    /// which knows when the machine slept.
-    until: Instant,
-    confirmed: u64,
-    terms: Terms,
 }
 
 /// What was granted from a lease.
@@ -78,14 +64,6 @@ struct Taken {
     path: u64,
     lease: AttemptId,
     held: Nanos,
-}
-
-/// The accounts of a lease when it was confirmed.
-#[derive(Clone, Debug)]
-struct Terms {
-    specs: Vec<Arc<AccountSpec>>,
-    /// Without the lease itself.
-    accounts: Vec<(Balance, Moved)>,
 }
 
 /// A lease as it is asked for.
@@ -107,69 +85,6 @@ pub(super) struct Answer {
     pub(super) target: Nanos,
     /// The accounts, unless the lease cannot go on as it is.
     pub(super) accounts: Option<Vec<(Balance, Moved)>>,
-}
-
-fn path_of(specs: &[Arc<AccountSpec>]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for spec in specs {
-        (spec.id.as_str(), spec.hard).hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
-/// Whether two lists of accounts say the same of them.
-fn same(one: &[Arc<AccountSpec>], other: &[Arc<AccountSpec>]) -> bool {
-    let pairs = || one.iter().zip(other);
-    one.len() == other.len() && pairs().all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
-}
-
-impl Lease {
-    fn left(&self) -> Nanos {
-        (self.amount - self.used).at_least_zero()
-    }
-
-    /// Whether an ask may be granted from it now.
-    fn covers(&self, ask: &Ask<'_>, now: Instant, time: Duration) -> bool {
-        let slept = ask.now_millis.saturating_sub(self.confirmed);
-        let seconds = i64::try_from(ask.now_millis / 1000).unwrap_or(i64::MAX);
-        let begun = |(balance, _): &(Balance, Moved)| {
-            let end = balance.period_end;
-            end.is_none_or(|end| seconds < end)
-        };
-        now < self.until
-            && u128::from(slept) < time.as_millis()
-            && same(&self.terms.specs, ask.accounts)
-            && self.terms.accounts.iter().all(begun)
-    }
-
-    /// The accounts as they are with everything that was granted.
-    fn balances(&self) -> Vec<Balance> {
-        let with = |(balance, _): &(Balance, Moved)| Balance {
-            pending: balance.pending + self.used,
-            ..*balance
-        };
-        self.terms.accounts.iter().map(with).collect()
-    }
-
-    /// As an open hold, on the accounts that nobody may pass.
-    fn as_held(&self) -> Held {
-        let all = self.terms.specs.iter().zip(&self.terms.accounts);
-        let hard = all.filter(|(spec, _)| spec.hard);
-        let place = |(spec, (balance, _)): (&Arc<AccountSpec>, &(Balance, Moved))| {
-            (spec.id.clone(), balance.period_start)
-        };
-        let mut accounts: Vec<(AccountId, i64)> = Vec::new();
-        for on in hard.map(place) {
-            if !accounts.contains(&on) {
-                accounts.push(on);
-            }
-        }
-        Held {
-            id: self.id,
-            held: self.amount,
-            accounts,
-        }
-    }
 }
 
 impl Table {
@@ -203,14 +118,14 @@ impl Leases {
         if let Some(known) = table.paths.get_mut(&path) {
             known.used = now;
             if !same(&known.specs, specs) {
-                known.specs = specs.to_vec();
+                known.specs = hard(specs).map(Arc::clone).collect();
             }
             return;
         }
         if table.paths.len() >= MOST || table.closed {
             return;
         }
-        let specs = specs.to_vec();
+        let specs = hard(specs).map(Arc::clone).collect();
         let fresh = Path {
             specs,
             used: now,
@@ -220,8 +135,13 @@ impl Leases {
         table.fresh = true;
     }
 
-    /// Grants from a lease what could not be asked for.
-    pub(super) fn grant(&self, ask: &Ask<'_>) -> Result<Granted, Denied> {
+    /// Grants from a lease what could not be asked for. Of accounts that only steer tiers `heard` knows
+    /// what was last heard.
+    pub(super) fn grant(
+        &self,
+        ask: &Ask<'_>,
+        heard: impl Fn(&AccountSpec) -> Option<Balance>,
+    ) -> Result<Granted, Denied> {
         let path = path_of(ask.accounts);
         let mut table = self.lock();
         let paused = table.paused || table.closed;
@@ -231,7 +151,9 @@ impl Leases {
         let lease = lease
             .filter(|lease| !paused && lease.covers(ask, Instant::now(), time))
             .ok_or(Denied::Unavailable)?;
-        let share = lease.balances().first().copied().unwrap_or_default();
+        let mut accounts = lease.accounts(ask, heard);
+        let share = accounts.first().map(|(balance, _)| *balance);
+        let share = share.unwrap_or_default();
         let tier = ask
             .tier
             .unwrap_or_else(|| tier::select(ask.thresholds, share.remaining(), share.limit));
@@ -256,8 +178,10 @@ impl Leases {
             lease: lease.id,
             held: decision.held,
         };
-        let balances = lease.balances();
-        let moved = lease.terms.accounts.iter().map(|(_, moved)| *moved);
+        for (balance, _) in &mut accounts {
+            balance.pending += decision.held;
+        }
+        let (balances, moved): (Vec<Balance>, Vec<Moved>) = accounts.into_iter().unzip();
         let grant = Grant {
             tier: decision.tier,
             tokens: decision.tokens,
@@ -266,10 +190,7 @@ impl Leases {
             windows: balances.iter().map(|b| b.period_start).collect(),
             balances,
         };
-        let granted = Granted {
-            grant,
-            moved: moved.collect(),
-        };
+        let granted = Granted { grant, moved };
         table.grants.insert(ask.id, taken);
         self.granted.fetch_add(1, Ordering::Relaxed);
         Ok(granted)
@@ -362,13 +283,12 @@ impl Leases {
                 }
                 continue;
             };
-            let without = |(spec, (balance, moved)): (&Arc<AccountSpec>, (Balance, Moved))| {
-                let own = if spec.hard { answer.held } else { Nanos::ZERO };
-                let pending = balance.pending - own;
+            let without = |(balance, moved): (Balance, Moved)| {
+                let pending = balance.pending - answer.held;
                 (Balance { pending, ..balance }, moved)
             };
             let terms = Terms {
-                accounts: wish.specs.iter().zip(accounts).map(without).collect(),
+                accounts: accounts.into_iter().map(without).collect(),
                 specs: wish.specs,
             };
             // What was granted while it was asked for stays.

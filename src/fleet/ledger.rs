@@ -7,6 +7,7 @@ use super::connect::Connector;
 use super::functions::{self, Reserved, State};
 use super::link::{Broken, Figures, Link, Up};
 use super::warn::Once;
+use crate::balance::Endpoints;
 use crate::budget::{AccountSpec, Balance};
 use crate::identity::AttemptId;
 use crate::ledger::log::Clock;
@@ -35,6 +36,12 @@ impl Fleet {
         Self {
             link: Arc::new(Link::new(connector, log_id, log, settings, clock)),
         }
+    }
+
+    /// Has the others hear which of these endpoints are ejected here, and takes over what they say.
+    pub fn tell_of(&self, endpoints: Arc<Endpoints>) {
+        // A second call would name the same ones.
+        let _ = self.link.endpoints.set(endpoints);
     }
 
     /// Figures for the metrics.
@@ -146,7 +153,7 @@ impl Shared for Fleet {
         }
         match (self.hold(ask, &mut asked).await, leases) {
             (Err(Denied::Unavailable), Some(leases)) => {
-                let granted = leases.grant(ask)?;
+                let granted = leases.grant(ask, |spec| self.glance(spec, ask.now_millis))?;
                 // Should it be held there, too, it is that hold: what it comes to is told with the log.
                 asked.hold = None;
                 Ok(granted)
@@ -205,6 +212,10 @@ impl Shared for Fleet {
 
     fn adopt(&self, specs: &[Arc<AccountSpec>], _now_millis: u64) {
         self.link.adopt(specs);
+    }
+
+    fn keeps_days(&self) -> bool {
+        self.link.keeps_days()
     }
 
     fn begin(&self, witness: Weak<dyn Witness>) {

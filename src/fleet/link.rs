@@ -6,6 +6,7 @@
 //! thread begins again; nothing that was said is lost, because it stands in the log.
 
 mod hear;
+mod hints;
 mod lease;
 mod peers;
 mod say;
@@ -15,6 +16,7 @@ use super::connect::{Connection, Connector};
 use super::functions::{self, Known, State};
 use super::lease::Leases;
 use super::share::Mirror;
+use crate::balance::Endpoints;
 use crate::budget::AccountSpec;
 use crate::ledger::log::{Clock, place};
 use crate::ledger::shared::{End, Witness};
@@ -26,7 +28,7 @@ use redis::RedisError;
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
@@ -90,6 +92,8 @@ pub struct Figures {
     pub leased: Nanos,
     /// How many requests were granted from leases.
     pub lease_grants: u64,
+    /// How many endpoints of providers other gateways have ejected.
+    pub hints: usize,
 }
 
 /// What the thread and the requests share.
@@ -111,6 +115,8 @@ pub(super) struct Link {
     pub(super) mirror: Mutex<Mirror>,
     /// What may be granted while Redis is away, where that is asked for.
     pub(super) leases: Option<Leases>,
+    /// What is known of the endpoints of providers.
+    pub(super) endpoints: OnceLock<Arc<Endpoints>>,
     peers: Peers,
     /// Wakes the thread: there is something to say, or the connection is suspect.
     wake: Notify,
@@ -167,6 +173,7 @@ impl Link {
             connector,
             state_key: functions::state_key(&settings.tenant),
             leases: settings.lease.map(Leases::new),
+            endpoints: OnceLock::new(),
             log_id,
             nonce: format!("{place}/{:016x}", fastrand::u64(..)),
             settings,
@@ -197,6 +204,11 @@ impl Link {
     /// The id of the log.
     pub(super) fn log_id(&self) -> &str {
         &self.log_id
+    }
+
+    /// Whether the AI Firewall's keys are kept.
+    pub(super) fn keeps_days(&self) -> bool {
+        self.settings.firewall_keys
     }
 
     /// The name of the gateway whose chain that is.
@@ -260,6 +272,7 @@ impl Link {
             leases,
             leased,
             lease_grants,
+            hints: self.hinted(),
             up: self.up.load().is_some(),
             backlog: lock(&self.ends).len(),
             lost: self.lost.load(Ordering::Relaxed),
@@ -407,6 +420,7 @@ impl Link {
                 }
                 if !soon {
                     self.lease(up, &mut connection).await?;
+                    self.hints(up, &mut connection).await?;
                 }
                 next = Instant::now() + if soon { SOON } else { SYNC };
             }

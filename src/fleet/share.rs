@@ -11,7 +11,7 @@ use crate::money::Nanos;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
-/// One account, in words of `ledger.lua`: amounts are decimal text.
+/// One account, in words of the library: amounts are decimal text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Share {
     pub(super) account: String,
@@ -35,7 +35,7 @@ pub(super) struct Share {
     pub(super) charged: BTreeMap<String, String>,
 }
 
-/// A hold, in words of `ledger.lua`.
+/// A hold, in words of the library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hold {
     held: String,

@@ -51,6 +51,15 @@ impl Outgoing {
                 block.name, endpoint.name, endpoint.base_url.text
             )
         };
+        // A path or a query may be a secret.
+        let told = |endpoint: &Endpoint| {
+            format!(
+                "{}/{} {}",
+                block.name,
+                endpoint.name,
+                host(&endpoint.base_url)
+            )
+        };
         Self {
             doors: block
                 .endpoints
@@ -60,7 +69,7 @@ impl Outgoing {
             health: block
                 .endpoints
                 .iter()
-                .map(|endpoint| endpoints.health(&name(endpoint)))
+                .map(|endpoint| endpoints.health(&name(endpoint), &told(endpoint)))
                 .collect(),
             passes: passes(block),
             block: Arc::clone(block),

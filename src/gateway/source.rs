@@ -14,6 +14,7 @@ use crate::settings::fingerprint::Fingerprint;
 use crate::settings::problem::{Problem, Problems};
 use crate::settings::{self, Settings};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How often files that change while they are read are read again.
 const TRIES: usize = 5;
@@ -26,7 +27,7 @@ pub struct Source {
     /// Where `.env` is.
     directory: PathBuf,
     /// Outlives configurations.
-    endpoints: Endpoints,
+    endpoints: Arc<Endpoints>,
     begun: Fingerprint,
 }
 
@@ -57,7 +58,7 @@ impl Source {
             files: Files::choose(flags, environment),
             environment: environment.clone(),
             directory: directory.to_owned(),
-            endpoints: Endpoints::default(),
+            endpoints: Arc::default(),
             begun: Fingerprint::default(),
         };
         // Before anything is read: what changes meanwhile is seen as a change.
@@ -78,6 +79,11 @@ impl Source {
             config.path.clone(),
             self.directory.join(DOTENV),
         ]
+    }
+
+    /// What is known of the endpoints of providers.
+    pub fn endpoints(&self) -> &Arc<Endpoints> {
+        &self.endpoints
     }
 
     /// The files themselves.

@@ -198,6 +198,12 @@ impl Book {
     /// [`Denied`] when nothing is held: a hard account cannot carry it, or the log cannot record it.
     pub async fn reserve(self: &Arc<Self>, ask: Ask<'_>) -> Result<Reservation, Denied> {
         let core = &*self.core;
+        let own = ask.accounts.len();
+        let with_day = core.days.as_ref().and_then(|days| days.with(&ask));
+        let ask = Ask {
+            accounts: with_day.as_deref().unwrap_or(ask.accounts),
+            ..ask
+        };
         let hard = ask.accounts.iter().any(|spec| spec.hard);
         if hard && core.log.poisoned() {
             return Err(Denied::Unavailable);
@@ -245,13 +251,17 @@ impl Book {
             // A failure has poisoned the log, which the next request sees.
             let _ = core.log.write_all();
         }
-        let (grant, (party, seq)) = held?;
+        let (mut grant, (party, seq)) = held?;
         let shared = given.map(Given::keep).is_some();
         let mut reservation = Reservation {
             shared,
             book: Arc::clone(self),
             hold: Hold::new(&ask, &grant),
-            grant,
+            grant: {
+                grant.balances.truncate(own);
+                grant.windows.truncate(own);
+                grant
+            },
             party,
             state: State::Recording,
             course: None,

@@ -4,6 +4,7 @@
 //! when the turn to grant is kept or given up.
 
 use super::Denied;
+use super::days::Days;
 use super::ending::Ending;
 use super::follow::Others;
 use super::log::record::{self, Party};
@@ -44,6 +45,8 @@ pub(super) struct Keeper {
     lost: AtomicU64,
     /// How often the store was told what stands in the log.
     told: AtomicU64,
+    /// What users spend in a day, where it is shared.
+    pub(super) days: Option<Days>,
     /// Ends that the store is not told of before they are recorded.
     ending: Ending,
     stop: AtomicBool,
@@ -77,7 +80,9 @@ impl Keeper {
         others: Others,
         turns: Turns,
     ) -> Self {
+        let keeps_days = shared.as_ref().is_some_and(|shared| shared.keeps_days());
         Self {
+            days: keeps_days.then(Days::default),
             projection,
             log,
             clock,

@@ -111,6 +111,11 @@ pub trait Shared: Send + Sync + Debug {
     /// Ends pushes that the policy's own limits have overtaken.
     fn adopt(&self, specs: &[Arc<AccountSpec>], now_millis: u64);
 
+    /// Whether it is kept there what each user spends in a day, whatever the user's own budget.
+    fn keeps_days(&self) -> bool {
+        false
+    }
+
     /// Begins, with what the log says.
     fn begin(&self, witness: Weak<dyn Witness>);
 

@@ -12,6 +12,7 @@ pub(super) struct Shared {
     leases: IntGauge,
     leased: Gauge,
     lease_grants: IntGauge,
+    hints: IntGauge,
 }
 
 impl Shared {
@@ -53,6 +54,10 @@ impl Shared {
                 "weir_redis_lease_grants",
                 "Requests that were granted from leases since the start.",
             )?,
+            hints: gauge(
+                "weir_redis_hints",
+                "Endpoints of providers that other gateways have ejected, which come last here.",
+            )?,
         })
     }
 
@@ -66,6 +71,8 @@ impl Shared {
         let leases = i64::try_from(figures.leases);
         self.leases.set(leases.unwrap_or(i64::MAX));
         self.leased.set(figures.leased.as_usd_f64());
+        let hints = i64::try_from(figures.hints);
+        self.hints.set(hints.unwrap_or(i64::MAX));
         self.lease_grants.set(total(figures.lease_grants));
     }
 }

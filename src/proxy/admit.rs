@@ -4,10 +4,12 @@
 //! INTENT is in the log and its body is rewritten for the tier that the budget affords.
 
 use super::Local;
+use super::caller::{identify, passthrough, peer_ip};
 use super::context::{Admission, Context, State};
+use super::framing::framing;
 use super::journey::Journey;
 use super::link::{Drain, Link};
-use super::receive::{Stop, content_type, last, read_body, text};
+use super::receive::{Stop, content_type, last, read_body};
 use super::relay::Relay;
 use super::reply;
 use super::session;
@@ -28,11 +30,10 @@ use crate::surface::{Request, Surface};
 use crate::tokens;
 use crate::usage::ServiceTier;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version};
 use pingora_core::Result;
 use pingora_proxy::Session;
 use serde_json::json;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Body limit of routes that are answered inside the process.
@@ -134,58 +135,6 @@ async fn route(
     }
     let shown = path.chars().take(128).collect();
     Err(last(Refusal::NotFound(shown)))
-}
-
-/// Refuses what proxies and servers could read differently, and headers beyond the limits.
-fn framing(gateway: &Gateway, session: &Session) -> Result<(), Stop> {
-    let request = session.req_header();
-    let headers = &request.headers;
-    let refuse = |why| Err(last(Refusal::BadRequest(why)));
-    let limits = &gateway.settings.limits;
-    let size: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
-    if size + request.raw_path().len() > limits.header_bytes {
-        return refuse("The request header is too large");
-    }
-    if headers.len() > limits.headers {
-        return refuse("The request has too many headers");
-    }
-    let sized = headers.get_all(header::CONTENT_LENGTH).iter().count();
-    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    if sized > 1 || (chunked && (sized == 1 || had_length(session))) {
-        return refuse("The request's length is ambiguous");
-    }
-    if headers.get_all(header::HOST).iter().count() > 1 {
-        return refuse("The request names several hosts");
-    }
-    match request.version {
-        Version::HTTP_11 if !headers.contains_key(header::HOST) => {
-            return refuse("The request names no host");
-        }
-        Version::HTTP_10 if sized > 0 || chunked => {
-            return refuse("HTTP/1.0 requests with a body are not served");
-        }
-        _ => {}
-    }
-    if headers.contains_key(header::UPGRADE) {
-        return refuse("This route does not upgrade connections");
-    }
-    Ok(())
-}
-
-/// Whether the header had a `Content-Length` as it arrived: beside a transfer coding, Pingora takes
-/// it out before anybody sees it.
-fn had_length(session: &Session) -> bool {
-    let Some(http1) = session.downstream_session.as_http1() else {
-        return false;
-    };
-    let raw = http1.get_headers_raw_bytes();
-    raw.split(|byte| *byte == b'\n').any(|line| {
-        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        name.trim_ascii().eq_ignore_ascii_case(b"content-length")
-    })
 }
 
 async fn answer_locally(
@@ -400,58 +349,4 @@ fn drain(gateway: &Gateway) -> Drain {
         time: drain.time,
         bytes: u64::try_from(drain.bytes).unwrap_or(u64::MAX),
     }
-}
-
-/// Who is asking, from the headers and the peer's address.
-fn identify(
-    gateway: &Gateway,
-    live: &Live,
-    session: &Session,
-    ctx: &Context,
-) -> Result<Identity, Refusal> {
-    let headers = &session.req_header().headers;
-    if ctx.surface == Some(Surface::Titan)
-        && let Some(operator) = auth::operator(
-            &live.policy,
-            gateway.settings.admin.token.as_ref(),
-            auth::presented(text(headers, header::AUTHORIZATION.as_str()), None),
-            text(headers, "x-agent-id"),
-        )
-    {
-        return Ok(operator);
-    }
-    if live.policy.keys.is_empty() && headers.contains_key(header::ORIGIN) {
-        // Any page that a browser on this machine opens could spend the budget.
-        return Err(Refusal::MissingKey(
-            "Web pages are served with an API key only",
-        ));
-    }
-    let presented = auth::presented(
-        text(headers, header::AUTHORIZATION.as_str()),
-        text(headers, "x-api-key"),
-    );
-    auth::authenticate(
-        &live.policy,
-        presented,
-        text(headers, "x-agent-id"),
-        text(headers, "x-user-id"),
-        peer_ip(session).is_some_and(|ip| ip.to_canonical().is_loopback()),
-        i64::try_from(ctx.unix_millis / 1000).unwrap_or(i64::MAX),
-    )
-}
-
-fn peer_ip(session: &Session) -> Option<IpAddr> {
-    session
-        .client_addr()
-        .and_then(|address| address.as_inet())
-        .map(std::net::SocketAddr::ip)
-}
-
-fn passthrough(identity: &Identity, headers: &HeaderMap) -> Option<http::HeaderValue> {
-    let mut value = headers
-        .get(header::AUTHORIZATION)
-        .filter(|_| identity.passthrough)
-        .cloned()?;
-    value.set_sensitive(true);
-    Some(value)
 }

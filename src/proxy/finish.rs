@@ -150,13 +150,12 @@ pub(crate) fn finished(
     if refused.is_none() {
         gateway.metrics.answered(route, told.status);
     }
-    let error = refused.or_else(|| error.map(upstream::kind));
-    let end = End {
+    let mut end = End {
         status: told.status,
         gone: told.gone,
         first_byte: told.first_byte,
-        error,
+        error: None,
     };
-    told.proxied(gateway, admission);
+    end.error = told.proxied(gateway, admission);
     tell::ended(admission, end);
 }

@@ -14,7 +14,7 @@ use crate::trace::{Attempt, Parent, Span, SpanId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
-use std::time::Instant;
+use std::time::Duration;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -117,9 +117,6 @@ pub(super) fn sets_out(ctx: &mut Context) {
     let (Some(recording), State::Admitted(admission)) = (&mut ctx.recording, &ctx.state) else {
         return;
     };
-    if let Some(before) = recording.last() {
-        before.to = before.to.max(before.from);
-    }
     let candidate = &admission.candidate;
     let outgoing = admission.journey.live.outgoing(&candidate.block.name);
     let Some(door) = outgoing.and_then(|outgoing| outgoing.doors.get(admission.door.0)) else {
@@ -203,9 +200,11 @@ pub(super) fn failed(ctx: &mut Context, error: &Error) {
 }
 
 /// The whole request has ended: so has its last attempt.
-pub(super) fn ended(recording: &mut Recording, arrived: Instant) {
-    let now = arrived.elapsed();
-    if let Some(attempt) = recording.last().filter(|attempt| attempt.error.is_none()) {
-        attempt.to = now;
+pub(super) fn ended(recording: &mut Recording, after: Duration) {
+    if let Some(attempt) = recording.last() {
+        if attempt.error.is_none() {
+            attempt.to = after;
+        }
+        attempt.to = attempt.to.min(after);
     }
 }

@@ -85,10 +85,10 @@ pub(crate) fn examine(
     upstream::ended(gateway, admission, outcome);
     if failed || matches!(status, 408 | 409) {
         admission.exchange.enter(Phase::Rejected);
+        let block = &admission.candidate.block.name;
+        gateway.metrics.upstream_error(block, "status");
         let failed = Failed::Status(retry_after(response));
         if !admission.link.client_gone() && upstream::goes_on(admission, failed) {
-            let block = &admission.candidate.block.name;
-            gateway.metrics.upstream_error(block, "status");
             admission.again = true;
             return Err(Error::explain(ErrorType::HTTPStatus(status), "tried again").into_up());
         }

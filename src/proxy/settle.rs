@@ -161,7 +161,11 @@ impl Exchange {
         insights.said(Said {
             attempt,
             request,
-            answer: self.meter.as_mut().map(Meter::take_text).unwrap_or_default(),
+            answer: self
+                .meter
+                .as_mut()
+                .map(Meter::take_text)
+                .unwrap_or_default(),
         });
     }
 

@@ -72,8 +72,12 @@ impl Told {
         }
     }
 
-    /// Of a request that was let in; its exchange is closed.
-    pub(super) fn proxied(mut self, gateway: &Gateway, admission: &Admission) {
+    /// Of a request that was let in; its exchange is closed. Gives what went wrong.
+    pub(super) fn proxied(
+        mut self,
+        gateway: &Gateway,
+        admission: &Admission,
+    ) -> Option<&'static str> {
         let (first, last) = admission.exchange.tokens_at();
         let bill = admission.exchange.bill();
         let reading = admission.exchange.reading();
@@ -114,8 +118,10 @@ impl Told {
             first_token,
             per_token,
         };
+        let error = self.error();
         self.line(Level::INFO, asked, Some(&let_in));
         self.record(gateway, Some(&let_in));
+        error
     }
 
     /// What went wrong: a code of ours, a kind of failure, or a status.
@@ -171,7 +177,7 @@ impl Told {
         else {
             return;
         };
-        recording::ended(&mut recording, self.arrived);
+        recording::ended(&mut recording, self.elapsed);
         let error = self.error();
         let Recording {
             place: Place::Own(span),

@@ -241,3 +241,92 @@ fn page(text: &str) -> Result<String, Complaint> {
     };
     Ok(format!("{scheme}://{host}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+    use crate::settings::environment::Environment;
+
+    fn read(text: &str, variables: &[(&str, &str)]) -> Result<Settings, String> {
+        let environment = Environment::of(variables.iter().copied());
+        let settings = crate::settings::parse("weir.yaml", text, &environment);
+        settings.map_err(|problems| problems.to_string())
+    }
+
+    fn events(text: &str, variables: &[(&str, &str)]) -> Events {
+        read(text, variables).unwrap().events
+    }
+
+    #[test]
+    fn a_stream_is_written_where_there_is_a_redis_unless_it_is_not_wanted() {
+        let redis = [("REDIS_URL", "redis://h")];
+        let stream = EventStream::default();
+        assert_eq!(events("", &[]), Events::default());
+        assert_eq!(events("", &redis).redis, Some(stream.clone()));
+        assert_eq!(events("events: {redis: true}", &redis).redis, Some(stream));
+        assert_eq!(events("events: {redis: false}", &redis).redis, None);
+        let own = events("events: {redis: {stream: my.events, maxlen: 500}}", &redis);
+        let own = own.redis.unwrap();
+        assert_eq!((own.stream.as_str(), own.maxlen), ("my.events", 500));
+        for text in ["events: {redis: true}", "events: {redis: {maxlen: 500}}"] {
+            let said = read(text, &[]).err().unwrap();
+            assert!(said.contains("events.redis: needs a Redis"), "{said}");
+        }
+        let said = read("events: {redis: {stream: 'a b', maxlen: 9}}", &redis);
+        let said = said.err().unwrap();
+        assert!(said.contains("without spaces") && said.contains("between 100"));
+    }
+
+    #[test]
+    fn a_file_is_a_path_or_a_section() {
+        let file = |text: &str| events(text, &[]).file.unwrap();
+        let short = file("events: {file: a/b.jsonl}");
+        assert_eq!((short.path.to_str(), short.keep), (Some("a/b.jsonl"), 4));
+        let long = file("events: {file: {path: c, size: 1MiB, keep: 0}}");
+        assert_eq!((long.size, long.keep), (1 << 20, 0));
+        let said = read("events: {file: {size: 1KiB}}", &[]).err().unwrap();
+        assert!(said.contains("`path` is missing") && said.contains("between 4KiB"));
+    }
+
+    #[test]
+    fn the_variable_chooses_the_port_and_where_there_is_none_the_address_too() {
+        let port = [("EVENTS_PORT", "8088")];
+        let at = |text: &str, variables| events(text, variables).websocket;
+        assert_eq!(at("", &[]), None);
+        assert_eq!(at("", &port), "0.0.0.0:8088".parse().ok());
+        let local = "listen: {http: '127.0.0.1:1'}";
+        assert_eq!(at(local, &port), "127.0.0.1:8088".parse().ok());
+        let stated = "events: {websocket: '[::1]:9000'}";
+        assert_eq!(at(stated, &[]), "[::1]:9000".parse().ok());
+        assert_eq!(at(stated, &port), "[::1]:8088".parse().ok());
+        let settings = read(stated, &[]).unwrap();
+        assert_eq!(settings.addresses().count(), 2);
+        for (text, port) in [
+            ("listen: {http: '0.0.0.0:8088'}", "8088"),
+            ("", "80888"),
+            ("events: {websocket: '0.0.0.0:8080'}", ""),
+        ] {
+            assert!(read(text, &[("EVENTS_PORT", port)]).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_written_as_a_browser_says_it() {
+        let origins = |list: &str| events(&format!("events: {{origins: [{list}]}}"), &[]).origins;
+        assert_eq!(
+            origins("'https://A.example:443/', 'http://b:8080', 'http://[::1]:80'"),
+            ["https://a.example", "http://b:8080", "http://[::1]"]
+        );
+        for wrong in [
+            "'*'",
+            "'https://'",
+            "'https://a/b'",
+            "'a.example'",
+            "'https://*'",
+        ] {
+            let text = format!("events: {{origins: [{wrong}]}}");
+            assert!(read(&text, &[]).is_err(), "{wrong}");
+        }
+    }
+}

@@ -34,29 +34,24 @@ fn shown(settings: &Settings) -> BTreeMap<&str, &str> {
 
 /// What is shown by its length only.
 fn secrets(settings: &Settings) -> [(&'static str, Option<KeyDigest>); 6] {
-    let redis = settings.stores.redis.as_ref();
+    let stores = &settings.stores;
+    let redis = stores.redis.as_ref();
     let sentinel = redis.and_then(|redis| match &redis.server {
         Server::Sentinel(sentinel) => sentinel.password.as_ref(),
         Server::Tcp(_) | Server::Unix(_) | Server::Cluster(_) => None,
     });
-    let password = redis.and_then(|redis| redis.password.as_ref());
+    let redis = redis.and_then(|redis| redis.password.as_ref());
+    let postgres = stores.postgres.as_ref();
+    let postgres = postgres.and_then(|postgres| postgres.password.as_ref());
+    let model = settings.insights.embedding.model.as_ref();
+    let model = model.and_then(|model| model.api_key.as_ref());
     [
         ("admin.token", settings.admin.token.as_ref()),
         ("otel.headers", settings.otel.headers.as_ref()),
-        ("stores.redis.password", password),
+        ("stores.redis.password", redis),
         ("stores.redis.sentinel.password", sentinel),
-        (
-            "stores.postgres.password",
-            settings
-                .stores
-                .postgres
-                .as_ref()
-                .and_then(|postgres| postgres.password.as_ref()),
-        ),
-        (
-            "insights.embedding.api_key",
-            settings.insights.embedding.model.as_ref().and_then(|model| model.api_key.as_ref()),
-        ),
+        ("stores.postgres.password", postgres),
+        ("insights.embedding.api_key", model),
     ]
     .map(|(path, secret)| (path, secret.map(Secret::digest)))
 }

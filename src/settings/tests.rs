@@ -85,7 +85,13 @@ fn the_shipped_file_states_every_default_and_nothing_else() {
         .filter(|fact| matches!(fact.origin, origin::Origin::File { .. }))
         .count();
     assert_eq!(stated, shipped.facts.len() - 1, "{:#?}", shipped.facts);
-    for line in ["# tls:", "# ca_file:", "# socket:", "# stores:"] {
+    for line in [
+        "# tls:",
+        "# ca_file:",
+        "# socket:",
+        "# stores:",
+        "# websocket:",
+    ] {
         assert!(SHIPPED.contains(line), "{line}");
     }
 }
@@ -100,6 +106,8 @@ fn every_setting_is_documented() {
         all,
         "stores: {redis: {url: 'redis://a', cluster: true}}",
         "stores: {redis: {cluster: [a], tls: true}}",
+        "stores: {redis: {cluster: [a]}}\nevents: {redis: false, file: a, websocket: '[::]:8088', origins: ['http://a']}",
+        "events: {file: {path: a}}",
     ] {
         for fact in read(text, &[]).unwrap().facts {
             assert!(

@@ -67,12 +67,7 @@ impl Tongue {
 }
 
 impl Book {
-    pub(super) fn new(
-        tongue: Tongue,
-        strip: bool,
-        count: fn(&str) -> u64,
-        keep: usize,
-    ) -> Self {
+    pub(super) fn new(tongue: Tongue, strip: bool, count: fn(&str) -> u64, keep: usize) -> Self {
         let mut tally = Tally::new(count);
         tally.keep(keep);
         Self {

@@ -90,6 +90,7 @@ impl Recorded {
             strip_usage_chunk,
             insert_before_done,
             count: size,
+            keep: 0,
         }
     }
 

@@ -65,7 +65,8 @@ impl Tally {
         if choice == 0 && channel == Channel::Content && self.kept.len() < self.wanted {
             json::pieces(inner, |piece| {
                 let room = self.wanted.saturating_sub(self.kept.len());
-                self.kept.push_str(&piece[..piece.floor_char_boundary(room)]);
+                self.kept
+                    .push_str(&piece[..piece.floor_char_boundary(room)]);
             });
         }
         json::pieces(inner, |piece| self.push(piece));

@@ -101,9 +101,10 @@ class World:
             raise RuntimeError(f"there is no {self.weir}: cargo build --bin weir")
         self.weir = os.path.abspath(self.weir)
         self.directory = tempfile.mkdtemp(prefix="weir-test-")
-        self.mock_port, self.port = free_ports(2)
+        self.mock_port, self.port, self.events_port = free_ports(3)
         self.mock_url = f"http://127.0.0.1:{self.mock_port}"
         self.url = f"http://127.0.0.1:{self.port}"
+        self.events_url = f"ws://127.0.0.1:{self.events_port}/events?token={ADMIN_TOKEN}"
         self.mock = self.gateway = None
         os.makedirs(os.path.join(self.directory, "conf"))
         # JSON is YAML, and needs no library.
@@ -127,7 +128,8 @@ class World:
         })
         if models:
             self.write("conf/models.yaml", models)
-        self.write("conf/weir.yaml", {"listen": {"http": f"127.0.0.1:{self.port}"}, "threads": 2})
+        self.write("conf/weir.yaml", {"listen": {"http": f"127.0.0.1:{self.port}"}, "threads": 2,
+                                       "events": {"websocket": f"127.0.0.1:{self.events_port}"}})
 
     @staticmethod
     def key(agent):

@@ -17,8 +17,11 @@
 //! | `WEIR_PROVE_FLEET_RACES` | 1, 20 | such races, each with new gateways and a new Redis |
 //! | `WEIR_PROVE_FLEET_KILLS` | 3, 50 | rounds in which gateways are killed under such a race |
 //! | `WEIR_PROVE_OUTAGES` | 4, 20 | times that Redis is killed, emptied or paused under load |
+//! | `WEIR_PROVE_AWAY` | 3, 300 | seconds that PostgreSQL is away under load |
 //! | `WEIR_PROVE_CROWD` | 150, 3,000 | requests that stay open meanwhile |
 //! | `WEIR_PROVE_FUZZ` | 2,000, 200,000 | hostile requests and hostile answers |
+//! | `WEIR_PROVE_EVENTS` | 20,000, 1,000,000 | events that everybody who watches must get |
+//! | `WEIR_PROVE_ALTERED` | 5,000, 100,000 | signed answers that are altered, replayed, reordered, cut off |
 //! | `WEIR_PROVE_UPGRADES` | 2, 20 | restarts without downtime, under load |
 //! | `WEIR_PROVE_RATE` | 60 (outages 300), 300 | requests a second meanwhile |
 //! | `WEIR_PROVE_SIMILAR` | 2,000, 100,000 | requests among which similar ones are looked for |
@@ -28,14 +31,17 @@
 //! verify` calls it sound, and a new start gives the same spend.
 
 mod book;
+mod events;
 mod fleet;
 mod found;
 mod fuzz;
+mod insights;
 mod kill;
 mod mutation;
 mod race;
 mod reload;
 mod replay;
+mod signature;
 mod similar;
 mod upgrade;
 mod upstream;

@@ -1,7 +1,9 @@
 //! Several gateways and one Redis: what they share, and what becomes of it on its bad days.
 
 mod away;
+mod days;
 mod gone;
+mod hints;
 mod lease;
 mod loss;
 mod places;

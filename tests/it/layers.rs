@@ -81,6 +81,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["notify"], &["app"]),
     (&["nix"], &["app"]),
     (&["axum"], &["admin", "mock"]),
+    (&["hyper", "hyper_util"], &["admin"]),
     (&["sqlx", "pgvector"], &["insight"]),
     (
         &[
@@ -123,6 +124,7 @@ const FLOATS: &[&str] = &[
     "insight/similar/postgres.rs",
     "insight/similar/sqlite.rs",
     "metrics.rs",
+    "metrics/budgets.rs",
     "metrics/models.rs",
     "metrics/process.rs",
     "metrics/titan.rs",

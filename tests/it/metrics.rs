@@ -278,3 +278,21 @@ async fn every_request_has_one_line_whatever_becomes_of_it() {
     assert_eq!(lines[4]["error.type"], "not_found");
     assert!(!gateway.output().contains("the-prompt"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_fails_is_counted_whether_or_not_it_is_asked_again() {
+    let provider = Provider::that("status=503");
+    for retries in [0, 1] {
+        let gateway = Gateway::over(&provider)
+            .routing(&format!("retries: {retries}"))
+            .start()
+            .await;
+        assert_eq!(gateway.chat("hello").send().await.status, 503);
+        gateway.quiet().await;
+        let labels = [("provider", "openrouter"), ("kind", "status")];
+        let failed = count(&gateway, "weir_upstream_errors_total", &labels).await;
+        assert_eq!(failed, 1 + retries);
+        let attempts = count(&gateway, "weir_upstream_attempts_total", &labels[..1]).await;
+        assert_eq!(attempts, 1 + retries);
+    }
+}

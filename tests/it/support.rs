@@ -12,6 +12,7 @@ pub(crate) mod purse;
 #[expect(dead_code, reason = "the library's own tests use more of it")]
 pub(crate) mod redis;
 pub(crate) mod speaker;
+pub(crate) mod watcher;
 
 pub(crate) use client::{Raw, Reply};
 pub(crate) use detour::Detour;

@@ -164,6 +164,12 @@ async fn busy(provider: &Provider, redis: &RedisServer) -> Gateway {
         let refused = gateway.chat("hello").agent("poor").send().await;
         assert_eq!(refused.status, 402, "{}", refused.text());
     }
+    let spent = gateway
+        .chat("hello [[cost=0.9]]")
+        .agent("spender")
+        .send()
+        .await;
+    assert_eq!(spent.status, 200, "{}", spent.text());
     gateway.quiet().await;
     gateway
 }
@@ -177,6 +183,7 @@ fn with_all(provider: &Provider, redis: &RedisServer, bad: &str) -> Setup {
         .agent(Agent::new("default", "10"))
         .agent(Agent::new("unlucky", "10").tier("0.0", &["lost"]))
         .agent(Agent::new("poor", "0.000000001"))
+        .agent(Agent::new("spender", "1"))
         .redis(&format!("url: \"redis://127.0.0.1:{}\"", redis.port()))
         .env(
             "OTEL_EXPORTER_OTLP_ENDPOINT",

@@ -6,11 +6,13 @@ use super::super::{Shared, no_route, wrong_method};
 use super::events;
 use axum::Router;
 use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::routing::get;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,13 +77,21 @@ impl Door {
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(told.clone());
-            self.router.clone().oneshot(request.map(Body::new))
+            let answer = self.router.clone().oneshot(request.map(Body::new));
+            async {
+                let mut answer = answer.await?;
+                if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    // One request is all that this is for.
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header)
             .max_buf_size(HEADER)
-            .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         tokio::select! {

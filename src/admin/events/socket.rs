@@ -1,6 +1,6 @@
 //! Watching by WebSocket.
 //!
-//! Decides when a connection ends: the client leaves, does not answer a ping before the next one, is too slow
+//! Decides when a connection ends: the client leaves, is too slow or does not answer a ping before the next one
 //! (1013), or the gateway leaves (1001). What a client sends is read and dropped.
 
 use super::{BATCH, GATHER, LOOK, Wish};
@@ -20,7 +20,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// Why a connection ends.
 enum End {
-    /// The client has left, or is as good as gone.
+    /// The client has left.
     Gone,
     /// It is too slow; so many events are known to be gone.
     Slow(u64),
@@ -86,7 +86,8 @@ async fn speak(socket: &mut WebSocket, wish: &mut Wish, feed: &Feed) -> End {
             },
             _ = pings.tick() => {
                 if awaited {
-                    return End::Gone;
+                    // It may read nothing any more, or not even be there.
+                    return End::Slow(0);
                 }
                 awaited = true;
                 messages.push(Message::Ping(Vec::new().into()));

@@ -17,7 +17,7 @@ fn answer(specs: &[Arc<AccountSpec>], held: i64, target: i64) -> Answer {
         let balance = Balance {
             limit: spec.limit,
             posted: Nanos(100),
-            pending: if spec.hard { Nanos(held) } else { Nanos::ZERO },
+            pending: Nanos(held),
             period_start: window.start,
             period_end: window.end,
             pushed: false,
@@ -56,7 +56,7 @@ fn lend_at(leases: &Leases, specs: &[Arc<AccountSpec>], held: i64, at: Instant) 
 fn grant(leases: &Leases, specs: &[&Arc<AccountSpec>], cost: i64) -> Result<AttemptId, Denied> {
     let request = Request::new(specs, fixed(cost));
     let ask = request.ask(attempt(), NOON);
-    leases.grant(&ask).map(|granted| {
+    leases.grant(&ask, |_| None).map(|granted| {
         assert_eq!(granted.grant.held, Nanos(cost));
         assert_eq!(granted.grant.windows.len(), specs.len());
         ask.id
@@ -109,7 +109,7 @@ fn a_lease_ends_by_either_clock_and_with_its_window() {
     let time = leases.terms.time;
     let granted_at = |now: u64| {
         let request = Request::new(&[&spec], fixed(1));
-        leases.grant(&request.ask(attempt(), now)).is_ok()
+        leases.grant(&request.ask(attempt(), now), |_| None).is_ok()
     };
     lend(&leases, &[Arc::clone(&spec)], 100);
     let millis = u64::try_from(time.as_millis()).unwrap();

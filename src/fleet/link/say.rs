@@ -116,7 +116,7 @@ impl Link {
 
 /// The AI Firewall's key of a user's day, and what it holds.
 fn day(account: &str, start: &str, nanos: &str) -> Option<(String, String)> {
-    let user = account.strip_prefix("user:")?;
+    let (_, user) = account.split_once(':')?;
     let start = jiff::Timestamp::from_second(start.parse().ok()?).ok()?;
     let date = jiff::tz::TimeZone::UTC.to_datetime(start).date();
     let spent = Nanos(nanos.parse().ok()?);

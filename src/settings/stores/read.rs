@@ -91,7 +91,7 @@ fn lease(section: &Section<'_>) -> Option<Lease> {
     Some(Lease {
         share: section.or("share", default.share, share, |s| units::show_share(*s)),
         max: section.or("max", default.max, max, |amount| units::show_money(*amount)),
-        time: time(&section, "time", default.time, millis(1_000, 600_000)),
+        time: time(&section, "time", default.time, millis(3_000, 600_000)),
     })
 }
 

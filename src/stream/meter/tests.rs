@@ -15,6 +15,7 @@ fn options(strip_usage_chunk: bool, insert_before_done: bool) -> MeterOptions {
         strip_usage_chunk,
         insert_before_done,
         count: words,
+        keep: 0,
     }
 }
 
