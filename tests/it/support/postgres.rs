@@ -115,7 +115,7 @@ impl Postgres {
 
     /// A server that takes no connection without TLS; [`Self::ca_file`] is whom to trust.
     pub(crate) fn with_tls() -> Self {
-        use std::os::unix::fs::PermissionsExt as _;
+        use std::os::unix::fs::PermissionsExt;
         let mut server = Self::stopped();
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let CertifiedKey { cert, signing_key } =
