@@ -7,6 +7,7 @@
 use super::Ask;
 use crate::budget::AccountSpec;
 use crate::budget::period::{Period, PeriodKind};
+use crate::budget::warn::Levels;
 use crate::identity::{AccountId, UserId};
 use crate::money::{MAX_AMOUNT, Nanos};
 use jiff::tz::TimeZone;
@@ -49,5 +50,6 @@ fn of(user: &UserId) -> AccountSpec {
             kind: PeriodKind::Daily,
             zone: TimeZone::UTC,
         },
+        warn: Levels::of([]),
     }
 }
