@@ -102,7 +102,7 @@ pub(in crate::admin) async fn similar(
         .similar(asked.query, asked.model, most)
         .await;
     Ok(answer(found.map_err(|error| match error {
-        SearchError::Store(error) => away(error),
+        SearchError::Store(error) => away(&error),
         SearchError::Model(error) => {
             tracing::warn!(%error, "a query could not be embedded");
             Denied(Refusal::InsightsUnavailable(
