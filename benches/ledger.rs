@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use weir::budget::period::{Period, PeriodKind};
 use weir::budget::tier::Threshold;
+use weir::budget::warn::Levels;
 use weir::budget::{AccountSpec, Offer};
 use weir::fleet::Fleet;
 use weir::fleet::connect::Connector;
@@ -47,6 +48,7 @@ impl Request {
                 id,
                 limit: MAX_AMOUNT,
                 opening: Nanos::ZERO,
+                warn: Levels::default(),
                 hard: true,
                 period: Period {
                     kind,

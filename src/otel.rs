@@ -2,7 +2,7 @@
 //!
 //! Decides how facts wait, when they are sent and what becomes of them when the collector is away:
 //! they wait in a bounded queue, are tried a few times, and are counted when they are lost. No request
-//! ever waits for any of it. What spans look like is decided in [`spans`], metrics in [`measure`].
+//! ever waits for any of it. What spans look like is decided in `spans`, metrics in `measure`.
 
 mod client;
 mod measure;

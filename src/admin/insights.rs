@@ -137,7 +137,7 @@ fn store(shared: &Shared) -> Result<&Arc<Insights>, Denied> {
     shared.gateway.insights.as_ref().ok_or(Denied(none))
 }
 
-fn away(error: StoreError) -> Denied {
+fn away(error: &StoreError) -> Denied {
     if !matches!(error, StoreError::Away | StoreError::Slow) {
         tracing::warn!(%error, "the insights could not be asked");
     }
@@ -160,7 +160,7 @@ pub(super) async fn stats(
     let (group, page) = (asked.group, asked.one_more());
     let figures = store(&shared)?
         .ask(move |store, limit| async move { store.stats(group, since, page, limit).await });
-    let figures = figures.await.map_err(away)?;
+    let figures = figures.await.map_err(|error| away(&error))?;
     Ok(answer(&asked, figures, stat, |rows| {
         let rows = rows
             .iter()
@@ -181,7 +181,7 @@ pub(super) async fn trends(
     let (group, page, days, now) = (asked.group, asked.one_more(), asked.span, now_ms());
     let figures = store(&shared)?
         .ask(move |store, limit| async move { store.trends(group, now, days, page, limit).await });
-    let figures = figures.await.map_err(away)?;
+    let figures = figures.await.map_err(|error| away(&error))?;
     Ok(answer(&asked, figures, trend, |rows| {
         let rows: Vec<&Row> = rows.iter().map(|(_, row)| row).collect();
         serde_json::to_string(&json_of(&rows))
@@ -199,7 +199,7 @@ pub(super) async fn aggregate(
     let asked = Asked::read(parameters, &headers, ("hours", 24, MOST_HOURS)).map_err(Denied)?;
     let since = now_ms() - i64::from(asked.span) * HOUR;
     let made = store(&shared)?.ask(move |store, _| async move { store.aggregate(since).await });
-    let made = made.await.map_err(away)?;
+    let made = made.await.map_err(|error| away(&error))?;
     Ok(reply(&json!({
         "message": "Insights aggregated successfully",
         "hours": made.hours,

@@ -4,6 +4,7 @@
 //! commas. Kinds are alternatives, and so are agents, and models; an event must fit all that are said.
 
 use crate::event::Kind;
+use crate::identity::AgentId;
 
 /// The most names of one kind.
 const MOST: usize = 64;
@@ -76,7 +77,7 @@ impl Filter {
             wanted.is_empty() || name.is_some_and(|name| wanted.iter().any(|other| other == name))
         };
         self.kinds.is_none_or(|kinds| kinds[kind.number()])
-            && named(&self.agents, kind.agent().map(|agent| agent.as_str()))
+            && named(&self.agents, kind.agent().map(AgentId::as_str))
             && named(&self.models, kind.model())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Decides which vectors texts get (made here, or by a model), when (in the background, in batches, the
 //! newest first), and that only vectors of one name are compared. How neighbours are found is decided
-//! for each store: [`sqlite`] and [`postgres`].
+//! for each store: `sqlite` and `postgres`.
 
 mod fill;
 mod postgres;

@@ -30,7 +30,7 @@ use crate::surface::{Request, Surface};
 use crate::tokens;
 use crate::usage::ServiceTier;
 use bytes::Bytes;
-use http::{Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version};
 use pingora_core::Result;
 use pingora_proxy::Session;
 use serde_json::json;

@@ -101,7 +101,8 @@ pub(in crate::settings) fn read(section: &Section<'_>) -> Embedding {
     let timeout = section.optional("timeout", timeout, |time| units::show_duration(*time));
     let responses = section.optional("responses", units::flag, ToString::to_string);
     let Some(name) = model else {
-        if dimensions.is_some() || agent.is_some() || api_key.is_some() || responses.is_some() {
+        let asked = dimensions.is_some() || batch.is_some() || timeout.is_some();
+        if asked || agent.is_some() || api_key.is_some() || responses.is_some() {
             section.warn(
                 Complaint::new("without `model` the vectors are made here, and nobody is asked")
                     .suggesting("set `model`, or leave the section away"),

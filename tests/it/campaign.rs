@@ -17,6 +17,7 @@
 //! | `WEIR_PROVE_FLEET_RACES` | 1, 20 | such races, each with new gateways and a new Redis |
 //! | `WEIR_PROVE_FLEET_KILLS` | 3, 50 | rounds in which gateways are killed under such a race |
 //! | `WEIR_PROVE_OUTAGES` | 4, 20 | times that Redis is killed, emptied or paused under load |
+//! | `WEIR_PROVE_AWAY` | 3, 300 | seconds that PostgreSQL is away under load |
 //! | `WEIR_PROVE_CROWD` | 150, 3,000 | requests that stay open meanwhile |
 //! | `WEIR_PROVE_FUZZ` | 2,000, 200,000 | hostile requests and hostile answers |
 //! | `WEIR_PROVE_EVENTS` | 20,000, 1,000,000 | events that everybody who watches must get |
@@ -34,6 +35,7 @@ mod events;
 mod fleet;
 mod found;
 mod fuzz;
+mod insights;
 mod kill;
 mod mutation;
 mod race;

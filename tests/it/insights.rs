@@ -222,7 +222,6 @@ async fn rows_are_the_attempts_of_the_spend_log_whatever_is_killed_rotated_or_re
 async fn a_row_tells_how_its_attempt_went() {
     let provider = Provider::start().await;
     let gateway = watched(&provider)
-        .upstream("max_retries: 1")
         .key("k1", "sk-one", "one", "user: ann")
         .start()
         .await;

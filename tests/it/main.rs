@@ -42,6 +42,7 @@ mod otel;
 mod reload;
 mod secure;
 mod signatures;
+mod similar;
 mod smoke;
 mod spend_log;
 mod teams;

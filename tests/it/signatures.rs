@@ -7,7 +7,7 @@ use crate::support::client::events;
 use crate::support::gateway::Setup;
 use crate::support::speaker::{Speaker, TEXT};
 use crate::support::{Agent, Gateway, Peer, Provider, Scripted, bounded};
-use saved::{Ask, OTHER, SECRET, Saved};
+use saved::{Ask, OTHER, SECRET};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::Mutex;

@@ -6,7 +6,7 @@
 use super::{Parameters, away, number, store, wrong};
 use crate::admin::daily::{Denied, allow};
 use crate::admin::{Peer, Shared};
-use crate::insight::similar::{Found, Neighbour, SearchError};
+use crate::insight::similar::{Found, Neighbour, Reason, SearchError};
 use crate::refusal::Refusal;
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -102,7 +102,7 @@ pub(in crate::admin) async fn similar(
         .similar(asked.query, asked.model, most)
         .await;
     Ok(answer(found.map_err(|error| match error {
-        SearchError::Store(error) => away(error),
+        SearchError::Store(error) => away(&error),
         SearchError::Model(error) => {
             tracing::warn!(%error, "a query could not be embedded");
             Denied(Refusal::InsightsUnavailable(
@@ -115,7 +115,7 @@ pub(in crate::admin) async fn similar(
 fn answer(found: Found) -> Response {
     let body = Body {
         similar_requests: found.neighbours.into_iter().map(Row::of).collect(),
-        reason: found.reason.map(|reason| reason.text()),
+        reason: found.reason.map(Reason::text),
     };
     let json = HeaderValue::from_static("application/json");
     // Nothing here can fail to serialise: keys are text, numbers are written already.

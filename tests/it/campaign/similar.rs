@@ -313,7 +313,7 @@ async fn search(what: &str, place: &Place, texts: &[String], prompts: &[Prompt],
             let query = embed::embed(query).unwrap();
             let of_model = |number: usize| match model {
                 None => true,
-                Some("rare") => number % 100 == 0,
+                Some("rare") => number.is_multiple_of(100),
                 Some(_) => number % 2 == 1,
             };
             let numbered = vectors

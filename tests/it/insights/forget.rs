@@ -55,15 +55,13 @@ async fn somebody_who_is_forgotten_does_not_come_back_from_the_spend_log() {
 
     // The whole log is read again: the position is lost, and then the whole store but its tombstones.
     let mut gateway = gateway;
-    for lost in [
-        "DELETE FROM insight_logs RETURNING log_id",
-        "DELETE FROM model_insights RETURNING attempt_id",
-    ] {
+    let rows_and_sums = ["model_insights", "model_stats_hourly", "model_cost_trends"];
+    for lost in [&[][..], &rows_and_sums] {
         gateway.kill9();
-        gateway.answer(lost).await;
-        gateway
-            .answer("DELETE FROM insight_logs RETURNING log_id")
-            .await;
+        for table in [&["insight_logs"], lost].concat() {
+            let sql = format!("DELETE FROM {table} RETURNING 'gone'");
+            gateway.answer(&sql).await;
+        }
         gateway = gateway.again().await;
         comes(
             "bob, and nobody else",

