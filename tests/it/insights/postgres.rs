@@ -101,7 +101,10 @@ async fn gateways_write_into_one_database_and_nothing_is_missing_or_doubled() {
         .await;
     assert_eq!(trends, ["true"]);
     let vectors = server
-        .answer("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attname = 'request_embedding'")
+        .answer(
+            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute
+              WHERE attrelid = 'model_insights'::regclass AND attname = 'request_embedding'",
+        )
         .await;
     assert_eq!(vectors, ["vector(384)"]);
 
