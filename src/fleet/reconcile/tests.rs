@@ -193,8 +193,7 @@ fn a_lease_is_in_no_log_and_no_reason_to_complain() {
         accounts: vec!["agent:a".into()],
     };
     let mut kept = kept(5);
-    let of = |hold: &KeptHold| [(format!("{ID}:"), [(lease, hold.clone())].into())].into();
-    kept.holds = of(&hold);
+    kept.holds = [(format!("{ID}:"), [(lease, hold)].into())].into();
     let findings = compare(&[log(5)], &kept, &[log(5)], NOW);
     assert_eq!(
         (findings.unmatched, findings.leased),
