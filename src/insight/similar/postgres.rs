@@ -14,7 +14,7 @@ const FEW: i64 = 5_000;
 /// How many rows could be found, up to one more than [`FEW`].
 const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM model_insights
     WHERE request_embedding IS NOT NULL AND embedding_name = $1 AND ($2::text IS NULL OR model = $2)
-    LIMIT $3) AS some";
+    LIMIT $3) AS few";
 
 /// What both ways select. A distance plus nothing is none that the index knows of.
 fn statement(exact: bool) -> String {
