@@ -135,7 +135,7 @@ async fn where_there_is_an_admin_listener_events_are_there_and_not_for_clients()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silence_is_filled_and_whoever_does_not_answer_a_ping_is_sent_away() {
     let provider = Provider::start().await;
-    let setup = Gateway::over(&provider).settings("events: {ping: 2s}");
+    let setup = Gateway::over(&provider).settings("events: {ping: 5s}");
     let (gateway, address) = watched(setup).await;
     let mut reader = Lines::at(&gateway.url("/events"), &[]).await.unwrap();
     assert_eq!(reader.line().await.unwrap(), ": still there");
