@@ -165,7 +165,8 @@ async fn texts_that_a_database_would_refuse_are_kept_all_the_same() {
         assert_eq!(gateway.chat(prompt).send().await.status, 200);
     }
     // Texts may come a moment after their rows.
-    let texts = "SELECT coalesce((messages -> 0 ->> 'content') || '|' || (response_text <> '')::text, '')
+    let texts =
+        "SELECT coalesce((messages -> 0 ->> 'content') || '|' || (response_text <> '')::text, '')
         FROM model_insights ORDER BY 1";
     let expected = vec![
         "a zero \u{fffd} and a \\u0000|true".to_owned(),
