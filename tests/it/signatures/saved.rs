@@ -160,7 +160,7 @@ impl Saved {
     pub(crate) fn check(&self, args: &[&str]) -> Result<(), String> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.arg("verify").env_clear();
-        verdict(self.run(command, args))
+        verdict(&self.run(command, args))
     }
 
     /// The same as JSON.
@@ -177,7 +177,7 @@ impl Saved {
     pub(crate) fn with_python(&self, args: &[&str]) -> Result<(), String> {
         let mut command = Command::new("python3");
         command.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/verify.py"));
-        verdict(self.run(command, args))
+        verdict(&self.run(command, args))
     }
 
     /// What a script, given the body's file and the secret, says of it.
@@ -224,7 +224,7 @@ impl Saved {
     }
 }
 
-fn verdict(output: Output) -> Result<(), String> {
+fn verdict(output: &Output) -> Result<(), String> {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     match output.status.code() {
         Some(0) => Ok(()),
