@@ -205,12 +205,12 @@ impl Insights {
         if !self.keeps_texts {
             return Ok(Found::nothing(similar::Reason::NoTexts));
         }
-        let (insights, most) = (Arc::clone(self), self.options.timeout);
+        let (insights, time) = (Arc::clone(self), self.options.timeout);
         let search = self.handle.spawn(async move {
             let search = insights
                 .similar
-                .find(&store, &query, model.as_deref(), limit);
-            match tokio::time::timeout(most, search).await {
+                .find(&store, &query, model.as_deref(), limit, time);
+            match tokio::time::timeout(time, search).await {
                 Ok(found) => found,
                 Err(_) => Err(StoreError::Slow.into()),
             }

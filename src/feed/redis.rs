@@ -58,7 +58,10 @@ impl Stream {
         if self.used.elapsed() > IDLE
             && let Some(mut idle) = self.connection.take()
         {
-            let answered = idle.req_packed_command(&redis::cmd("PING")).await;
+            // A question that goes where the events go, also in a cluster.
+            let mut question = redis::cmd("EXISTS");
+            question.arg(&self.settings.stream);
+            let answered = idle.req_packed_command(&question).await;
             self.connection = answered.is_ok().then_some(idle);
         }
         let connection = match self.connection.take() {

@@ -2,7 +2,7 @@
 //!
 //! Decides which vectors texts get (made here, or by a model), when (in the background, in batches, the
 //! newest first), and that only vectors of one name are compared. How neighbours are found is decided
-//! for each store: [`sqlite`] and [`postgres`].
+//! for each store: `sqlite` and `postgres`.
 
 mod fill;
 mod postgres;
@@ -156,7 +156,8 @@ impl Similar {
         }
     }
 
-    /// The requests whose text is nearest to that of `query`, the nearest first.
+    /// The requests whose text is nearest to that of `query`, the nearest first and at most `most`. A
+    /// database that ends statements by itself ends them after `limit`.
     ///
     /// # Errors
     /// [`SearchError`] when the store or the model is away.
@@ -165,7 +166,8 @@ impl Similar {
         store: &Store,
         query: &str,
         model: Option<&str>,
-        limit: usize,
+        most: usize,
+        limit: Duration,
     ) -> Result<Found, SearchError> {
         if !store.has_vectors() {
             return Ok(Found::nothing(Reason::NoVectors));
@@ -182,11 +184,11 @@ impl Similar {
             vector: &vector,
             name: self.name(),
             model,
-            limit,
+            limit: most,
         };
         let neighbours = match &store.pool {
             Pool::Sqlite(pool) => self.codes.find(pool, &wanted).await?,
-            Pool::Postgres(pool) => postgres::find(pool, &wanted, self.ef_search).await?,
+            Pool::Postgres(pool) => postgres::find(pool, &wanted, self.ef_search, limit).await?,
         };
         let reason = match neighbours.is_empty() {
             true => self.reason(store).await?,

@@ -1,7 +1,7 @@
 //! The database: SQLite beside the spend log, or PostgreSQL.
 //!
 //! Decides how it is opened, who may read the file, and that its tables are there. Statements are
-//! written once for both, with `$1` for parameters; [`on!`] runs one at either. What is written and
+//! written once for both, with `$1` for parameters; `on!` runs one at either. What is written and
 //! asked is decided by the other parts of [`crate::insight`].
 
 mod migrate;

@@ -50,6 +50,7 @@ fn of(user: &UserId) -> AccountSpec {
             kind: PeriodKind::Daily,
             zone: TimeZone::UTC,
         },
+        // It has no limit to come near to.
         warn: Levels::of([]),
     }
 }

@@ -212,6 +212,9 @@ pub fn duration(text: &str) -> Result<Duration, Complaint> {
 pub fn show_duration(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     match nanos {
+        1.. if nanos.is_multiple_of(86_400_000_000_000) => {
+            format!("{}d", nanos / 86_400_000_000_000)
+        }
         _ if nanos.is_multiple_of(1_000_000_000) => format!("{}s", nanos / 1_000_000_000),
         _ if nanos.is_multiple_of(1_000_000) => format!("{}ms", nanos / 1_000_000),
         _ => format!("{}us", nanos / 1_000),

@@ -91,13 +91,14 @@ pub(crate) async fn comes<T: PartialEq + std::fmt::Debug>(
 
 /// The rows of the store are the attempts of the logs, and its sums are those of its rows.
 pub(crate) async fn agrees(store: &impl Answers, gateways: &[&Gateway]) {
-    let mut expected = BTreeMap::new();
-    for gateway in gateways {
-        expected.extend(logged(gateway));
-    }
     let start = Instant::now();
     loop {
         let found = rows(store).await;
+        // Read after the rows, and each time: an attempt that was refused ends after its answer.
+        let mut expected = BTreeMap::new();
+        for gateway in gateways {
+            expected.extend(logged(gateway));
+        }
         if found == expected {
             break;
         }

@@ -7,6 +7,7 @@
 use super::{Neighbour, SearchError, Wanted, neighbour};
 use crate::money::Nanos;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
+use std::time::Duration;
 
 /// Up to so many rows are compared one by one.
 const FEW: i64 = 5_000;
@@ -14,7 +15,20 @@ const FEW: i64 = 5_000;
 /// How many rows could be found, up to one more than [`FEW`].
 const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM model_insights
     WHERE request_embedding IS NOT NULL AND embedding_name = $1 AND ($2::text IS NULL OR model = $2)
-    LIMIT $3) AS some";
+    LIMIT $3) AS few";
+
+/// pgvector's own settings are there once something of it was used on a connection.
+const LOAD: &str = "SELECT vector_dims('[1]'::vector)";
+
+/// For this transaction only: how far the index is searched, and that it goes on where a filter took too
+/// many away. Before pgvector 0.8 there was no such going on, and the setting is left alone. A plan for
+/// any filter would not be one by the index.
+const PREPARE: &str = "SELECT set_config(name, CASE name
+        WHEN 'hnsw.ef_search' THEN $1 WHEN 'hnsw.iterative_scan' THEN 'strict_order' ELSE 'force_custom_plan' END, true)
+    FROM pg_settings WHERE name IN ('hnsw.ef_search', 'hnsw.iterative_scan', 'plan_cache_mode')";
+
+/// The database itself ends what takes too long.
+const LIMIT: &str = "SELECT set_config('statement_timeout', $1, true)";
 
 /// What both ways select. A distance plus nothing is none that the index knows of.
 fn statement(exact: bool) -> String {
@@ -33,8 +47,13 @@ pub(super) async fn find(
     pool: &PgPool,
     wanted: &Wanted<'_>,
     ef_search: u32,
+    limit: Duration,
 ) -> Result<Vec<Neighbour>, SearchError> {
     let mut transaction = pool.begin().await?;
+    sqlx::query(LIMIT)
+        .bind(limit.as_millis().to_string())
+        .execute(&mut *transaction)
+        .await?;
     let rows: i64 = sqlx::query_scalar(COUNT)
         .bind(wanted.name)
         .bind(wanted.model)
@@ -43,20 +62,18 @@ pub(super) async fn find(
         .await?;
     let exact = rows <= FEW;
     if !exact {
-        // For this transaction only. Before pgvector 0.8 there was no second one, and nobody minds it.
-        let settings = format!(
-            "SET LOCAL hnsw.ef_search = {ef_search}; SET LOCAL hnsw.iterative_scan = strict_order;
-            SET LOCAL plan_cache_mode = force_custom_plan"
-        );
-        let settings = sqlx::raw_sql(AssertSqlSafe(settings));
-        settings.execute(&mut *transaction).await?;
+        sqlx::query(LOAD).execute(&mut *transaction).await?;
+        sqlx::query(PREPARE)
+            .bind(ef_search.to_string())
+            .execute(&mut *transaction)
+            .await?;
     }
-    let limit = i64::try_from(wanted.limit).unwrap_or(i64::MAX);
+    let most = i64::try_from(wanted.limit).unwrap_or(i64::MAX);
     let found = sqlx::query(AssertSqlSafe(statement(exact)))
         .bind(pgvector::Vector::from(wanted.vector.numbers().to_vec()))
         .bind(wanted.name)
         .bind(wanted.model)
-        .bind(limit)
+        .bind(most)
         .fetch_all(&mut *transaction)
         .await?;
     transaction.rollback().await?;

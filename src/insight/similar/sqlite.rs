@@ -69,11 +69,20 @@ impl Codes {
         let mut kept = self.kept.lock().await;
         kept.read_on(pool, wanted.name).await?;
         let mut candidates = wanted.limit.saturating_mul(SPARE).max(LEAST);
+        let mut fresh = false;
         loop {
             let nearest = kept.nearest(&query, wanted.model, candidates);
-            let found = compared(pool, wanted, &nearest).await?;
+            let mut found = compared(pool, wanted, &nearest).await?;
+            if found.len() < nearest.len() / 2 && !fresh {
+                // Most of what is in memory is gone from the store.
+                *kept = Kept::default();
+                kept.read_on(pool, wanted.name).await?;
+                fresh = true;
+                continue;
+            }
             // Some may be gone; with all of them asked for there is nothing more to be had.
             if found.len() >= wanted.limit || nearest.len() < candidates {
+                found.truncate(wanted.limit);
                 return Ok(found);
             }
             candidates = candidates.saturating_mul(SPARE);
@@ -159,7 +168,7 @@ fn score(left: &[i8], right: &[i8]) -> f32 {
     dot_quantised(left, right) as f32
 }
 
-/// The candidates as they stand in the store, compared in full.
+/// The candidates as they stand in the store, compared in full, the nearest first.
 async fn compared(
     pool: &SqlitePool,
     wanted: &Wanted<'_>,
@@ -181,6 +190,5 @@ async fn compared(
         let nearer = b.similarity.total_cmp(&a.similarity);
         nearer.then_with(|| b.at_ms.cmp(&a.at_ms))
     });
-    found.truncate(wanted.limit);
     Ok(found)
 }

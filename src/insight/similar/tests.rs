@@ -7,6 +7,8 @@ use sqlx::SqlitePool;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+const LONG: Duration = Duration::from_secs(60);
+
 /// A store in a directory of its own.
 struct Kept {
     store: Store,
@@ -99,7 +101,10 @@ fn away() -> Similar {
 }
 
 async fn ids(similar: &Similar, kept: &Kept, query: &str, model: Option<&str>) -> Vec<String> {
-    let found = similar.find(&kept.store, query, model, 2).await.unwrap();
+    let found = similar
+        .find(&kept.store, query, model, 2, LONG)
+        .await
+        .unwrap();
     let neighbours = found.neighbours.into_iter();
     neighbours.map(|neighbour| neighbour.trace_id).collect()
 }
@@ -118,7 +123,10 @@ async fn the_nearest_come_first_and_those_that_are_gone_never() {
     kept.row("default", "gpt-4o", None).await;
     assert!(!similar.fill(&kept.store).await.unwrap());
     let query = "explain kubernetes";
-    let found = similar.find(&kept.store, query, None, 2).await.unwrap();
+    let found = similar
+        .find(&kept.store, query, None, 2, LONG)
+        .await
+        .unwrap();
     assert_eq!(found.reason, None);
     let [first, second] = &found.neighbours[..] else {
         panic!("{found:?}");
@@ -167,7 +175,10 @@ async fn the_nearest_come_first_and_those_that_are_gone_never() {
 async fn nothing_found_has_a_reason() {
     let (mut kept, similar) = (Kept::new().await, local());
     let reason = async |kept: &Kept, query: &str| {
-        let found = similar.find(&kept.store, query, None, 10).await.unwrap();
+        let found = similar
+            .find(&kept.store, query, None, 10, LONG)
+            .await
+            .unwrap();
         assert!(found.neighbours.is_empty());
         found.reason
     };
@@ -198,7 +209,7 @@ async fn batches_follow_each_other_until_nothing_waits() {
         WHERE length(request_embedding) = 1536 AND length(response_embedding) = 1536";
     assert_eq!(kept.number(filled).await, 150);
     let found = similar
-        .find(&kept.store, "question number 77", None, 60)
+        .find(&kept.store, "question number 77", None, 60, LONG)
         .await
         .unwrap();
     assert_eq!(found.neighbours.len(), 60);
@@ -247,7 +258,7 @@ async fn a_model_that_is_away_leaves_rows_as_they_are() {
         SearchError::Model(ModelError::Unreachable(_))
     ));
     let failed = similar
-        .find(&kept.store, "hello", None, 1)
+        .find(&kept.store, "hello", None, 1, LONG)
         .await
         .unwrap_err();
     assert!(matches!(failed, SearchError::Model(_)));

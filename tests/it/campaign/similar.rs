@@ -22,6 +22,9 @@ use weir::insight::store::{Place, Store};
 use weir::settings::embedding::{Embedding, EmbeddingModel};
 use weir::settings::environment::Environment;
 
+/// No search of a campaign takes so long.
+const LONG: Duration = Duration::from_secs(60);
+
 /// A prompt, and the number of those that mean the same.
 struct Prompt {
     group: usize,
@@ -196,7 +199,7 @@ fn texts(prompts: &[Prompt], count: usize, seed: u64) -> Vec<String> {
     (0..count).map(text).collect()
 }
 
-/// Statements that put a row into a store, with `?` for the first seven values.
+/// What puts rows into a store, but for where they come from.
 const ROW: &str = "INSERT INTO model_insights (attempt_id, trace_id, request_id, log_id, at_ms, model, agent_id,
         messages, response_text, prompt_tokens, completion_tokens, input_nano_usd, nano_usd, latency_ms, status,
         billing, metadata)";
@@ -287,7 +290,10 @@ async fn search(what: &str, place: &Place, texts: &[String], prompts: &[Prompt],
         .collect();
     let before = resident();
     let began = Instant::now();
-    similar.find(&store, queries[0], None, 10).await.unwrap();
+    similar
+        .find(&store, queries[0], None, 10, LONG)
+        .await
+        .unwrap();
     let first = began.elapsed();
     let vectors: Vec<Vector> = texts
         .iter()
@@ -302,7 +308,7 @@ async fn search(what: &str, place: &Place, texts: &[String], prompts: &[Prompt],
         let (mut right, mut wanted) = (0_u32, 0_u32);
         for query in &queries {
             let began = Instant::now();
-            let found = similar.find(&store, query, model, 10).await.unwrap();
+            let found = similar.find(&store, query, model, 10, LONG).await.unwrap();
             times.push(began.elapsed());
             let found: HashMap<i64, f32> = found
                 .neighbours
@@ -313,7 +319,7 @@ async fn search(what: &str, place: &Place, texts: &[String], prompts: &[Prompt],
             let query = embed::embed(query).unwrap();
             let of_model = |number: usize| match model {
                 None => true,
-                Some("rare") => number % 100 == 0,
+                Some("rare") => number.is_multiple_of(100),
                 Some(_) => number % 2 == 1,
             };
             let numbered = vectors

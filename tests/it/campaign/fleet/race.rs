@@ -30,6 +30,15 @@ fn sample(server: &RedisServer, stop: &AtomicBool) -> (i64, u64) {
     (peak, samples)
 }
 
+/// Ends the sampler, also when a race goes wrong: nobody would get to know why while it goes on.
+struct Sampled(Arc<AtomicBool>);
+
+impl Drop for Sampled {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What one race came to.
 struct Figures {
     finishes: Vec<Finish>,
@@ -57,6 +66,7 @@ async fn race(racers: u64, seed: u64) -> Figures {
     }
 
     let stop = Arc::new(AtomicBool::new(false));
+    let sampled = Sampled(Arc::clone(&stop));
     let sampler = {
         let (server, stop) = (Arc::clone(&server), Arc::clone(&stop));
         tokio::task::spawn_blocking(move || sample(&server, &stop))
@@ -84,7 +94,7 @@ async fn race(racers: u64, seed: u64) -> Figures {
 
     let all: Vec<&Gateway> = gateways.iter().collect();
     let book = aftermath(&all, &server, &[("agent:solo", CAP)]).await;
-    stop.store(true, Ordering::Relaxed);
+    drop(sampled);
     let (peak, samples) = sampler.await.expect("the sampler ends");
     assert!(peak <= CAP, "{peak} of {CAP} were posted and held");
 
