@@ -2,7 +2,7 @@
 
 use super::forget::forget;
 use super::{Answers, SOON, agrees, comes, rows, spend};
-use crate::support::postgres::Postgres;
+use crate::support::postgres::{Encrypted, Postgres};
 use crate::support::{Agent, Gateway, Provider, Setup};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
@@ -176,27 +176,23 @@ async fn texts_that_a_database_would_refuse_are_kept_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_is_encrypted_and_the_server_is_who_it_should_be() {
-    let (provider, server) = (Provider::start().await, Postgres::with_tls());
-    let ca_file = server.ca_file();
-    let setup = |ca_file: &str| {
-        let postgres = format!("stores: {{postgres: {{ca_file: \"{ca_file}\"}}}}");
-        let url = format!("{}?sslmode=verify-full", server.url());
+    let (provider, server) = (Provider::start().await, Postgres::start());
+    let encrypted = Encrypted::before(&server).await;
+    let setup = || {
         Gateway::over(&provider)
             .settings(SOON)
-            .settings(&postgres)
-            .env("DATABASE_URL", &url)
+            .env("DATABASE_URL", &encrypted.url())
     };
-    let gateway = setup(&ca_file.display().to_string()).start().await;
+    let ca_file = encrypted.ca_file.display();
+    let gateway = setup()
+        .settings(&format!("stores: {{postgres: {{ca_file: \"{ca_file}\"}}}}"))
+        .start()
+        .await;
     assert_eq!(gateway.chat("x").send().await.status, 200);
     agrees(&server, &[&gateway]).await;
 
     // The system's certificates do not vouch for it.
-    let url = format!("{}?sslmode=verify-full", server.url());
-    let gateway = Gateway::over(&provider)
-        .settings(SOON)
-        .env("DATABASE_URL", &url)
-        .start()
-        .await;
+    let gateway = setup().start().await;
     assert_eq!(gateway.chat("x").send().await.status, 200);
     comes("a server that is not trusted", &true, async || {
         gateway.output().contains("no insights are written")

