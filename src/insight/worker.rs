@@ -73,6 +73,11 @@ pub(super) struct Worker {
     failed: Option<String>,
     percentiles: Option<(Instant, Duration)>,
     pruned: Option<Instant>,
+    /// Where the store stood when it was last asked; a process that never reached it counts from the
+    /// end of the log as it found it.
+    stood: Option<Tail>,
+    /// While it is away: the end of the log as last seen, and the attempts between.
+    behind: Option<(Tail, u64)>,
 }
 
 impl Worker {
@@ -86,6 +91,8 @@ impl Worker {
             failed: None,
             percentiles: None,
             pruned: None,
+            stood: None,
+            behind: None,
         }
     }
 
@@ -98,7 +105,10 @@ impl Worker {
                     self.succeeded();
                     pause
                 }
-                Err(failure) => self.failed(&failure),
+                Err(failure) => {
+                    self.count().await;
+                    self.failed(&failure)
+                }
             };
             if leaving {
                 break;
@@ -167,6 +177,8 @@ impl Worker {
             Some(stand) => stand,
             None => Stand::find(store, &log_id, &self.insights.log).await?,
         };
+        self.stood = Some(stand.tail.clone());
+        self.behind = None;
         let (mut stand, ended) = stand.read().await?;
         let full = ended.len() == BATCH;
         self.insights
@@ -193,6 +205,7 @@ impl Worker {
         };
         let written = store.write(batch).await?;
         stand.stored = Some(after);
+        self.stood = Some(stand.tail.clone());
         stand.wrote(count);
         let figures = &self.insights.figures;
         figures.backlog.store(stand.waiting(0), Ordering::Relaxed);
@@ -267,6 +280,38 @@ impl Worker {
         // A chunk each round, until there are no more.
         self.pruned = (!more).then(Instant::now);
         Ok(())
+    }
+
+    /// Counts what a store that is away does not have.
+    async fn count(&mut self) {
+        if self.home.is_none() {
+            self.home = Home::claim(&self.insights.log).ok().flatten();
+        }
+        if self.home.is_none() {
+            return;
+        }
+        let (behind, stood) = (self.behind.take(), self.stood.clone());
+        let log = self.insights.log.clone();
+        let counted = tokio::task::spawn_blocking(move || {
+            let (mut tail, waiting) = match (behind, stood) {
+                (Some(behind), _) => behind,
+                (None, Some(stood)) => (stood, 0),
+                (None, None) => {
+                    let mut tail = Tail::after(&log, Position::default());
+                    tail.skip_ended()?;
+                    (tail, 0)
+                }
+            };
+            let more = tail.skip_ended()?;
+            Ok::<_, LogError>((tail, waiting.saturating_add(more)))
+        });
+        if let Ok(Ok((tail, waiting))) = counted.await {
+            self.insights
+                .figures
+                .backlog
+                .store(waiting, Ordering::Relaxed);
+            self.behind = Some((tail, waiting));
+        }
     }
 
     fn succeeded(&mut self) {
