@@ -31,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "answer",
             "event",
             "signature",
+            "guard",
         ],
     ),
     ("stores", &["ledger", "fleet", "feed", "insight"]),
@@ -68,6 +69,7 @@ const PURE: &[&str] = &[
     "answer",
     "event",
     "signature",
+    "guard",
 ];
 
 /// Heavy crates and the only modules that may name them.
