@@ -6,7 +6,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | vocabulary | [`money`] [`usage`] [`identity`] [`secret`] [`refusal`] [`wire`] |
-//! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] [`event`] [`signature`] [`trace`] |
+//! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] [`event`] [`signature`] [`guard`] [`breaker`] [`trace`] |
 //! | stores | [`ledger`] (memory, spend log) [`fleet`] (Redis) [`feed`] (events) [`insight`] |
 //! | the running gateway | [`metrics`] [`gateway`] |
 //! | the outside | [`proxy`] [`admin`] [`console`] [`telemetry`] [`otel`] [`mock`] |
@@ -20,6 +20,7 @@ pub mod app;
 pub mod auth;
 pub mod balance;
 pub mod bill;
+pub mod breaker;
 pub mod budget;
 pub mod catalog;
 pub mod cli;
@@ -29,6 +30,7 @@ pub mod event;
 pub mod feed;
 pub mod fleet;
 pub mod gateway;
+pub mod guard;
 pub mod identity;
 pub mod insight;
 pub mod json;

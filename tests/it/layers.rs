@@ -31,6 +31,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "answer",
             "event",
             "signature",
+            "guard",
+            "breaker",
             "trace",
         ],
     ),
@@ -69,6 +71,8 @@ const PURE: &[&str] = &[
     "answer",
     "event",
     "signature",
+    "guard",
+    "breaker",
     "trace",
 ];
 
