@@ -172,9 +172,9 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::UpstreamUnreachable | Refusal::UpstreamInvalid => StatusCode::BAD_GATEWAY,
         Refusal::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::LedgerUnavailable | Refusal::InsightsUnavailable(_) | Refusal::GuardUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Refusal::LedgerUnavailable
+        | Refusal::InsightsUnavailable(_)
+        | Refusal::GuardUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
