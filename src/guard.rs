@@ -4,6 +4,7 @@
 //! that ask it. It finds much and promises nothing; `docs/guard.md` says what it catches, measured.
 
 pub mod finding;
+pub mod quarantine;
 
 use std::borrow::Cow;
 use std::ops::Range;

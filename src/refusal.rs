@@ -131,6 +131,15 @@ pub enum Refusal {
         /// When there may be room again.
         retry_after_seconds: u64,
     },
+    /// The caller is in quarantine: too many of its requests were caught.
+    #[error("This API key is in quarantine because of repeated security violations{}", .0.map_or_else(
+        || "; an administrator must lift it".to_owned(),
+        |left| format!("; try again in {} min", left.div_ceil(60_000)),
+    ))]
+    KeyQuarantined(
+        /// The milliseconds that are left of it; nothing for one without an end.
+        Option<u64>,
+    ),
     /// No such route.
     #[error("No such route: {0}")]
     NotFound(String),
@@ -226,6 +235,7 @@ impl Refusal {
             Self::BudgetExhausted(_) => "budget_exhausted",
             Self::BudgetInFlight(_) => "budget_in_flight",
             Self::RateLimited { .. } => "rate_limit_exceeded",
+            Self::KeyQuarantined(_) => "api_key_quarantined",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
