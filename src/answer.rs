@@ -98,6 +98,14 @@ impl Answer {
                 let seconds = HeaderValue::from((*retry_after_seconds).max(1));
                 answer.headers.push((header::RETRY_AFTER, seconds));
             }
+            Refusal::KeyQuarantined(left) => {
+                // Trying again does not help before that.
+                answer.set(SHOULD_RETRY, "false");
+                if let Some(left) = left {
+                    let seconds = HeaderValue::from(left.div_ceil(1000).max(1));
+                    answer.headers.push((header::RETRY_AFTER, seconds));
+                }
+            }
             Refusal::MissingKey(_)
             | Refusal::AuthorizationFormat
             | Refusal::InvalidKey
@@ -159,9 +167,10 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::AnswerBlocked(_)
         | Refusal::AdminOnly(_) => StatusCode::FORBIDDEN,
         Refusal::BudgetExhausted(_) => StatusCode::PAYMENT_REQUIRED,
-        Refusal::BudgetInFlight(_) | Refusal::RateLimited { .. } | Refusal::TooManyAttempts => {
-            StatusCode::TOO_MANY_REQUESTS
-        }
+        Refusal::BudgetInFlight(_)
+        | Refusal::RateLimited { .. }
+        | Refusal::KeyQuarantined(_)
+        | Refusal::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
         Refusal::NotFound(_)
         | Refusal::AgentNotFound { .. }
         | Refusal::AccountNotFound { .. }
@@ -261,8 +270,24 @@ fn detail(refusal: &Refusal) -> Value {
         Refusal::ModelNotFound { model } | Refusal::ModelNotAllowed { model } => {
             json!({"error": refusal.code(), "model": model})
         }
+        Refusal::KeyQuarantined(left) => quarantined(*left),
         _ => json!({"error": refusal.code()}),
     }
+}
+
+/// A quarantine as the API Orchestrator's clients know it.
+pub fn quarantined(left: Option<u64>) -> Value {
+    let mut body = json!({
+        "error": "API_KEY_QUARANTINED",
+        "quarantined": true,
+        "type": if left.is_some() { "temporary" } else { "permanent" },
+        "message": Refusal::KeyQuarantined(left).to_string(),
+    });
+    if let Some(left) = left {
+        body["remaining"] = left.into();
+        body["remainingMinutes"] = left.div_ceil(60_000).into();
+    }
+    body
 }
 
 fn exhausted(code: &str, state: &Exhausted) -> Value {

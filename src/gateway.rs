@@ -15,12 +15,15 @@ pub mod watch;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
+use crate::custody::Quarantine;
 use crate::feed::Feed;
 use crate::fleet::Fleet;
+use crate::guard::quarantine::Rules;
 use crate::identity::AgentId;
 use crate::insight::Insights;
 use crate::ledger::Book;
 use crate::ledger::day::Today;
+use crate::ledger::log::Clock;
 use crate::limit::shared::Shared;
 use crate::limit::{Claim, Exceeded, Limiter, Permit, Standing};
 use crate::metrics::Metrics;
@@ -146,6 +149,8 @@ pub struct Gateway {
     pub feed: Arc<Feed>,
     /// Records requests as traces, where that is wanted.
     pub tracer: Option<Tracer>,
+    /// Callers that are refused because too many of their requests were caught.
+    pub quarantine: Arc<Quarantine>,
     /// What was settled today.
     day: day::Reader,
     /// Exhausted budgets that the log has told of.
@@ -183,6 +188,7 @@ impl Gateway {
             insights: None,
             feed: Arc::default(),
             tracer: None,
+            quarantine: Arc::new(Quarantine::in_memory(Rules::default(), Clock::default())),
             day,
             exhausted: warn::Told::default(),
             stopping: Arc::default(),
@@ -209,6 +215,12 @@ impl Gateway {
     #[must_use]
     pub fn traced(self, tracer: Option<Tracer>) -> Self {
         Self { tracer, ..self }
+    }
+
+    /// The same, with callers in quarantine that others know of, too.
+    #[must_use]
+    pub fn guarding(self, quarantine: Arc<Quarantine>) -> Self {
+        Self { quarantine, ..self }
     }
 
     /// Nothing more happens: what is on its way to whoever records it is sent. Waits for that.

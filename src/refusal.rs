@@ -140,6 +140,15 @@ pub enum Refusal {
     /// The guard could not do its work, and its policy is to let nothing through then.
     #[error("The request could not be checked; nothing was sent")]
     GuardUnavailable,
+    /// The caller is in quarantine: too many of its requests were caught.
+    #[error("This API key is in quarantine because of repeated security violations{}", .0.map_or_else(
+        || "; an administrator must lift it".to_owned(),
+        |left| format!("; try again in {} min", left.div_ceil(60_000)),
+    ))]
+    KeyQuarantined(
+        /// The milliseconds that are left of it; nothing for one without an end.
+        Option<u64>,
+    ),
     /// No such route.
     #[error("No such route: {0}")]
     NotFound(String),
@@ -238,6 +247,7 @@ impl Refusal {
             Self::PromptBlocked(_) => "prompt_blocked",
             Self::AnswerBlocked(_) => "answer_blocked",
             Self::GuardUnavailable => "guard_unavailable",
+            Self::KeyQuarantined(_) => "api_key_quarantined",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
