@@ -4,6 +4,7 @@
 //! labels only because they come from the policy, never from a client. Nothing here can fail a
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
+mod breaker;
 mod budgets;
 mod cache;
 mod console;
@@ -17,12 +18,14 @@ mod routes;
 mod shared;
 mod titan;
 
+use crate::breaker::{Action, Level, Standing};
 use crate::budget::Balance;
 use crate::feed;
 use crate::fleet::Figures;
 use crate::identity::AccountId;
 use crate::insight;
 use crate::usage::{Bill, CostSource};
+use breaker::Breaker;
 use budgets::Budgets;
 use cache::Cache;
 use console::Console;
@@ -73,6 +76,7 @@ pub struct Metrics {
     reloads: Reloads,
     console: Console,
     budgets: Budgets,
+    breaker: Breaker,
     events: Events,
     limited_alone: IntCounter,
     shared: OnceLock<Option<Shared>>,
@@ -173,6 +177,7 @@ impl Metrics {
             reloads: Reloads::new(&registry)?,
             console: Console::new(&registry)?,
             budgets: Budgets::new(&registry)?,
+            breaker: Breaker::new(&registry)?,
             events: Events::new(&registry)?,
             limited_alone: counter(
                 "weir_limits_alone_total",
@@ -278,6 +283,26 @@ impl Metrics {
         self.budgets.exceeded(account);
     }
 
+    /// The cost breaker has told of another level.
+    pub fn breaker_changed(&self, level: Level) {
+        self.breaker.changed(level);
+    }
+
+    /// A level acted on a request, or would have: `downgraded`, `refused`, `would_downgrade`, `would_refuse`.
+    pub fn breaker_acted(&self, action: &'static str) {
+        self.breaker.acted(action);
+    }
+
+    /// The breaker has found something about an agent.
+    pub fn breaker_found(&self, rule: &'static str, action: Action) {
+        self.breaker.found(rule, action);
+    }
+
+    /// What became of a message to its webhook: `ok`, `failed`, `dropped`.
+    pub fn breaker_sent(&self, result: &'static str) {
+        self.breaker.sent(result);
+    }
+
     /// How much of their limits agents of the policy have used, as of now.
     pub fn used<'a>(&self, agents: impl Iterator<Item = (&'a str, Balance)>) {
         self.budgets.used(agents);
@@ -304,6 +329,9 @@ impl Metrics {
         self.log_bytes.set(total(levels.log_bytes));
         self.log_failed.set(i64::from(levels.log_failed));
         self.events.set(&levels.events);
+        if let Some(standing) = &levels.breaker {
+            self.breaker.stands(standing);
+        }
         if let Some(figures) = levels.shared {
             let shared = self.shared.get_or_init(|| Shared::new(&self.registry));
             // Two metrics of one name there are never, so it is there.
@@ -343,6 +371,8 @@ pub struct Levels {
     pub insights: Option<insight::Levels>,
     /// Events, and where they go.
     pub events: feed::Figures,
+    /// The cost breaker, where there is one.
+    pub breaker: Option<Standing>,
 }
 
 /// Where a bill's amount may come from.

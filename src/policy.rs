@@ -10,6 +10,7 @@
 
 mod agents;
 pub mod audit;
+pub mod breaker;
 pub mod changes;
 pub mod console;
 mod firewall;
@@ -38,6 +39,7 @@ use crate::settings::firewall::is_in_force;
 use crate::settings::origin::Fact;
 use crate::settings::problem::{Problem, Problems};
 use crate::settings::reader::Reader;
+use breaker::Breaker;
 use console::Console;
 use keys::KeyRing;
 use models::{Model, Models};
@@ -93,6 +95,8 @@ pub struct Policy {
     pub metadata: bool,
     /// Which answers are signed, and with what.
     pub signatures: Signatures,
+    /// When spending is too much, and what happens then.
+    pub breaker: Arc<Breaker>,
     /// How the worst case of a request's input is counted.
     pub bound: BoundMode,
     /// Whether `max_tokens` may be lowered to what the budget affords.
@@ -191,6 +195,7 @@ impl Default for Policy {
             spend_log: PathBuf::from("./spend.jsonl"),
             metadata: true,
             signatures: Signatures::default(),
+            breaker: Arc::default(),
             bound: BoundMode::Strict,
             fit_max_tokens: true,
             min_output_tokens: 16,
