@@ -10,6 +10,7 @@
 
 mod agents;
 pub mod audit;
+pub mod breaker;
 pub mod changes;
 pub mod console;
 mod firewall;
@@ -39,6 +40,7 @@ use crate::settings::firewall::is_in_force;
 use crate::settings::origin::Fact;
 use crate::settings::problem::{Problem, Problems};
 use crate::settings::reader::Reader;
+use breaker::Breaker;
 use console::Console;
 use keys::KeyRing;
 use models::{Model, Models};
@@ -96,6 +98,8 @@ pub struct Policy {
     pub signatures: Signatures,
     /// What the guard does for agents whose own section does not say otherwise.
     pub guard: Arc<guard::Guard>,
+    /// When spending is too much, and what happens then.
+    pub breaker: Arc<Breaker>,
     /// How the worst case of a request's input is counted.
     pub bound: BoundMode,
     /// Whether `max_tokens` may be lowered to what the budget affords.
@@ -197,6 +201,7 @@ impl Default for Policy {
             metadata: true,
             signatures: Signatures::default(),
             guard: Arc::default(),
+            breaker: Arc::default(),
             bound: BoundMode::Strict,
             fit_max_tokens: true,
             min_output_tokens: 16,

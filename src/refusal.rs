@@ -7,6 +7,7 @@
 use crate::identity::{AccountId, AgentId};
 use crate::money::Nanos;
 use std::borrow::Cow;
+use std::fmt;
 
 /// A request that Weir itself does not serve, and why.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -121,6 +122,19 @@ pub enum Refusal {
     /// The budget would do, but other requests in flight hold it.
     #[error("The budget of {} is held by requests in flight; try again shortly", .0.account)]
     BudgetInFlight(Box<Exhausted>),
+    /// So much was spent that this does not run any more.
+    #[error("Cost limit exceeded: {}", .0)]
+    CostLimit(CostLimit),
+    /// The agent has done something that its breaker refuses for a while.
+    #[error("{why}; try again in {retry_after_seconds} s")]
+    Paused {
+        /// What was found: `spend_spike` or `repeated_request`.
+        code: &'static str,
+        /// What that means.
+        why: &'static str,
+        /// When it ends.
+        retry_after_seconds: u64,
+    },
     /// A limit of requests, tokens or concurrency.
     #[error("Rate limit reached for {scope}: {what}; try again in {retry_after_seconds} s")]
     RateLimited {
@@ -190,6 +204,28 @@ pub enum Refusal {
     Internal,
 }
 
+/// How far spending has come when it is too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CostLimit {
+    /// The level: `HARD`, `EMERGENCY`.
+    pub level: &'static str,
+    /// Spend in the window.
+    pub total: Nanos,
+    /// Where the level begins.
+    pub threshold: Nanos,
+}
+
+impl fmt::Display for CostLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            level,
+            total,
+            threshold,
+        } = self;
+        write!(f, "level {level}, ${total} spent, threshold ${threshold}")
+    }
+}
+
 /// The state of the account that refused, as the reservation saw it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exhausted {
@@ -243,6 +279,8 @@ impl Refusal {
             Self::AdminOnly(_) => "admin_only",
             Self::BudgetExhausted(_) => "budget_exhausted",
             Self::BudgetInFlight(_) => "budget_in_flight",
+            Self::CostLimit(_) => "cost_limit_exceeded",
+            Self::Paused { code, .. } => code,
             Self::RateLimited { .. } => "rate_limit_exceeded",
             Self::PromptBlocked(_) => "prompt_blocked",
             Self::AnswerBlocked(_) => "answer_blocked",
