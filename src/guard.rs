@@ -5,6 +5,7 @@
 
 pub mod canary;
 pub mod finding;
+pub mod plant;
 pub mod quarantine;
 pub mod text;
 pub mod validate;
