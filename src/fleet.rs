@@ -20,10 +20,12 @@ mod server;
 mod share;
 #[cfg(test)]
 mod tests;
+mod wards;
 mod warn;
 
 pub use day::Others;
 pub use ledger::Fleet;
 pub use limits::SharedLimits;
 pub use link::Figures;
+pub use wards::{Heard, Wards};
 pub use warn::Once;

@@ -3,7 +3,13 @@
 //! Pure: it is handed text and says what it found. What is refused, and how, is the business of the phases
 //! that ask it. It finds much and promises nothing; `docs/guard.md` says what it catches, measured.
 
+pub mod canary;
 pub mod finding;
+pub mod plant;
+pub mod quarantine;
+pub mod text;
+pub mod validate;
+pub mod view;
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | vocabulary | [`money`] [`usage`] [`identity`] [`secret`] [`refusal`] [`wire`] |
 //! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] [`event`] [`signature`] [`guard`] [`breaker`] [`trace`] |
-//! | stores | [`ledger`] (memory, spend log) [`fleet`] (Redis) [`feed`] (events) [`insight`] |
+//! | stores | [`ledger`] (memory, spend log) [`fleet`] (Redis) [`feed`] (events) [`insight`] [`custody`] (quarantine, canaries, audit) |
 //! | the running gateway | [`metrics`] [`gateway`] |
 //! | the outside | [`proxy`] [`admin`] [`console`] [`telemetry`] [`otel`] [`webhook`] [`mock`] |
 //! | composition | [`app`] [`cli`] |
@@ -25,6 +25,7 @@ pub mod budget;
 pub mod catalog;
 pub mod cli;
 pub mod console;
+pub mod custody;
 pub mod dialect;
 pub mod event;
 pub mod feed;

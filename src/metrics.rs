@@ -9,6 +9,7 @@ mod budgets;
 mod cache;
 mod console;
 mod events;
+mod guard;
 mod insights;
 mod models;
 mod otel;
@@ -22,6 +23,7 @@ use crate::breaker::{Action, Level, Standing};
 use crate::budget::Balance;
 use crate::feed;
 use crate::fleet::Figures;
+use crate::guard::finding;
 use crate::identity::AccountId;
 use crate::insight;
 use crate::usage::{Bill, CostSource};
@@ -30,6 +32,7 @@ use budgets::Budgets;
 use cache::Cache;
 use console::Console;
 use events::Events;
+use guard::Guard;
 use insights::Insights;
 use models::Models;
 pub use models::{End, Name, Proxied};
@@ -78,6 +81,7 @@ pub struct Metrics {
     budgets: Budgets,
     breaker: Breaker,
     events: Events,
+    guard: Guard,
     limited_alone: IntCounter,
     shared: OnceLock<Option<Shared>>,
     insights: OnceLock<Option<Insights>>,
@@ -179,6 +183,7 @@ impl Metrics {
             budgets: Budgets::new(&registry)?,
             breaker: Breaker::new(&registry)?,
             events: Events::new(&registry)?,
+            guard: Guard::new(&registry)?,
             limited_alone: counter(
                 "weir_limits_alone_total",
                 "Requests whose shared limits this gateway judged by its own counts: Redis was away or late.",
@@ -261,6 +266,12 @@ impl Metrics {
     /// A request's limits were judged without the other gateways.
     pub fn limited_alone(&self) {
         self.limited_alone.inc();
+    }
+
+    /// The guard found something, in an answer or (not `out`) in a request.
+    pub fn guard_found(&self, found: &finding::Finding, out: bool) {
+        self.guard
+            .found(found.control, out, found.action, found.count);
     }
 
     /// An exchange with the console came to this.

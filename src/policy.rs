@@ -14,6 +14,7 @@ pub mod breaker;
 pub mod changes;
 pub mod console;
 mod firewall;
+pub mod guard;
 pub mod keys;
 mod limits;
 pub mod models;
@@ -95,6 +96,8 @@ pub struct Policy {
     pub metadata: bool,
     /// Which answers are signed, and with what.
     pub signatures: Signatures,
+    /// What the guard does for agents whose own section does not say otherwise.
+    pub guard: Arc<guard::Guard>,
     /// When spending is too much, and what happens then.
     pub breaker: Arc<Breaker>,
     /// How the worst case of a request's input is counted.
@@ -171,6 +174,8 @@ pub struct Agent {
     pub team: Option<Arc<Team>>,
     /// Where its budget is set.
     pub budget_source: BudgetSource,
+    /// What the guard does for it.
+    pub guard: Arc<guard::Guard>,
 }
 
 impl Default for Policy {
@@ -195,6 +200,7 @@ impl Default for Policy {
             spend_log: PathBuf::from("./spend.jsonl"),
             metadata: true,
             signatures: Signatures::default(),
+            guard: Arc::default(),
             breaker: Arc::default(),
             bound: BoundMode::Strict,
             fit_max_tokens: true,
@@ -230,21 +236,39 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Policy, Problems> 
     parse(&path.display().to_string(), &text, environment)
 }
 
+/// The policy of a gateway that has a models file only: its daily limit binds, and whoever is served is one
+/// agent whose account counts.
+const MODELS_ONLY: &str = "cost_routing: {agents: {default: {budget_total: 1000000, hard_cap: false, period: daily, \
+                           timezone: UTC, warn_at: []}}}";
+
 /// Reads the policy and, if there is one, the models file, and puts them together. Where there is no
-/// policy file, the AI Firewall's variables may be the policy.
+/// policy file, the AI Firewall's variables may be the policy; else a models file with a daily limit will do.
 ///
 /// # Errors
 /// Everything that is wrong with either.
 pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Problems> {
-    let policy = if is_in_force(files, environment) {
-        firewall::read(environment)
-    } else {
-        read_file(files, environment)
-    };
     let models = if files.models.is_left_out() {
         models::parse(&files.models.path.display().to_string(), "", environment)
     } else {
         models::load(&files.models.path, environment)
+    };
+    let limited = |models: &Models| models.gateway.as_ref().is_some_and(|all| all.hard);
+    let policy = if is_in_force(files, environment) {
+        firewall::read(environment)
+    } else if files.policy.is_left_out() && models.as_ref().is_ok_and(limited) {
+        read("(no policy file)", MODELS_ONLY, environment).map(|mut policy| {
+            let place = files.models.path.display().to_string();
+            policy.warnings.push(
+                Problem::of_file(
+                    &place,
+                    "there is no policy.yaml, so its daily limit is the only one",
+                )
+                .warning(),
+            );
+            policy
+        })
+    } else {
+        read_file(files, environment)
     };
     match (policy, models) {
         (Ok(mut policy), Ok(models)) => {

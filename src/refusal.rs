@@ -145,6 +145,24 @@ pub enum Refusal {
         /// When there may be room again.
         retry_after_seconds: u64,
     },
+    /// The guard found something in a request that its policy does not let through.
+    #[error("The request was blocked: it looks like {0}")]
+    PromptBlocked(&'static str),
+    /// The guard found something in an answer that its policy does not let through.
+    #[error("The answer was blocked: it holds {0}")]
+    AnswerBlocked(&'static str),
+    /// The guard could not do its work, and its policy is to let nothing through then.
+    #[error("The request could not be checked; nothing was sent")]
+    GuardUnavailable,
+    /// The caller is in quarantine: too many of its requests were caught.
+    #[error("This API key is in quarantine because of repeated security violations{}", .0.map_or_else(
+        || "; an administrator must lift it".to_owned(),
+        |left| format!("; try again in {} min", left.div_ceil(60_000)),
+    ))]
+    KeyQuarantined(
+        /// The milliseconds that are left of it; nothing for one without an end.
+        Option<u64>,
+    ),
     /// No such route.
     #[error("No such route: {0}")]
     NotFound(String),
@@ -264,6 +282,10 @@ impl Refusal {
             Self::CostLimit(_) => "cost_limit_exceeded",
             Self::Paused { code, .. } => code,
             Self::RateLimited { .. } => "rate_limit_exceeded",
+            Self::PromptBlocked(_) => "prompt_blocked",
+            Self::AnswerBlocked(_) => "answer_blocked",
+            Self::GuardUnavailable => "guard_unavailable",
+            Self::KeyQuarantined(_) => "api_key_quarantined",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",

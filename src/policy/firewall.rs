@@ -261,6 +261,7 @@ fn counting_agent(limit: Nanos) -> Agent {
         limits: Limits::default(),
         team: None,
         budget_source: BudgetSource::Local,
+        guard: Arc::default(),
     }
 }
 

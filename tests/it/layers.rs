@@ -36,7 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "trace",
         ],
     ),
-    ("stores", &["ledger", "fleet", "feed", "insight"]),
+    ("stores", &["ledger", "fleet", "feed", "insight", "custody"]),
     ("the running gateway", &["metrics", "gateway"]),
     (
         "the outside",
