@@ -9,7 +9,7 @@
 //! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] [`event`] [`signature`] [`guard`] [`breaker`] [`trace`] |
 //! | stores | [`ledger`] (memory, spend log) [`fleet`] (Redis) [`feed`] (events) [`insight`] [`custody`] (quarantine, canaries, audit) |
 //! | the running gateway | [`metrics`] [`gateway`] |
-//! | the outside | [`proxy`] [`admin`] [`console`] [`telemetry`] [`otel`] [`mock`] |
+//! | the outside | [`proxy`] [`admin`] [`console`] [`telemetry`] [`otel`] [`webhook`] [`mock`] |
 //! | composition | [`app`] [`cli`] |
 //!
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.
@@ -55,4 +55,5 @@ pub mod telemetry;
 pub mod tokens;
 pub mod trace;
 pub mod usage;
+pub mod webhook;
 pub mod wire;

@@ -23,7 +23,7 @@ pub struct Rules {
     pub times: u32,
     /// Within which time.
     pub within: Duration,
-    /// How long the same call is refused then, where it is.
+    /// How long nothing more is told of the call then, and it is refused where that is wanted.
     pub cool_down: Duration,
 }
 
@@ -64,7 +64,8 @@ pub struct Calls {
 #[derive(Debug, Default)]
 struct Call {
     times: VecDeque<u64>,
-    refused_until: u64,
+    /// Until when it is refused, or nothing is said of it.
+    quiet: u64,
 }
 
 impl Calls {
@@ -80,8 +81,11 @@ impl Calls {
             self.recent.insert(call, known);
         }
         let known = self.recent.entry(call).or_default();
-        if now < known.refused_until {
-            return Heard::Refused(known.refused_until - now);
+        if now < known.quiet {
+            return match rules.action {
+                Action::Refuse => Heard::Refused(known.quiet - now),
+                Action::Off | Action::Observe => Heard::New,
+            };
         }
         known.times.push_back(now);
         while known
@@ -96,9 +100,7 @@ impl Calls {
             return Heard::New;
         }
         known.times.clear();
-        if rules.action == Action::Refuse {
-            known.refused_until = now.saturating_add(cool_down);
-        }
+        known.quiet = now.saturating_add(cool_down);
         Heard::Again { times }
     }
 

@@ -109,6 +109,11 @@ impl Tracker {
         self.recent.clear();
     }
 
+    /// Forgets what agents were used to, to be told of it again.
+    pub fn forget_agents(&mut self) {
+        self.spikes = Spikes::default();
+    }
+
     /// What was spent.
     pub fn window(&self) -> &Window {
         &self.window

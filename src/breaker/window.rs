@@ -114,6 +114,7 @@ impl Span {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// When, in Unix milliseconds.
+    #[serde(rename = "time")]
     pub at: i64,
     /// The model that answered.
     pub model: Arc<str>,

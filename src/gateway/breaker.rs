@@ -44,7 +44,7 @@ const WAITING: usize = 64;
 const LOOK: Duration = Duration::from_millis(500);
 
 /// The shortest time between two looks.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Now, in Unix milliseconds.
 fn now() -> i64 {

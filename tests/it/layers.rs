@@ -40,7 +40,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("the running gateway", &["metrics", "gateway"]),
     (
         "the outside",
-        &["proxy", "admin", "console", "telemetry", "otel", "mock"],
+        &[
+            "proxy",
+            "admin",
+            "console",
+            "telemetry",
+            "otel",
+            "webhook",
+            "mock",
+        ],
     ),
     ("composition", &["app", "cli"]),
 ];
@@ -98,7 +106,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     ),
     (&["prometheus"], &["metrics"]),
     (&["redis"], &["fleet", "feed"]),
-    (&["reqwest"], &["console", "insight", "otel"]),
+    (&["reqwest"], &["console", "insight", "otel", "webhook"]),
     (&["h2", "httparse", "tokio_rustls"], &["mock"]),
 ];
 

@@ -4,7 +4,7 @@
 //! and resets.
 
 use super::journal::{Entry, What};
-use super::known::{Known, UNKNOWN};
+use super::known::{DEFAULT, Known, UNKNOWN};
 use super::{Level, Standing, now};
 use crate::breaker::{NotAscending, Spent};
 use crate::gateway::Gateway;
@@ -33,6 +33,8 @@ pub struct Told {
     pub user: Option<String>,
     /// The key, or what they use for one. It is kept as a digest.
     pub key: Option<String>,
+    /// The id of the key of ours that it was told with, for when they name none.
+    pub key_id: Option<String>,
 }
 
 /// What that came to.
@@ -85,7 +87,7 @@ impl Gateway {
         let price = price.ok_or(NotTracked::Unpriced)?;
         let cost = price.cost(&usage, ServiceTier::Default);
         let key = match told.key.as_deref().map(str::trim) {
-            None | Some("" | super::known::DEFAULT) => super::known::DEFAULT.to_owned(),
+            None | Some("" | DEFAULT) => told.key_id.unwrap_or_else(|| DEFAULT.to_owned()),
             Some(key) => match live.policy.keys.find(key) {
                 Some(known) => known.id.to_string(),
                 None => digest(key),

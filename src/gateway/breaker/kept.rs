@@ -28,6 +28,8 @@ pub(super) struct Kept {
     pub(super) told: Level,
     /// The last level that all gateways together were at.
     pub(super) floor: Level,
+    /// When the latest of what was counted was spent.
+    pub(super) latest: i64,
     pub(super) tracker: Tracker,
 }
 
@@ -37,6 +39,7 @@ impl Kept {
         position: Position,
         journal: u64,
         levels: (Level, Level),
+        latest: i64,
         tracker: Tracker,
     ) -> Self {
         Self {
@@ -46,6 +49,7 @@ impl Kept {
             journal,
             told: levels.0,
             floor: levels.1,
+            latest,
             tracker,
         }
     }

@@ -53,9 +53,9 @@ pub(super) struct Known {
     pub(super) floor: Level,
     /// When the latest of what was counted was spent.
     latest: i64,
-    /// Whether something is not kept yet, and when something was kept last.
+    /// Whether something is not kept yet, and when it should be.
     changed: bool,
-    kept: Option<Instant>,
+    due: Option<Instant>,
 }
 
 impl Known {
@@ -69,10 +69,10 @@ impl Known {
             journal: Journal::beside(log, kept.journal),
             told: kept.told,
             floor: kept.floor,
-            latest: i64::MAX,
+            latest: kept.latest,
             tracker: kept.tracker,
             changed: false,
-            kept: None,
+            due: None,
         });
         known.unwrap_or_else(|| Self {
             log: log.to_owned(),
@@ -84,7 +84,7 @@ impl Known {
             floor: Level::Ok,
             latest: i64::MIN,
             changed: true,
-            kept: None,
+            due: None,
         })
     }
 
@@ -128,6 +128,7 @@ impl Known {
         self.tail = since(&self.log, &self.rules, now());
         self.journal = Journal::beside(&self.log, 0);
         self.latest = i64::MIN;
+        self.tracker.forget_agents();
         self.changed = true;
     }
 
@@ -182,6 +183,12 @@ impl Known {
         &self.rules
     }
 
+    /// All gateways together are at this level.
+    pub(super) fn among(&mut self, level: Level) {
+        self.changed |= self.floor != level;
+        self.floor = level;
+    }
+
     /// Something is known that was not read.
     pub(super) fn touch(&mut self) {
         self.changed = true;
@@ -189,7 +196,8 @@ impl Known {
 
     /// Keeps what is known for the next start, but not all the time.
     pub(super) fn keep(&mut self, at_once: bool) {
-        let due = self.kept.is_none_or(|kept| kept.elapsed() >= KEEP);
+        let began = Instant::now();
+        let due = self.due.is_none_or(|due| began >= due);
         if !self.changed || !(due || at_once) {
             return;
         }
@@ -198,10 +206,13 @@ impl Known {
             self.tail.position(),
             self.journal.last(),
             (self.told, self.floor),
+            self.latest,
             self.tracker.clone(),
         );
-        self.kept = Some(Instant::now());
-        if let Err(error) = kept.save(&self.log) {
+        let saved = kept.save(&self.log);
+        // Much to keep is kept more rarely.
+        self.due = Some(began + KEEP.max(began.elapsed() * 50));
+        if let Err(error) = saved {
             tracing::warn!(%error, "what the breaker knows is not kept; the spend log says it again");
             return;
         }

@@ -131,7 +131,7 @@ impl Shares {
                 }
                 let standing = known.standing();
                 // What all together have spent is known now.
-                known.floor = standing.level;
+                known.among(standing.level);
             })
             .await?;
         if whole {
