@@ -3,10 +3,14 @@
 //! Decides nothing about texts; that is [`crate::guard`]'s. Everything is off unless it is asked for: no
 //! prompt is read that nobody wants read.
 
+mod classifier;
+
 use crate::guard::finding::{Action, Control, Mode};
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::{Section, Value};
 use crate::settings::units;
+pub use classifier::Classifier;
+use std::sync::Arc;
 
 /// A threshold of a score, in hundredths, so that it is compared exactly.
 pub type Hundredths = u16;
@@ -106,6 +110,8 @@ pub struct Guard {
     pub restore: bool,
     /// Whether callers who attack are counted, and kept out after a few times.
     pub quarantine: bool,
+    /// Somebody else who judges what callers say, after us.
+    pub classifier: Option<Arc<Classifier>>,
 }
 
 impl Default for Guard {
@@ -123,6 +129,7 @@ impl Default for Guard {
             input_pii: Taken::off(Act::Redact),
             restore: true,
             quarantine: true,
+            classifier: None,
         }
     }
 }
@@ -189,6 +196,10 @@ pub(super) fn read(section: &Section<'_>, outer: &Guard) -> Guard {
         input_pii: taken(&input, "pii", outer.input_pii, TO_ANSWERS).0,
         restore: flag(&input, "restore", outer.restore),
         quarantine: flag(section, "quarantine", outer.quarantine),
+        classifier: match section.get("classifier") {
+            Some(own) => classifier::read(&own.section()).map(Arc::new),
+            None => outer.classifier.clone(),
+        },
     }
 }
 
