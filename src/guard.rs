@@ -3,7 +3,13 @@
 //! Pure: it is handed text and says what it found. What is refused, and how, is the business of the phases
 //! that ask it. It finds much and promises nothing; `docs/guard.md` says what it catches, measured.
 
+pub mod detect;
+pub mod filter;
 pub mod finding;
+mod leak;
+mod pii;
+pub mod redact;
+mod secrets;
 
 use std::borrow::Cow;
 use std::ops::Range;
