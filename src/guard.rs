@@ -4,9 +4,15 @@
 //! that ask it. It finds much and promises nothing; `docs/guard.md` says what it catches, measured.
 
 pub mod canary;
+pub mod detect;
+pub mod filter;
 pub mod finding;
+mod leak;
+mod pii;
 pub mod plant;
 pub mod quarantine;
+pub mod redact;
+mod secrets;
 pub mod text;
 pub mod validate;
 pub mod view;
