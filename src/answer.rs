@@ -154,6 +154,7 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::BadRequest(_)
         | Refusal::UnknownAgent { .. }
         | Refusal::InvalidConfig { .. }
+        | Refusal::PromptBlocked(_)
         | Refusal::Unpriced { .. } => StatusCode::BAD_REQUEST,
         Refusal::MissingKey(_)
         | Refusal::AuthorizationFormat
@@ -163,6 +164,7 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::ForeignAgent { .. }
         | Refusal::ForeignUser { .. }
         | Refusal::ModelNotAllowed { .. }
+        | Refusal::AnswerBlocked(_)
         | Refusal::AdminOnly(_) => StatusCode::FORBIDDEN,
         Refusal::BudgetExhausted(_) => StatusCode::PAYMENT_REQUIRED,
         Refusal::BudgetInFlight(_)
@@ -179,7 +181,7 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::UpstreamUnreachable | Refusal::UpstreamInvalid => StatusCode::BAD_GATEWAY,
         Refusal::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::LedgerUnavailable | Refusal::InsightsUnavailable(_) => {
+        Refusal::LedgerUnavailable | Refusal::InsightsUnavailable(_) | Refusal::GuardUnavailable => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,

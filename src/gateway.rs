@@ -5,6 +5,7 @@
 //! this process's own or those that gateways share, is decided here.
 
 mod day;
+pub mod guard;
 mod names;
 mod outgoing;
 pub mod reload;

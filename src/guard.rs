@@ -5,6 +5,7 @@
 
 pub mod finding;
 pub mod quarantine;
+pub mod text;
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -8,6 +8,7 @@ mod budgets;
 mod cache;
 mod console;
 mod events;
+mod guard;
 mod insights;
 mod models;
 mod otel;
@@ -20,6 +21,7 @@ mod titan;
 use crate::budget::Balance;
 use crate::feed;
 use crate::fleet::Figures;
+use crate::guard::finding::{Action, Control};
 use crate::identity::AccountId;
 use crate::insight;
 use crate::usage::{Bill, CostSource};
@@ -27,6 +29,7 @@ use budgets::Budgets;
 use cache::Cache;
 use console::Console;
 use events::Events;
+use guard::Guard;
 use insights::Insights;
 use models::Models;
 pub use models::{End, Name, Proxied};
@@ -74,6 +77,7 @@ pub struct Metrics {
     console: Console,
     budgets: Budgets,
     events: Events,
+    guard: Guard,
     limited_alone: IntCounter,
     shared: OnceLock<Option<Shared>>,
     insights: OnceLock<Option<Insights>>,
@@ -174,6 +178,7 @@ impl Metrics {
             console: Console::new(&registry)?,
             budgets: Budgets::new(&registry)?,
             events: Events::new(&registry)?,
+            guard: Guard::new(&registry)?,
             limited_alone: counter(
                 "weir_limits_alone_total",
                 "Requests whose shared limits this gateway judged by its own counts: Redis was away or late.",
@@ -256,6 +261,11 @@ impl Metrics {
     /// A request's limits were judged without the other gateways.
     pub fn limited_alone(&self) {
         self.limited_alone.inc();
+    }
+
+    /// The guard found something, in an answer or (not `out`) in a request.
+    pub fn guard_found(&self, control: Control, out: bool, action: Action, count: u32) {
+        self.guard.found(control, out, action, count);
     }
 
     /// An exchange with the console came to this.

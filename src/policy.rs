@@ -13,6 +13,7 @@ pub mod audit;
 pub mod changes;
 pub mod console;
 mod firewall;
+pub mod guard;
 pub mod keys;
 mod limits;
 pub mod models;
@@ -93,6 +94,8 @@ pub struct Policy {
     pub metadata: bool,
     /// Which answers are signed, and with what.
     pub signatures: Signatures,
+    /// What the guard does for agents whose own section does not say otherwise.
+    pub guard: Arc<guard::Guard>,
     /// How the worst case of a request's input is counted.
     pub bound: BoundMode,
     /// Whether `max_tokens` may be lowered to what the budget affords.
@@ -167,6 +170,8 @@ pub struct Agent {
     pub team: Option<Arc<Team>>,
     /// Where its budget is set.
     pub budget_source: BudgetSource,
+    /// What the guard does for it.
+    pub guard: Arc<guard::Guard>,
 }
 
 impl Default for Policy {
@@ -191,6 +196,7 @@ impl Default for Policy {
             spend_log: PathBuf::from("./spend.jsonl"),
             metadata: true,
             signatures: Signatures::default(),
+            guard: Arc::default(),
             bound: BoundMode::Strict,
             fit_max_tokens: true,
             min_output_tokens: 16,

@@ -140,6 +140,15 @@ pub enum Refusal {
         /// The milliseconds that are left of it; nothing for one without an end.
         Option<u64>,
     ),
+    /// The guard found something in a request that its policy does not let through.
+    #[error("The request was blocked: it looks like {0}")]
+    PromptBlocked(&'static str),
+    /// The guard found something in an answer that its policy does not let through.
+    #[error("The answer was blocked: it holds {0}")]
+    AnswerBlocked(&'static str),
+    /// The guard could not do its work, and its policy is to let nothing through then.
+    #[error("The request could not be checked; nothing was sent")]
+    GuardUnavailable,
     /// No such route.
     #[error("No such route: {0}")]
     NotFound(String),
@@ -236,6 +245,9 @@ impl Refusal {
             Self::BudgetInFlight(_) => "budget_in_flight",
             Self::RateLimited { .. } => "rate_limit_exceeded",
             Self::KeyQuarantined(_) => "api_key_quarantined",
+            Self::PromptBlocked(_) => "prompt_blocked",
+            Self::AnswerBlocked(_) => "answer_blocked",
+            Self::GuardUnavailable => "guard_unavailable",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",

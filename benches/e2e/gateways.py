@@ -134,6 +134,16 @@ class Weir(Gateway):
         return [self.program, "serve"]
 
 
+class Plain(Weir):
+    """Weir that tells nobody anything: no insights, no events, no families for other dashboards."""
+
+    def prepare(self, directory):
+        command = super().prepare(directory)
+        with open(os.path.join(directory, "conf/weir.yaml"), "a") as file:
+            file.write("insights: {enabled: false}\nmetrics: {titan: false}\n")
+        return command
+
+
 class Watched(Weir):
     """The same Weir with somebody who watches its events by WebSocket: one who reads them, or one who does not."""
 
@@ -188,6 +198,26 @@ class Watched(Weir):
             self.watcher.join(5)
             self.watcher = None
         super().stop()
+
+
+class Telling(Watched):
+    """Weir that tells everything: events by WebSocket and in a file, insights, every answer signed as the Model
+    Gateway does."""
+
+    def __init__(self, name, port, program, events_port):
+        super().__init__(name, port, program, events_port, reads=True)
+
+    def prepare(self, directory):
+        command = super().prepare(directory)
+        with open(os.path.join(directory, "conf/weir.yaml"), "a") as file:
+            file.write("  file: {path: events.jsonl, size: 64MiB}\n")
+        path = os.path.join(directory, "policy.yaml")
+        with open(path) as file:
+            text = file.read()
+        signed = "cost_routing:\n  signatures: {titan: all, keys: [{id: bench, secret: " + "0123456789abcdef" * 4 + "}]}\n"
+        with open(path, "w") as file:
+            file.write(text.replace("cost_routing:\n", signed, 1))
+        return command
 
 
 class Sharing(Weir):

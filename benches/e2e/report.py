@@ -13,6 +13,8 @@ TARGETS = {"c64": 1.25, "body100k": 1.9, "slow1000": 1.2}
 MEMORY_TARGET_KB = 80
 # What sharing budgets through Redis may add to the median of a request that has the machine for itself.
 SHARING_TARGET_MS = 0.4
+# What events, insights and signatures together may cost, as a ratio of CPU.
+TELLING_TARGET = 1.15
 
 
 def median(values):
@@ -156,6 +158,23 @@ def watching(results):
                 rows[-1] += [spread(mine, form), spread(added, form)]
     head = ["scenario", "a request", quiet] + [text for name in watched for text in (name, "added")]
     return table(head, rows) + notes(results), not errors(results)
+
+
+def telling(results):
+    """Weir that tells everything beside Weir that tells nothing: the CPU of an answer, as a ratio by round."""
+    plain, full = results["gateways"]
+    rows, met = [], True
+    for scenario in ("c64", "sse64"):
+        if scenario not in results["samples"]:
+            continue
+        both = ratios(results, scenario, "cpu_us", full, plain)
+        middle = median(both)
+        met &= middle is not None and middle <= TELLING_TARGET
+        rows.append([FIGURES[scenario][1], spread(column(results, scenario, plain, "cpu_us")),
+                     spread(column(results, scenario, full, "cpu_us")), spread(both, "{:.2f}"),
+                     f"{TELLING_TARGET}", mark(middle, TELLING_TARGET)])
+    head = ["figure", plain, full, f"{full} / {plain}", "target", ""]
+    return table(head, rows) + notes(results), met and not errors(results)
 
 
 def notes(results):

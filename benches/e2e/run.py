@@ -5,6 +5,8 @@
     run.py --bin DIR --ab BINARY_A BINARY_B         two builds of Weir against each other
     run.py --bin DIR --weir BINARY --only events    Weir that nobody watches beside one whose events are read by
                                                     WebSocket, and one whose watcher reads nothing
+    run.py --bin DIR --weir BINARY --only telling   Weir that tells nobody anything beside one with events, insights
+                                                    and signatures on
     run.py --bin DIR --weir BINARY --only redis     Weir alone beside Weir that shares its budgets through a
                                                     Redis on this machine: what that adds to a request
 
@@ -213,8 +215,8 @@ def arguments():
     parser.add_argument("--bin", required=True, help="where loadgen, fastmock and bare-pingora are")
     parser.add_argument("--weir", help="the weir binary; left out, only the references run")
     parser.add_argument("--ab", nargs=2, metavar=("A", "B"), help="compare two weir binaries")
-    parser.add_argument("--only", choices=["redis", "events"],
-                        help="what sharing through Redis adds, or being watched")
+    parser.add_argument("--only", choices=["redis", "events", "telling"],
+                        help="what sharing through Redis adds, or being watched, or telling everything")
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--scenarios", type=lambda text: text.split(","))
     parser.add_argument("--out", default=os.path.join(here, "out"))
@@ -224,7 +226,7 @@ def arguments():
     parsed = parser.parse_args()
     if parsed.only and not parsed.weir:
         parser.error("--only needs --weir")
-    usual = {"redis": SHARED, "events": ["c64", "sse64"], None: COMPARED}
+    usual = {"redis": SHARED, "events": ["c64", "sse64"], "telling": ["c64", "sse64"], None: COMPARED}
     parsed.scenarios = parsed.scenarios or usual[parsed.only]
     unknown = [name for name in parsed.scenarios if name not in SCENARIOS]
     if unknown:
@@ -245,6 +247,9 @@ def main():
         contestants = [gateways.Weir("quiet", 9300, given.weir),
                        gateways.Watched("read", 9301, given.weir, 9304, reads=True),
                        gateways.Watched("stopped", 9302, given.weir, 9305, reads=False)]
+    elif given.only == "telling":
+        contestants = [gateways.Plain("plain", 9300, given.weir),
+                       gateways.Telling("telling", 9301, given.weir, 9304)]
     elif given.only:
         contestants = [gateways.Weir("memory", 9300, given.weir),
                        gateways.Sharing("redis", 9301, given.weir, 9302)]
@@ -258,7 +263,7 @@ def main():
         bench.run()
     except (RuntimeError, FileNotFoundError) as problem:
         sys.exit(f"bench: {problem}")
-    only = {"redis": report.sharing, "events": report.watching, None: report.comparison}
+    only = {"redis": report.sharing, "events": report.watching, "telling": report.telling, None: report.comparison}
     told = report.duel if given.ab else only[given.only]
     text, met = told(bench.results)
     with open(os.path.join(given.out, "results.json"), "w") as file:

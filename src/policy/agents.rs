@@ -1,5 +1,6 @@
 //! Agents and the gateway: budgets, periods, tiers.
 
+use super::guard::{self, Guard};
 use super::teams::Teams;
 use super::{Agent, BudgetSource, limits};
 use crate::budget::AccountSpec;
@@ -23,6 +24,7 @@ const LONGEST_MODEL: usize = 256;
 pub(super) fn read<'r>(
     routing: &Section<'r>,
     zone: Option<&TimeZone>,
+    all: &Arc<Guard>,
     teams: &mut Teams<'r>,
 ) -> (BTreeMap<AgentId, Arc<Agent>>, BTreeSet<&'r str>) {
     let mut section = routing.section("agents");
@@ -35,7 +37,7 @@ pub(super) fn read<'r>(
     let names = entries.iter().map(|(name, _)| *name).collect();
     let agents = entries
         .into_iter()
-        .filter_map(|(name, value)| agent(name, value, zone, teams))
+        .filter_map(|(name, value)| agent(name, value, zone, all, teams))
         .collect();
     (agents, names)
 }
@@ -44,6 +46,7 @@ fn agent<'r>(
     name: &str,
     value: Value<'r>,
     zone: Option<&TimeZone>,
+    all: &Arc<Guard>,
     teams: &mut Teams<'r>,
 ) -> Option<(AgentId, Arc<Agent>)> {
     let id = match AgentId::new(name) {
@@ -67,6 +70,11 @@ fn agent<'r>(
     let (thresholds, tiers) = tiers(&section);
     let allowed = allowed(&section);
     let limits = limits::read(&section);
+    // An agent without a section of its own has the same one as all.
+    let guard = match section.get("guard") {
+        Some(own) => Arc::new(guard::read(&own.section(), all)),
+        None => Arc::clone(all),
+    };
     let account = Arc::new(account?);
     let agent = Agent {
         id: id.clone()?,
@@ -78,6 +86,7 @@ fn agent<'r>(
         limits,
         team: None,
         budget_source,
+        guard,
     };
     Some((id?, Arc::new(agent)))
 }

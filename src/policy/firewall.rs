@@ -263,6 +263,7 @@ fn counting_agent(limit: Nanos) -> Agent {
         limits: Limits::default(),
         team: None,
         budget_source: BudgetSource::Local,
+        guard: Arc::default(),
     }
 }
 

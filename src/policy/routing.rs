@@ -2,7 +2,7 @@
 
 use super::teams::Teams;
 use super::users::Users;
-use super::{BoundMode, Policy, agents, console, keys, prices, signatures, upstream};
+use super::{BoundMode, Policy, agents, console, guard, keys, prices, signatures, upstream};
 use crate::identity::UserId;
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
@@ -21,6 +21,7 @@ const MOST_RETRIES: u16 = 10;
 /// Reads the whole file.
 pub(super) fn read(root: &mut Section<'_>) -> Policy {
     let mut policy = Policy::default();
+    policy.guard = Arc::new(guard::read(&root.section("guard"), &policy.guard));
     let parties = match root.get("cost_routing") {
         Some(value) => routing(&mut policy, &value.section()),
         None => {
@@ -32,7 +33,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Policy {
     parties.complete(&mut policy);
     for (name, value) in root.rest() {
         let complaint = Complaint::new("this section is none of Weir's and was not read");
-        let owned = ["cost_routing", "auth"];
+        let owned = ["cost_routing", "auth", "guard"];
         value.warn(match crate::settings::problem::nearest(name, owned) {
             Some(_) => Complaint {
                 suggestion: did_you_mean(name, &owned),
@@ -124,7 +125,7 @@ fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> Parties<'r> {
         .and_then(|value| agents::gateway(&value.section(), zone.as_ref()));
     let mut teams = Teams::read(section, zone.as_ref());
     let agents;
-    (policy.agents, agents) = agents::read(section, zone.as_ref(), &mut teams);
+    (policy.agents, agents) = agents::read(section, zone.as_ref(), &policy.guard, &mut teams);
     if policy.min_output_tokens > policy.default_max_output {
         section.error(Complaint::new(
             "min_output_tokens must not be larger than default_max_output_tokens",

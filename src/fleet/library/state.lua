@@ -92,7 +92,7 @@ local function holding(p, accounts, gateways)
 end
 
 -- One account as a gateway knows it: registers go to the later version, totals to the higher one.
-local function merge(p, share, teller)
+local function merge(p, share)
   local win, gen = tonumber(share.win), tonumber(share.gen)
   local a = load(p, share.account)
   local new = not a
@@ -128,8 +128,14 @@ local function merge(p, share, teller)
   -- In one step, because a reset leaves a base below zero that charges have to come up to.
   a = load(p, a.id)
   redis.call('HSET', p .. 'a:' .. a.id, 'posted', text(clamped(a.base + charged(p, a.id, present(a)))))
-  unlose(p, teller, a.id, label_of(gen, win), a.gen ~= gen)
   note(p, a.id, changed(p))
+end
+
+-- What was charged to an account because the teller was gone: it has said what it holds there instead.
+local function unlose_share(p, share, teller)
+  local a, gen = load(p, share.account), tonumber(share.gen)
+  unlose(p, teller, share.account, label_of(gen, tonumber(share.win)), a and a.gen ~= gen)
+  note(p, share.account, changed(p))
 end
 
 -- Holds that the gateway has open and Redis does not know, or of another amount. What others say of
@@ -158,8 +164,10 @@ local function restore(p, owner, id, hold, own)
   redis.call('HSET', p .. 'h:' .. owner, id, table.concat(packed, SEPARATOR))
 end
 
--- epoch gateway shares holds open done. Shares of accounts; holds by gateway, which may be unknown
--- here; by gateway, all that are open (others are over); `1` when that was all. Replies like `settle`.
+-- epoch gateway shares holds open part. Shares of accounts; holds by gateway, which may be unknown
+-- here; by gateway, all that are open (others are over). The part is `back` once the teller's holds are known:
+-- only then, lest their money look free, is what was charged for them as lost taken back from the accounts of
+-- these shares; `done` when that was all. Replies like `settle`.
 local function assert_state(keys, args)
   local p = prefix(keys)
   local epoch, teller = args[1], args[2]
@@ -169,8 +177,12 @@ local function assert_state(keys, args)
   end
   local reply = { 'ok', '' }
   for _, share in ipairs(cjson.decode(args[3])) do
-    merge(p, share, teller)
-    daily(p, reply, share.account)
+    if args[6] == 'back' then
+      unlose_share(p, share, teller)
+    else
+      merge(p, share)
+      daily(p, reply, share.account)
+    end
   end
   for owner, open in pairs(cjson.decode(args[4])) do
     local own = owner == teller
@@ -196,7 +208,7 @@ local function assert_state(keys, args)
       end
     end
   end
-  if args[6] == '1' then
+  if args[6] == 'done' then
     redis.call('SREM', p .. 'waiting', teller)
     redis.call('ZADD', p .. 'live', millis(), teller)
     try_open(p, millis())

@@ -25,7 +25,28 @@ struct Told<'a> {
     shares: &'a [Share],
     holds: Option<&'a share::Holds>,
     open: Option<&'a share::Open>,
-    done: bool,
+    part: Part,
+}
+
+/// Which part it is.
+#[derive(Clone, Copy)]
+enum Part {
+    /// What was charged, or is held.
+    Known,
+    /// The accounts again: what was charged for its holds as lost is taken back.
+    Back,
+    /// The end.
+    Done,
+}
+
+impl Part {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Back => "back",
+            Self::Done => "done",
+        }
+    }
 }
 
 impl<'a> Told<'a> {
@@ -34,7 +55,15 @@ impl<'a> Told<'a> {
             shares,
             holds: None,
             open: None,
-            done: false,
+            part: Part::Known,
+        }
+    }
+
+    /// Its holds are known: they were not lost.
+    fn back(shares: &'a [Share]) -> Self {
+        Self {
+            part: Part::Back,
+            ..Self::accounts(shares)
         }
     }
 
@@ -49,7 +78,7 @@ impl<'a> Told<'a> {
     fn all(open: &'a share::Open) -> Self {
         Self {
             open: Some(open),
-            done: true,
+            part: Part::Done,
             ..Self::accounts(&[])
         }
     }
@@ -145,6 +174,10 @@ impl Link {
             self.assert(connection, up, &Told::holds(&leases)).await?;
             lock(&self.mirror).leases = leases;
         }
+        // Not before: for a moment the money of these holds would look free.
+        for chunk in shares.chunks(CHUNK) {
+            self.assert(connection, up, &Told::back(chunk)).await?;
+        }
         let open = share::open(&testimony, source);
         self.assert(connection, up, &Told::all(&open)).await?;
         for chain in &testimony.dead {
@@ -172,7 +205,7 @@ impl Link {
             .arg(json(told.shares)?)
             .arg(json(told.holds)?)
             .arg(json(told.open)?)
-            .arg(u8::from(told.done));
+            .arg(told.part.name());
         let mut reply: Vec<String> = command.query_async(connection).await?;
         match reply.first().and_then(|word| State::of(word)) {
             Some(State::Open) => Ok(reply.split_off(reply.len().min(2))),

@@ -181,6 +181,52 @@ async fn what_a_gateway_that_never_comes_back_held_is_charged_and_corrected_if_i
     }
 }
 
+/// Told piece by piece, by a gateway that comes back: between two pieces others ask for money.
+#[tokio::test]
+async fn money_that_was_charged_as_lost_never_looks_free_while_its_gateway_tells() {
+    let server = RedisServer::start();
+    let settings = settings::Redis {
+        orphan_after: Duration::from_secs(1),
+        ..settings(&server, "t")
+    };
+    let (one, two) = (Shelf::open(settings.clone()), Shelf::open(settings));
+    let spec = Arc::new(account("agent:a", 1000));
+    let lost = held(&one, &spec, 300).await;
+    let name = name_of(&one);
+    one.fleet.cut();
+    let start = Instant::now();
+    while seen(&[&two], &spec).await != (300, 0) {
+        assert!(start.elapsed() < Duration::from_secs(30), "never charged");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let epoch = server.command(&["HGET", "weir:{t}:state", "epoch"]).text();
+    let share = r#"[{"account":"agent:a","tag":"none","gen":"1","win":"0","base":"0","bv":"0","pv":"0","charged":{}}]"#;
+    let hold = format!(
+        r#"{{"{name}":{{"{}":{{"held":"300","accounts":[["agent:a","0"]]}}}}}}"#,
+        lost.id
+    );
+    let open = format!(r#"{{"{name}":["{}"]}}"#, lost.id);
+    let pieces = [
+        (share, "{}", "{}", "known", 300),
+        ("[]", hold.as_str(), "{}", "known", 600),
+        (share, "{}", "{}", "back", 300),
+        ("[]", "{}", open.as_str(), "done", 300),
+    ];
+    for (shares, holds, open, part, taken) in pieces {
+        let call = ["FCALL", "weir_assert_1", "1", "weir:{t}:state", &epoch, &name];
+        let said = server.command(&[&call[..], &[shares, holds, open, part]].concat());
+        assert_eq!(said.list()[0], "ok");
+        let amount = |field| {
+            let text = server.command(&["HGET", "weir:{t}:a:agent:a", field]).text();
+            text.parse::<i64>().unwrap()
+        };
+        assert_eq!(amount("posted") + amount("pending"), taken, "{part}");
+    }
+    for (_, reservation) in one.open.lock().unwrap().drain() {
+        std::mem::forget(reservation);
+    }
+}
+
 #[tokio::test]
 async fn a_replica_that_lags_behind_is_told_what_it_missed() {
     let mut master = RedisServer::start();
