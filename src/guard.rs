@@ -3,8 +3,10 @@
 //! Pure: it is handed text and says what it found. What is refused, and how, is the business of the phases
 //! that ask it. It finds much and promises nothing; `docs/guard.md` says what it catches, measured.
 
+pub mod audit;
 pub mod finding;
 pub mod quarantine;
+pub mod session;
 pub mod text;
 
 use std::borrow::Cow;
