@@ -313,6 +313,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         log_failed: counters.poisoned,
         shared: gateway.fleet.as_ref().map(|fleet| fleet.figures()),
         events: gateway.feed.figures(),
+        breaker: Some(gateway.breaker.standing()),
         insights: gateway.insights.as_ref().map(|insights| insights.levels()),
     });
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");

@@ -87,11 +87,17 @@ impl Answer {
         }
         match refusal {
             // The Model Gateway's is a 429, which SDKs would send again.
-            Refusal::BudgetExhausted(_) => answer.set(SHOULD_RETRY, "false"),
+            Refusal::BudgetExhausted(_) | Refusal::CostLimit(_) => {
+                answer.set(SHOULD_RETRY, "false");
+            }
             Refusal::BudgetInFlight(_) | Refusal::LedgerUnavailable => {
                 answer.set(header::RETRY_AFTER, "1");
             }
             Refusal::RateLimited {
+                retry_after_seconds,
+                ..
+            }
+            | Refusal::Paused {
                 retry_after_seconds,
                 ..
             } => {
@@ -166,9 +172,10 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::ModelNotAllowed { .. }
         | Refusal::AnswerBlocked(_)
         | Refusal::AdminOnly(_) => StatusCode::FORBIDDEN,
-        Refusal::BudgetExhausted(_) => StatusCode::PAYMENT_REQUIRED,
+        Refusal::BudgetExhausted(_) | Refusal::CostLimit(_) => StatusCode::PAYMENT_REQUIRED,
         Refusal::BudgetInFlight(_)
         | Refusal::RateLimited { .. }
+        | Refusal::Paused { .. }
         | Refusal::KeyQuarantined(_)
         | Refusal::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
         Refusal::NotFound(_)
@@ -181,9 +188,9 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::UpstreamUnreachable | Refusal::UpstreamInvalid => StatusCode::BAD_GATEWAY,
         Refusal::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::LedgerUnavailable | Refusal::InsightsUnavailable(_) | Refusal::GuardUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Refusal::LedgerUnavailable
+        | Refusal::InsightsUnavailable(_)
+        | Refusal::GuardUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -255,6 +262,12 @@ fn detail(refusal: &Refusal) -> Value {
         Refusal::BudgetExhausted(state) | Refusal::BudgetInFlight(state) => {
             exhausted(refusal.code(), state)
         }
+        Refusal::CostLimit(limit) => json!({
+            "error": refusal.code(),
+            "level": limit.level,
+            "total": limit.total.as_usd_f64(),
+            "threshold": limit.threshold.as_usd_f64(),
+        }),
         Refusal::UnknownAgent { agent, available } => {
             json!({"error": "unknown_agent", "agent_id": agent, "available_agents": available})
         }

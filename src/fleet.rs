@@ -5,6 +5,7 @@
 //! made again from there.
 
 pub mod audit;
+mod breaker;
 pub mod connect;
 mod day;
 mod functions;

@@ -4,6 +4,7 @@
 //! is decided in [`source`], how one takes the place of another in [`reload`]. Which limits count,
 //! this process's own or those that gateways share, is decided here.
 
+pub mod breaker;
 mod day;
 pub mod guard;
 mod names;
@@ -153,6 +154,8 @@ pub struct Gateway {
     pub quarantine: Arc<Quarantine>,
     /// What was settled today.
     day: day::Reader,
+    /// How far spending has come.
+    pub breaker: breaker::Breaker,
     /// Exhausted budgets that the log has told of.
     exhausted: warn::Told,
     /// Set once the process was told to leave.
@@ -174,6 +177,7 @@ impl Gateway {
         metrics.configured();
         let fixed = Fixed::new(&settings, &live.policy);
         let day = day::Reader::new(Today::of(&live.policy.spend_log));
+        let breaker = breaker::Breaker::beside(&live.policy.spend_log, &live.policy.breaker);
         Self {
             live: ArcSwap::from_pointee(live),
             seen: Mutex::new(Seen::new(source.begun().clone().and(fixed.print()))),
@@ -190,6 +194,7 @@ impl Gateway {
             tracer: None,
             quarantine: Arc::new(Quarantine::in_memory(Rules::default(), Clock::default())),
             day,
+            breaker,
             exhausted: warn::Told::default(),
             stopping: Arc::default(),
             in_flight: Arc::default(),

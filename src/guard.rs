@@ -4,10 +4,14 @@
 //! that ask it. It finds much and promises nothing; `docs/guard.md` says what it catches, measured.
 
 pub mod audit;
+pub mod canary;
 pub mod finding;
+pub mod plant;
 pub mod quarantine;
 pub mod session;
 pub mod text;
+pub mod validate;
+pub mod view;
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -244,11 +244,9 @@ fn mode(text: &str) -> Result<Mode, Complaint> {
         "false" => "off",
         other => other,
     };
-    named(
-        text,
-        &[Mode::Off, Mode::Observe, Mode::Enforce],
-        |mode| mode_name(*mode),
-    )
+    named(text, &[Mode::Off, Mode::Observe, Mode::Enforce], |mode| {
+        mode_name(*mode)
+    })
 }
 
 const fn mode_name(mode: Mode) -> &'static str {
@@ -322,7 +320,10 @@ mod tests {
         .unwrap();
         let (own, all) = (&policy.agents["a"].guard, &policy.agents["b"].guard);
         assert_eq!((own.injection_from, all.injection_from), (70, 50));
-        assert_eq!((own.secrets.act(), all.secrets.act()), (Act::Refuse, Act::Flag));
+        assert_eq!(
+            (own.secrets.act(), all.secrets.act()),
+            (Act::Refuse, Act::Flag)
+        );
         assert_eq!((own.canary, all.canary), (Mode::Enforce, Mode::Off));
         assert_eq!(own.input_pii.act(), Act::Redact);
         assert_eq!(own.untrusted.action, Act::Fence);
@@ -332,10 +333,19 @@ mod tests {
     fn what_cannot_be_meant_is_said_with_its_place() {
         for (guard, place) in [
             ("{injection: enforced}", "guard.injection"),
-            ("{injection: {mode: enforce, action: fence}}", "guard.injection.action"),
-            ("{injection: {mode: enforce, threshold: 1.5}}", "guard.injection.threshold"),
+            (
+                "{injection: {mode: enforce, action: fence}}",
+                "guard.injection.action",
+            ),
+            (
+                "{injection: {mode: enforce, threshold: 1.5}}",
+                "guard.injection.threshold",
+            ),
             ("{injektion: enforce}", "guard.injektion"),
-            ("{secrets: {mode: enforce, treshold: 1}}", "guard.secrets.treshold"),
+            (
+                "{secrets: {mode: enforce, treshold: 1}}",
+                "guard.secrets.treshold",
+            ),
         ] {
             let problems = policy(guard, "{}").unwrap_err();
             assert!(problems.contains(place), "{guard}: {problems}");
