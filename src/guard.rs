@@ -3,6 +3,7 @@
 //! Pure: it is handed text and says what it found. What is refused, and how, is the business of the phases
 //! that ask it. It finds much and promises nothing; `docs/guard.md` says what it catches, measured.
 
+pub mod audit;
 pub mod canary;
 pub mod detect;
 pub mod filter;
@@ -13,6 +14,7 @@ pub mod plant;
 pub mod quarantine;
 pub mod redact;
 mod secrets;
+pub mod session;
 pub mod text;
 pub mod validate;
 pub mod view;

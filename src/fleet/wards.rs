@@ -154,6 +154,16 @@ impl Wards {
         Some((there.unwrap_or_else(|| mine.to_owned()), earlier))
     }
 
+    /// The tokens of two sessions, as far as they have one. `None` when Redis cannot be asked.
+    pub async fn tokens(&self, sessions: &[String; 2]) -> Option<[Option<String>; 2]> {
+        let up = self.up.load_full()?;
+        let mut connection = Connection::clone(&up);
+        let pipeline = self.words.tokens(sessions);
+        let said = pipeline.query_async(&mut connection).await;
+        let (one, two) = self.known(&up, said)?;
+        Some([one, two])
+    }
+
     fn known<T>(&self, up: &Arc<Connection>, said: Result<T, RedisError>) -> Option<T> {
         said.map_err(|error| {
             tracing::debug!(%error, "Redis was not asked about quarantine");

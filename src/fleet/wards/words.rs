@@ -193,6 +193,19 @@ impl Words {
     }
 }
 
+impl Words {
+    /// Reads the tokens of two sessions.
+    pub(super) fn tokens(&self, sessions: &[String; 2]) -> Pipeline {
+        let mut pipeline = redis::pipe();
+        for session in sessions {
+            let mut get = redis::cmd("GET");
+            get.arg(format!("{}s:{session}", self.prefix));
+            pipeline.add_command(get);
+        }
+        pipeline
+    }
+}
+
 /// A record of its fields; `None` when there is none.
 pub(super) fn record(fields: &Fields) -> Option<Record> {
     if fields.is_empty() {
