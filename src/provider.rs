@@ -148,6 +148,7 @@ pub static ALL: [&dyn Provider; 7] = [
 
 /// The provider of that name.
 pub fn named(name: &str) -> Option<&'static dyn Provider> {
+    let name = if name == openclaw::ALSO { openclaw::NAME } else { name };
     ALL.iter().copied().find(|provider| provider.name() == name)
 }
 
