@@ -10,10 +10,10 @@ use http::HeaderName;
 use std::borrow::Cow;
 
 /// Its name.
-pub(super) const NAME: &str = "openclaw";
+pub const NAME: &str = "openclaw";
 
 /// What it may be called, too.
-pub(super) const ALSO: &str = "openclaw-gateway";
+pub const ALSO: &str = "openclaw-gateway";
 
 /// An OpenClaw gateway.
 pub(super) struct OpenClaw;
