@@ -15,6 +15,7 @@ pub mod quarantine;
 pub mod redact;
 mod secrets;
 pub mod session;
+pub mod stored;
 pub mod text;
 pub mod validate;
 pub mod view;

@@ -2,7 +2,9 @@
 
 use super::teams::Teams;
 use super::users::Users;
-use super::{BoundMode, Policy, agents, breaker, console, guard, keys, prices, signatures, upstream};
+use super::{
+    BoundMode, Policy, agents, breaker, console, guard, keys, prices, signatures, upstream,
+};
 use crate::identity::UserId;
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
