@@ -4,7 +4,12 @@
 //! that ask it. It finds much and promises nothing; `docs/guard.md` says what it catches, measured.
 
 pub mod canary;
+mod decode;
 pub mod finding;
+pub mod injection;
+mod phrases;
+pub mod score;
+mod structure;
 pub mod text;
 pub mod validate;
 pub mod view;
