@@ -4,11 +4,12 @@
 //! Paths and shapes are those of the systems before, so that their consoles and scripts go on
 //! working: `/api/*` is the Execwall OR Gate's, `/models` and `/budget/*` are the Model Gateway's,
 //! `/v1/models` is everybody's,
-//! `/v1/budget` is Weir's. Everything under `/api` and `/budget` that shows or changes budgets
+//! `/track`, `/state` and `/admin/costs` are the API Orchestrator's, `/v1/budget` is Weir's. Everything under `/api` and `/budget` that shows or changes budgets
 //! needs the admin token, or a loopback peer while no token is set. Changes are logged before they
 //! are applied, by [`crate::ledger::Book`]. `/events` shows what happens, for as long as one watches.
 
 mod attempts;
+mod breaker;
 mod budgets;
 mod caller;
 mod daily;
@@ -33,7 +34,7 @@ use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use bytes::Bytes;
 pub use events::Door;
 use events::Endless;
@@ -73,6 +74,11 @@ impl Admin {
             .route("/models", get(daily::models))
             .route("/budget/stats", get(daily::stats))
             .route("/budget/reset", post(daily::reset))
+            .route("/track", post(breaker::track))
+            .route("/state", get(breaker::state))
+            .route("/admin/costs", get(breaker::costs))
+            .route("/admin/costs/reset", post(breaker::reset))
+            .route("/admin/costs/limits", put(breaker::limits))
             .route("/insights/stats", get(insights::stats))
             .route("/insights/trends", get(insights::trends))
             .route("/insights/similar", get(insights::similar))
@@ -97,7 +103,9 @@ impl Admin {
 
     /// Whether `path` belongs to these routes.
     pub fn serves(path: &str) -> bool {
-        const EXACT: [&str; 8] = [
+        const EXACT: [&str; 10] = [
+            "/track",
+            "/state",
             "/events",
             "/metrics",
             "/health",
@@ -110,6 +118,7 @@ impl Admin {
         EXACT.contains(&path)
             || path.starts_with("/api/")
             || path.starts_with("/insights/")
+            || is_costs(path)
             || path.strip_prefix("/v1/models/").is_some_and(models::named)
     }
 
@@ -121,6 +130,7 @@ impl Admin {
             || path.starts_with("/api/")
             || path.starts_with("/budget/")
             || path.starts_with("/insights/")
+            || is_costs(path)
     }
 
     /// Answers one request. With a rest, that follows the answer as long as it lasts.
@@ -161,6 +171,11 @@ impl Admin {
     pub fn door(&self) -> Door {
         Door::new(self.shared.clone())
     }
+}
+
+/// Whether `path` is one of the cost breaker's for operators.
+fn is_costs(path: &str) -> bool {
+    path == "/admin/costs" || path.starts_with("/admin/costs/")
 }
 
 /// A refusal as an axum response.
@@ -313,6 +328,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         log_failed: counters.poisoned,
         shared: gateway.fleet.as_ref().map(|fleet| fleet.figures()),
         events: gateway.feed.figures(),
+        breaker: Some(gateway.breaker.standing()),
         insights: gateway.insights.as_ref().map(|insights| insights.levels()),
     });
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");

@@ -3,6 +3,7 @@
 //! The only place that names concrete stores and joins the proxy with the admin API. How processes
 //! follow each other is in its parts: `enter` and `leave`, which meet at a `place` for the `handover`.
 
+mod breaker;
 mod console;
 mod enter;
 mod events;
@@ -99,6 +100,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     let gateway = gateway.sharing(limits.clone().map(|limits| limits as _));
     let gateway = gateway.keeping(insights.clone());
     let gateway = Arc::new(gateway.traced(tracer));
+    gateway.restore_breaker();
     let _reloading = reloads.serve(&gateway);
     let _events = events::start(&gateway).context("events")?;
     let result = entry
@@ -176,6 +178,10 @@ fn run(
     server.add_service(background_service("console", console));
     let warnings = warnings::Warnings(Arc::clone(gateway));
     server.add_service(background_service("warnings", warnings));
+    let levels = breaker::Levels(Arc::clone(gateway));
+    server.add_service(background_service("breaker", levels));
+    let messages = breaker::Messages(Arc::clone(gateway));
+    server.add_service(background_service("webhook", messages));
     let leave = Leave(Arc::clone(departure));
     server.add_service(background_service("leave", leave));
     server.run(RunArgs {

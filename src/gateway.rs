@@ -4,6 +4,7 @@
 //! is decided in [`source`], how one takes the place of another in [`reload`]. Which limits count,
 //! this process's own or those that gateways share, is decided here.
 
+pub mod breaker;
 mod day;
 pub mod guard;
 mod names;
@@ -15,12 +16,15 @@ pub mod watch;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
+use crate::custody::Quarantine;
 use crate::feed::Feed;
 use crate::fleet::Fleet;
+use crate::guard::quarantine::Rules;
 use crate::identity::AgentId;
 use crate::insight::Insights;
 use crate::ledger::Book;
 use crate::ledger::day::Today;
+use crate::ledger::log::Clock;
 use crate::limit::shared::Shared;
 use crate::limit::{Claim, Exceeded, Limiter, Permit, Standing};
 use crate::metrics::Metrics;
@@ -146,8 +150,12 @@ pub struct Gateway {
     pub feed: Arc<Feed>,
     /// Records requests as traces, where that is wanted.
     pub tracer: Option<Tracer>,
+    /// Callers that are refused because too many of their requests were caught.
+    pub quarantine: Arc<Quarantine>,
     /// What was settled today.
     day: day::Reader,
+    /// How far spending has come.
+    pub breaker: breaker::Breaker,
     /// Exhausted budgets that the log has told of.
     exhausted: warn::Told,
     /// Set once the process was told to leave.
@@ -169,6 +177,7 @@ impl Gateway {
         metrics.configured();
         let fixed = Fixed::new(&settings, &live.policy);
         let day = day::Reader::new(Today::of(&live.policy.spend_log));
+        let breaker = breaker::Breaker::beside(&live.policy.spend_log, &live.policy.breaker);
         Self {
             live: ArcSwap::from_pointee(live),
             seen: Mutex::new(Seen::new(source.begun().clone().and(fixed.print()))),
@@ -183,7 +192,9 @@ impl Gateway {
             insights: None,
             feed: Arc::default(),
             tracer: None,
+            quarantine: Arc::new(Quarantine::in_memory(Rules::default(), Clock::default())),
             day,
+            breaker,
             exhausted: warn::Told::default(),
             stopping: Arc::default(),
             in_flight: Arc::default(),
@@ -209,6 +220,12 @@ impl Gateway {
     #[must_use]
     pub fn traced(self, tracer: Option<Tracer>) -> Self {
         Self { tracer, ..self }
+    }
+
+    /// The same, with callers in quarantine that others know of, too.
+    #[must_use]
+    pub fn guarding(self, quarantine: Arc<Quarantine>) -> Self {
+        Self { quarantine, ..self }
     }
 
     /// Nothing more happens: what is on its way to whoever records it is sent. Waits for that.

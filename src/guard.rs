@@ -8,6 +8,8 @@ mod decode;
 pub mod finding;
 pub mod injection;
 mod phrases;
+pub mod plant;
+pub mod quarantine;
 pub mod score;
 mod structure;
 pub mod text;

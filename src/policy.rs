@@ -10,6 +10,7 @@
 
 mod agents;
 pub mod audit;
+pub mod breaker;
 pub mod changes;
 pub mod console;
 mod firewall;
@@ -39,6 +40,7 @@ use crate::settings::firewall::is_in_force;
 use crate::settings::origin::Fact;
 use crate::settings::problem::{Problem, Problems};
 use crate::settings::reader::Reader;
+use breaker::Breaker;
 use console::Console;
 use keys::KeyRing;
 use models::{Model, Models};
@@ -96,6 +98,8 @@ pub struct Policy {
     pub signatures: Signatures,
     /// What the guard does for agents whose own section does not say otherwise.
     pub guard: Arc<guard::Guard>,
+    /// When spending is too much, and what happens then.
+    pub breaker: Arc<Breaker>,
     /// How the worst case of a request's input is counted.
     pub bound: BoundMode,
     /// Whether `max_tokens` may be lowered to what the budget affords.
@@ -197,6 +201,7 @@ impl Default for Policy {
             metadata: true,
             signatures: Signatures::default(),
             guard: Arc::default(),
+            breaker: Arc::default(),
             bound: BoundMode::Strict,
             fit_max_tokens: true,
             min_output_tokens: 16,
@@ -231,21 +236,39 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Policy, Problems> 
     parse(&path.display().to_string(), &text, environment)
 }
 
+/// The policy of a gateway that has a models file only: its daily limit binds, and whoever is served is one
+/// agent whose account counts.
+const MODELS_ONLY: &str = "cost_routing: {agents: {default: {budget_total: 1000000, hard_cap: false, period: daily, \
+                           timezone: UTC, warn_at: []}}}";
+
 /// Reads the policy and, if there is one, the models file, and puts them together. Where there is no
-/// policy file, the AI Firewall's variables may be the policy.
+/// policy file, the AI Firewall's variables may be the policy; else a models file with a daily limit will do.
 ///
 /// # Errors
 /// Everything that is wrong with either.
 pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Problems> {
-    let policy = if is_in_force(files, environment) {
-        firewall::read(environment)
-    } else {
-        read_file(files, environment)
-    };
     let models = if files.models.is_left_out() {
         models::parse(&files.models.path.display().to_string(), "", environment)
     } else {
         models::load(&files.models.path, environment)
+    };
+    let limited = |models: &Models| models.gateway.as_ref().is_some_and(|all| all.hard);
+    let policy = if is_in_force(files, environment) {
+        firewall::read(environment)
+    } else if files.policy.is_left_out() && models.as_ref().is_ok_and(limited) {
+        read("(no policy file)", MODELS_ONLY, environment).map(|mut policy| {
+            let place = files.models.path.display().to_string();
+            policy.warnings.push(
+                Problem::of_file(
+                    &place,
+                    "there is no policy.yaml, so its daily limit is the only one",
+                )
+                .warning(),
+            );
+            policy
+        })
+    } else {
+        read_file(files, environment)
     };
     match (policy, models) {
         (Ok(mut policy), Ok(models)) => {

@@ -6,6 +6,7 @@ pub mod context;
 
 mod admit;
 mod attempt;
+mod breaker;
 mod caller;
 mod ending;
 mod execwall;

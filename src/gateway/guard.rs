@@ -17,10 +17,9 @@ pub enum Direction {
 
 impl Gateway {
     /// Tells of what was found: metrics and an event; never what it was.
-    pub fn found(&self, id: RequestId, agent: &AgentId, direction: Direction, found: &Finding) {
+    pub fn guard_found(&self, id: RequestId, agent: &AgentId, direction: Direction, found: &Finding) {
         let out = direction == Direction::Out;
-        self.metrics
-            .guard_found(found.control, out, found.action, found.count);
+        self.metrics.guard_found(found, out);
         self.feed.tell(|| {
             Kind::Finding(event::Finding {
                 id,

@@ -159,6 +159,8 @@ impl Gateway {
         });
         self.book.adopt(&live.policy.accounts());
         self.live.store(Arc::clone(&live));
+        // Its thresholds may be others.
+        self.breaker.settled();
         seen.in_force = print.clone();
         Reloaded {
             changes,

@@ -39,6 +39,7 @@ pub struct Rules {
     patterns: Vec<Pattern>,
     seen: Vec<(file::Seen, u16)>,
     rules: Vec<Rule>,
+    classes: Vec<String>,
     /// Words of these classes are what a disguise hides.
     backwards: Classes,
     rot13: Classes,
@@ -82,6 +83,19 @@ impl Rules {
             own
         };
         compile::compile(file, &draft)
+    }
+
+    /// The words of each class in a text, as [`Self::judge`] sees them without disguises: for whoever writes
+    /// rules.
+    pub fn words(&self, text: &str) -> Vec<(&str, String)> {
+        let folded = super::view::fold(text).text;
+        let mut hits = Vec::new();
+        self.lexicon.read(&folded, &mut hits);
+        let named = hits.iter().filter_map(|hit| {
+            let class = self.classes.get(usize::from(hit.class))?;
+            Some((class.as_str(), folded[hit.start..hit.end].to_owned()))
+        });
+        named.collect()
     }
 
     /// The names of the rules.

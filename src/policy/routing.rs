@@ -2,7 +2,7 @@
 
 use super::teams::Teams;
 use super::users::Users;
-use super::{BoundMode, Policy, agents, console, guard, keys, prices, signatures, upstream};
+use super::{BoundMode, Policy, agents, breaker, console, guard, keys, prices, signatures, upstream};
 use crate::identity::UserId;
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
@@ -120,6 +120,8 @@ fn routing<'r>(policy: &mut Policy, section: &Section<'r>) -> Parties<'r> {
         .and_then(|value| prices::read(&value.section()));
 
     let zone = agents::zone(section);
+    let watched = breaker::read(&section.section("breaker"), zone.as_ref());
+    policy.breaker = Arc::new(watched);
     policy.gateway = section
         .get("gateway")
         .and_then(|value| agents::gateway(&value.section(), zone.as_ref()));

@@ -3,7 +3,6 @@
 //! A request leaves here refused and answered, or admitted: its budget is held on every account,
 //! INTENT is in the log and its body is rewritten for the tier that the budget affords.
 
-use super::Local;
 use super::caller::{identify, passthrough, peer_ip};
 use super::context::{Admission, Context, State};
 use super::framing::framing;
@@ -17,6 +16,7 @@ use super::settle::Exchange;
 use super::sign::Signing;
 use super::tell;
 use super::upstream;
+use super::{Local, breaker};
 use crate::answer::{Answer, Rest};
 use crate::auth::{self, Identity};
 use crate::budget::tier;
@@ -182,6 +182,7 @@ async fn proxied(
     ctx.asked(&request);
     identity.choose_user(&live.policy, request.user.as_deref())?;
     let route = route_of(&live, &identity, &request)?;
+    let (route, judged) = breaker::judge(gateway, &live, &identity, ctx, &request, &body, route)?;
     let original_model = request.model.as_deref().map(str::to_owned);
     let mut journey = Journey::new(
         gateway,
@@ -194,6 +195,7 @@ async fn proxied(
         model.clone(),
         ctx.arrived,
     );
+    journey.judged = judged;
     journey.claim(gateway, &request, ctx.unix_millis).await?;
     let prepared = if surface == Surface::CountTokens {
         match count_tokens(gateway, &mut journey, &request) {

@@ -107,6 +107,7 @@ impl Compiler<'_> {
             patterns: Vec::new(),
             seen: Vec::new(),
             rules: Vec::new(),
+            classes: draft.words.iter().map(|(name, _)| name.clone()).collect(),
             backwards: 1 << backwards,
             rot13: 1 << rot13,
         };
