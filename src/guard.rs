@@ -5,17 +5,22 @@
 
 pub mod audit;
 pub mod canary;
+mod decode;
 pub mod detect;
 pub mod filter;
 pub mod finding;
+pub mod injection;
 mod leak;
+mod phrases;
 mod pii;
 pub mod plant;
 pub mod quarantine;
 pub mod redact;
+pub mod score;
 mod secrets;
 pub mod session;
 pub mod stored;
+mod structure;
 pub mod text;
 pub mod validate;
 pub mod view;
