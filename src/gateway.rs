@@ -16,6 +16,7 @@ pub mod watch;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
+use crate::classifier::Asking;
 use crate::custody::Quarantine;
 use crate::feed::Feed;
 use crate::fleet::Fleet;
@@ -152,6 +153,8 @@ pub struct Gateway {
     pub tracer: Option<Tracer>,
     /// Callers that are refused because too many of their requests were caught.
     pub quarantine: Arc<Quarantine>,
+    /// The way to somebody else who judges texts.
+    pub classifier: Asking,
     /// What was settled today.
     day: day::Reader,
     /// How far spending has come.
@@ -192,6 +195,7 @@ impl Gateway {
             insights: None,
             feed: Arc::default(),
             tracer: None,
+            classifier: Asking::default(),
             quarantine: Arc::new(Quarantine::in_memory(Rules::default(), Clock::default())),
             day,
             breaker,
