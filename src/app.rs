@@ -140,7 +140,7 @@ fn insights(settings: &Settings, policy: &Policy) -> anyhow::Result<Option<Arc<I
         return Ok(None);
     }
     let (stores, log) = (&settings.stores, &policy.spend_log);
-    let insights = Insights::start(&settings.insights, stores, log, None);
+    let insights = Insights::start(&settings.insights, stores, log);
     insights.map(Some).context("the thread for insights")
 }
 

@@ -17,6 +17,7 @@ pub mod watch;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
+use crate::classifier::Asking;
 use crate::custody::{Audit, Canaries, Quarantine};
 use crate::feed::Feed;
 use crate::fleet::Fleet;
@@ -158,6 +159,8 @@ pub struct Gateway {
     pub canaries: Arc<Canaries>,
     /// What the guard did, for whoever has to account for it.
     pub audit: Arc<Audit>,
+    /// The way to somebody else who judges texts.
+    pub classifier: Asking,
     /// What was settled today.
     day: day::Reader,
     /// How far spending has come.
@@ -198,6 +201,7 @@ impl Gateway {
             insights: None,
             feed: Arc::default(),
             tracer: None,
+            classifier: Asking::default(),
             quarantine: Arc::new(Quarantine::in_memory(Rules::default(), Clock::default())),
             canaries: Arc::new(Canaries::new(Lasting::default(), Clock::default())),
             audit: Arc::new(Audit::off()),

@@ -29,6 +29,7 @@ mod users;
 use crate::budget::AccountSpec;
 use crate::budget::tier::Threshold;
 use crate::catalog::PriceOverride;
+use crate::guard::Rules;
 use crate::identity::{AgentId, TeamId, UserId};
 use crate::limit::Limits;
 use crate::money::Nanos;
@@ -99,6 +100,10 @@ pub struct Policy {
     pub signatures: Signatures,
     /// What the guard does for agents whose own section does not say otherwise.
     pub guard: Arc<guard::Guard>,
+    /// What the guard looks for.
+    pub rules: Rules,
+    /// The files that add to that.
+    pub rule_files: guard::RuleFiles,
     /// When spending is too much, and what happens then.
     pub breaker: Arc<Breaker>,
     /// How the worst case of a request's input is counted.
@@ -202,6 +207,8 @@ impl Default for Policy {
             metadata: true,
             signatures: Signatures::default(),
             guard: Arc::default(),
+            rules: Rules::default(),
+            rule_files: guard::RuleFiles::default(),
             breaker: Arc::default(),
             bound: BoundMode::Strict,
             fit_max_tokens: true,

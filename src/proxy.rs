@@ -13,6 +13,7 @@ mod execwall;
 mod finish;
 mod framing;
 mod front;
+mod guard;
 mod head;
 pub(crate) mod inner;
 mod journey;

@@ -234,7 +234,9 @@ impl Writer {
                 None => read::head(&path).ok().map(|newest| newest.head),
             };
             head = last.filter(|last| last.seq > head.seq).unwrap_or(head);
-            let lines = entries.iter().map(|(at, entry)| head.write(entry, *at) + "\n");
+            let lines = entries
+                .iter()
+                .map(|(at, entry)| head.write(entry, *at) + "\n");
             lines.collect()
         })?;
         self.head = head;
@@ -259,13 +261,17 @@ impl Writer {
 /// Where the chain is after some lines. One that does not read is passed over: verifying shows it.
 fn last_of(news: &News) -> Option<Head> {
     let mut lines = news.lines.iter().rev();
-    lines.find_map(|line| Line::read(line).ok()).map(|line| line.head)
+    lines
+        .find_map(|line| Line::read(line).ok())
+        .map(|line| line.head)
 }
 
 /// The name of a file that was put aside.
 fn numbered(path: &Path, first: u64) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().map(|extension| extension.to_string_lossy());
+    let extension = path
+        .extension()
+        .map(|extension| extension.to_string_lossy());
     let extension = extension.map_or_else(String::new, |extension| format!(".{extension}"));
     path.with_file_name(format!("{stem}-{first:012}{extension}"))
 }

@@ -17,7 +17,13 @@ pub enum Direction {
 
 impl Gateway {
     /// Tells of what was found: metrics and an event; never what it was.
-    pub fn guard_found(&self, id: RequestId, agent: &AgentId, direction: Direction, found: &Finding) {
+    pub fn guard_found(
+        &self,
+        id: RequestId,
+        agent: &AgentId,
+        direction: Direction,
+        found: &Finding,
+    ) {
         let out = direction == Direction::Out;
         self.metrics.guard_found(found, out);
         self.feed.tell(|| {

@@ -158,9 +158,8 @@ impl Entry {
         }
         if !self.findings.is_empty() {
             let findings = self.findings.iter();
-            let findings = findings.map(
-                |found| json!({"type": found.kind, "rule": found.rule, "count": found.count}),
-            );
+            let findings = findings
+                .map(|found| json!({"type": found.kind, "rule": found.rule, "count": found.count}));
             put("findings", findings.collect());
         }
         if !self.details.is_empty() {
@@ -266,7 +265,9 @@ impl Line {
     pub fn read(text: &str) -> Result<Self, Broken> {
         let at = text.rfind(MARK).ok_or(Broken::Unreadable)?;
         let (body, rest) = text.split_at(at);
-        let hash = rest.strip_prefix(MARK).and_then(|rest| rest.strip_suffix("\"}"));
+        let hash = rest
+            .strip_prefix(MARK)
+            .and_then(|rest| rest.strip_suffix("\"}"));
         let hash = hash.and_then(Hash::parse).ok_or(Broken::Unreadable)?;
         if Hash::of(body) != hash {
             return Err(Broken::Changed);

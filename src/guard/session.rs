@@ -79,7 +79,10 @@ impl SessionId {
     /// Two numbers that are spread evenly over all sessions.
     fn spread(&self) -> (u64, u64) {
         let [a, b, c, d, e, f, g, h, place, ..] = self.0;
-        (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from(place))
+        (
+            u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            u64::from(place),
+        )
     }
 }
 
@@ -217,7 +220,9 @@ impl Sessions {
     /// The tokens that an answer must not hold, if the session is known: also after their time.
     pub fn watched(&self, id: &SessionId, now: u64) -> Option<Tokens> {
         let shard = self.shard(id);
-        let session = shard.get(id).filter(|session| !self.is_over(session, now))?;
+        let session = shard
+            .get(id)
+            .filter(|session| !self.is_over(session, now))?;
         Some(session.tokens.clone())
     }
 
@@ -425,6 +430,9 @@ mod tests {
         let tokens = sessions.put(&id, START, &theirs, None, true);
         assert_eq!(words(&tokens), [theirs.token(), mine.token()]);
         let later = START + 7 * HOUR;
-        assert!(matches!(sessions.find(&id, later), Known::Unsure(_) | Known::Nothing { .. }));
+        assert!(matches!(
+            sessions.find(&id, later),
+            Known::Unsure(_) | Known::Nothing { .. }
+        ));
     }
 }

@@ -6,6 +6,7 @@
 use super::caller::{identify, passthrough, peer_ip};
 use super::context::{Admission, Context, State};
 use super::framing::framing;
+use super::guard;
 use super::journey::Journey;
 use super::link::{Drain, Link};
 use super::receive::{Stop, content_type, last, read_body};
@@ -176,10 +177,19 @@ async fn proxied(
     if gateway.feed.watched() {
         ctx.agent = Some(identity.agent.id.clone());
     }
+    guard::admitted(gateway, &identity).map_err(last)?;
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, largest(&identity, limits.body_bytes)).await?;
     ctx.signing.read(&body);
+    let incoming = guard::Incoming {
+        gateway,
+        live: &live,
+        identity: &identity,
+        surface,
+        id: ctx.id,
+    };
+    let body = incoming.examine(body).await?;
     let depth = Limits {
         depth: limits.json_depth,
     };

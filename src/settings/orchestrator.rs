@@ -221,9 +221,14 @@ mod tests {
         assert_eq!(settings.quarantine.hold, 10 * MINUTE);
         assert_eq!(settings.sessions.rotation, 7 * DAY);
         assert_eq!(settings.audit.retention, 30 * DAY);
-        let wrong = "orchestrator: {quarantine: {strikes: 0, permanent_strikes: 65}, sessions: {idle: 1s}}";
+        let wrong =
+            "orchestrator: {quarantine: {strikes: 0, permanent_strikes: 65}, sessions: {idle: 1s}}";
         let said = read(wrong, &[]).err().unwrap();
-        for path in ["quarantine.strikes", "quarantine.permanent_strikes", "sessions.idle"] {
+        for path in [
+            "quarantine.strikes",
+            "quarantine.permanent_strikes",
+            "sessions.idle",
+        ] {
             assert!(said.contains(path), "{said}");
         }
     }

@@ -106,7 +106,10 @@ const HOMES: &[(&[&str], &[&str])] = &[
     ),
     (&["prometheus"], &["metrics"]),
     (&["redis"], &["fleet", "feed"]),
-    (&["reqwest"], &["classifier", "console", "insight", "otel", "webhook"]),
+    (
+        &["reqwest"],
+        &["classifier", "console", "insight", "otel", "webhook"],
+    ),
     (&["h2", "httparse", "tokio_rustls"], &["mock"]),
 ];
 

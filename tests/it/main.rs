@@ -38,6 +38,7 @@ mod listings;
 mod matrix;
 mod metadata;
 mod metrics;
+mod orchestrator;
 mod otel;
 mod reload;
 mod secure;

@@ -30,7 +30,10 @@ pub fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
         numbers.extend(number(path, &name.to_string_lossy()));
     }
     numbers.sort_unstable();
-    let mut files: Vec<PathBuf> = numbers.into_iter().map(|first| numbered(path, first)).collect();
+    let mut files: Vec<PathBuf> = numbers
+        .into_iter()
+        .map(|first| numbered(path, first))
+        .collect();
     if path.exists() {
         files.push(path.to_owned());
     }

@@ -62,7 +62,10 @@ fn the_chain_goes_on_over_processes_and_files() {
     }
     let verified = folder.verify();
     assert!(verified.wrong.is_none() && verified.cut == 0);
-    assert_eq!((verified.verifier.first(), verified.verifier.lines()), (1, 120));
+    assert_eq!(
+        (verified.verifier.first(), verified.verifier.lines()),
+        (1, 120)
+    );
     assert!(files(&folder.files(0).path).unwrap().len() > 2);
 }
 
@@ -146,7 +149,10 @@ fn questions_are_answered_page_by_page_and_the_newest_first() {
         ..Query::default()
     };
     let seqs = |page: &Page| -> Vec<u64> {
-        let seqs = page.events.iter().map(|event| event["seq"].as_u64().unwrap());
+        let seqs = page
+            .events
+            .iter()
+            .map(|event| event["seq"].as_u64().unwrap());
         seqs.collect()
     };
     let page = query.page(&path).unwrap();
