@@ -27,6 +27,7 @@ mod fleet;
 mod fleet_limits;
 mod fleet_users;
 mod framing;
+mod guard;
 mod identity;
 mod insights;
 mod layers;
