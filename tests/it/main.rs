@@ -13,6 +13,7 @@ mod support;
 mod admin;
 mod billing;
 mod bodies;
+mod breaker;
 mod budget_warnings;
 mod campaign;
 mod console;
