@@ -132,7 +132,14 @@ async fn route(
     }
     if local.serves(path) {
         ctx.route = "local";
-        return answer_locally(gateway, local, session).await.map(Some);
+        let largest = if local.takes_conversations(path) {
+            gateway.settings.limits.body_bytes
+        } else {
+            LOCAL_BODY
+        };
+        return answer_locally(gateway, local, session, largest)
+            .await
+            .map(Some);
     }
     let shown = path.chars().take(128).collect();
     Err(last(Refusal::NotFound(shown)))
@@ -142,8 +149,9 @@ async fn answer_locally(
     gateway: &Gateway,
     local: &dyn Local,
     session: &mut Session,
+    largest: usize,
 ) -> Result<(Answer, Option<Rest>), Stop> {
-    let body = read_body(gateway, session, LOCAL_BODY).await?;
+    let body = read_body(gateway, session, largest).await?;
     let peer = peer_ip(session);
     let header = session.req_header();
     let mut request = http::Request::builder()

@@ -93,7 +93,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["notify"], &["app"]),
     (&["nix"], &["app"]),
     (&["axum"], &["admin", "mock"]),
-    (&["hyper", "hyper_util"], &["admin"]),
+    (&["hyper", "hyper_util"], &["admin", "app"]),
     (&["sqlx", "pgvector"], &["insight"]),
     (
         &[
