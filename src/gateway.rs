@@ -155,12 +155,12 @@ pub struct Gateway {
     pub tracer: Option<Tracer>,
     /// Callers that are refused because too many of their requests were caught.
     pub quarantine: Arc<Quarantine>,
+    /// The way to somebody else who judges texts.
+    pub classifier: Asking,
     /// The secret tokens of conversations.
     pub canaries: Arc<Canaries>,
     /// What the guard did, for whoever has to account for it.
     pub audit: Arc<Audit>,
-    /// The way to somebody else who judges texts.
-    pub classifier: Asking,
     /// What was settled today.
     day: day::Reader,
     /// How far spending has come.

@@ -1,6 +1,8 @@
 //! `weir guard`: how good the guard is, measured on files with labels, and whether its audit holds.
 
 mod audit;
+mod injection;
+mod transform;
 
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
@@ -14,8 +16,22 @@ pub struct GuardArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure what it finds, and what it finds wrongly
+    Measure(MeasureArgs),
     /// Look into the audit
     Audit(audit::AuditArgs),
+}
+
+#[derive(Debug, Args)]
+struct MeasureArgs {
+    #[command(subcommand)]
+    what: Measure,
+}
+
+#[derive(Debug, Subcommand)]
+enum Measure {
+    /// Attacks on the instructions
+    Injection(injection::InjectionArgs),
 }
 
 /// Runs the command.
@@ -24,6 +40,9 @@ enum Command {
 /// When a file cannot be read, or is not of the form it should be.
 pub fn run(args: &GuardArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
+        Command::Measure(measure) => match &measure.what {
+            Measure::Injection(args) => injection::run(args),
+        },
         Command::Audit(args) => audit::run(args),
     }
 }

@@ -77,6 +77,16 @@ impl Fleet {
         self.word(&command).await
     }
 
+    /// The level that is there.
+    ///
+    /// # Errors
+    /// [`Away`] when Redis cannot be asked.
+    pub async fn breaker_last(&self, tag: &str) -> Result<Option<String>, Away> {
+        let mut command = redis::cmd("GET");
+        command.arg(self.breaker_key(&format!("{tag}:level")));
+        self.word(&command).await
+    }
+
     /// Says what was changed by hand.
     ///
     /// # Errors

@@ -76,6 +76,16 @@ pub(super) fn heaviest(fired: &mut [Fired], points: impl Fn(u16) -> i16) -> Vec<
 }
 
 impl Score {
+    /// The higher of two.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        if other.total > self.total {
+            other
+        } else {
+            self
+        }
+    }
+
     /// The sum of reasons; those of no points are left out.
     pub(super) fn of(mut reasons: Vec<Reason>) -> Self {
         reasons.retain(|reason| reason.points != 0);

@@ -72,6 +72,11 @@ impl Shares {
     }
 
     async fn exchange(&mut self, gateway: &Gateway) -> Option<()> {
+        // Before anybody hears what makes it so.
+        if self.owed {
+            self.raise(gateway).await?;
+            self.owed = false;
+        }
         self.hear_changes(gateway).await?;
         let (_, own) = gateway
             .with_known(|known| {
@@ -137,12 +142,19 @@ impl Shares {
         if whole {
             self.all = Some(Instant::now());
         }
-        if std::mem::take(&mut self.owed) {
-            let level = gateway.breaker.level();
-            let span = gateway.live().policy.breaker.rules.span.clone();
+        Some(())
+    }
+
+    /// Puts the level there that was told without Redis, unless a higher one is there.
+    async fn raise(&self, gateway: &Gateway) -> Option<()> {
+        let level = gateway.breaker.level();
+        let span = gateway.live().policy.breaker.rules.span.clone();
+        let there = self.fleet.breaker_last(&span.tag()).await.ok()?;
+        let there = there.and_then(|name| Level::named(&name));
+        if there.is_none_or(|there| there < level) {
             let (tag, kept) = (span.tag(), span.kept(now()));
-            let said = self.fleet.breaker_level(&tag, level.name(), kept);
-            self.owed = said.await.is_err();
+            let put = self.fleet.breaker_level(&tag, level.name(), kept);
+            put.await.ok()?;
         }
         Some(())
     }
