@@ -6,9 +6,11 @@
 pub mod detect;
 pub mod filter;
 pub mod finding;
+pub mod input;
 mod leak;
 mod pii;
 pub mod redact;
+pub mod screen;
 mod secrets;
 
 use std::borrow::Cow;
