@@ -4,17 +4,19 @@
 //! Paths and shapes are those of the systems before, so that their consoles and scripts go on
 //! working: `/api/*` is the Execwall OR Gate's, `/models` and `/budget/*` are the Model Gateway's,
 //! `/v1/models` is everybody's,
-//! `/v1/budget` is Weir's. Everything under `/api` and `/budget` that shows or changes budgets
+//! `/track`, `/state` and `/admin/costs` are the API Orchestrator's, `/v1/budget` is Weir's. Everything under `/api` and `/budget` that shows or changes budgets
 //! needs the admin token, or a loopback peer while no token is set. Changes are logged before they
 //! are applied, by [`crate::ledger::Book`]. `/events` shows what happens, for as long as one watches.
 
 mod attempts;
+mod breaker;
 mod budgets;
 mod caller;
 mod daily;
 mod events;
 mod insights;
 mod models;
+mod orchestrator;
 mod own;
 mod party;
 
@@ -22,6 +24,7 @@ use crate::answer::{Answer, Rest};
 use crate::auth;
 use crate::event::{Change, Kind};
 use crate::gateway::reload::Trigger;
+use crate::gateway::inner::Inner;
 use crate::gateway::{Gateway, Live};
 use crate::identity::AgentId;
 use crate::metrics::Levels;
@@ -33,14 +36,14 @@ use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use bytes::Bytes;
 pub use events::Door;
 use events::Endless;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tower::ServiceExt as _;
 
 /// What stands before a task's name among the other names of models; without it they are there, too.
@@ -59,6 +62,10 @@ pub struct Admin {
 struct Shared {
     gateway: Arc<Gateway>,
     attempts: Arc<Attempts>,
+    /// The way by which models are asked.
+    inner: Arc<OnceLock<Arc<dyn Inner>>>,
+    /// What is known of providers.
+    reached: Arc<orchestrator::Reached>,
 }
 
 impl Admin {
@@ -67,12 +74,19 @@ impl Admin {
         let shared = Shared {
             gateway: Arc::clone(gateway),
             attempts: Arc::default(),
+            inner: Arc::default(),
+            reached: Arc::default(),
         };
-        let router = Router::new()
+        let router = orchestrator::routes(Router::new())
             .route("/health", get(health))
             .route("/models", get(daily::models))
             .route("/budget/stats", get(daily::stats))
             .route("/budget/reset", post(daily::reset))
+            .route("/track", post(breaker::track))
+            .route("/state", get(breaker::state))
+            .route("/admin/costs", get(breaker::costs))
+            .route("/admin/costs/reset", post(breaker::reset))
+            .route("/admin/costs/limits", put(breaker::limits))
             .route("/insights/stats", get(insights::stats))
             .route("/insights/trends", get(insights::trends))
             .route("/insights/similar", get(insights::similar))
@@ -97,7 +111,9 @@ impl Admin {
 
     /// Whether `path` belongs to these routes.
     pub fn serves(path: &str) -> bool {
-        const EXACT: [&str; 8] = [
+        const EXACT: [&str; 10] = [
+            "/track",
+            "/state",
             "/events",
             "/metrics",
             "/health",
@@ -110,17 +126,43 @@ impl Admin {
         EXACT.contains(&path)
             || path.starts_with("/api/")
             || path.starts_with("/insights/")
+            || is_costs(path)
+            || orchestrator::is_for_callers(path)
+            || orchestrator::is_for_operators(path)
             || path.strip_prefix("/v1/models/").is_some_and(models::named)
     }
 
     /// Whether `path` is one that shows or changes what is not for clients: these routes move to the
     /// admin listener where there is one.
     pub fn is_for_operators(path: &str) -> bool {
+        if orchestrator::is_for_callers(path) {
+            return false;
+        }
         path == "/metrics"
             || path == "/events"
             || path.starts_with("/api/")
             || path.starts_with("/budget/")
             || path.starts_with("/insights/")
+            || is_costs(path)
+            || orchestrator::is_for_operators(path)
+    }
+
+    /// Whether `path` is one of the API Orchestrator's, which may have a listener of their own.
+    pub fn is_of_orchestrator(path: &str) -> bool {
+        path == "/health"
+            || orchestrator::is_for_callers(path)
+            || orchestrator::is_for_operators(path)
+    }
+
+    /// Whether requests to `path` may be as large as those to models.
+    pub fn takes_conversations(path: &str) -> bool {
+        orchestrator::takes_conversations(path)
+    }
+
+    /// How models are asked by routes that do so. Called once, when there is a way.
+    pub fn asks(&self, inner: Arc<dyn Inner>) {
+        // The first way is as good as any other.
+        let _ = self.shared.inner.set(inner);
     }
 
     /// Answers one request. With a rest, that follows the answer as long as it lasts.
@@ -161,6 +203,11 @@ impl Admin {
     pub fn door(&self) -> Door {
         Door::new(self.shared.clone())
     }
+}
+
+/// Whether `path` is one of the cost breaker's for operators.
+fn is_costs(path: &str) -> bool {
+    path == "/admin/costs" || path.starts_with("/admin/costs/")
 }
 
 /// A refusal as an axum response.
@@ -313,6 +360,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         log_failed: counters.poisoned,
         shared: gateway.fleet.as_ref().map(|fleet| fleet.figures()),
         events: gateway.feed.figures(),
+        breaker: Some(gateway.breaker.standing()),
         insights: gateway.insights.as_ref().map(|insights| insights.levels()),
     });
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");

@@ -87,16 +87,30 @@ impl Answer {
         }
         match refusal {
             // The Model Gateway's is a 429, which SDKs would send again.
-            Refusal::BudgetExhausted(_) => answer.set(SHOULD_RETRY, "false"),
+            Refusal::BudgetExhausted(_) | Refusal::CostLimit(_) => {
+                answer.set(SHOULD_RETRY, "false");
+            }
             Refusal::BudgetInFlight(_) | Refusal::LedgerUnavailable => {
                 answer.set(header::RETRY_AFTER, "1");
             }
             Refusal::RateLimited {
                 retry_after_seconds,
                 ..
+            }
+            | Refusal::Paused {
+                retry_after_seconds,
+                ..
             } => {
                 let seconds = HeaderValue::from((*retry_after_seconds).max(1));
                 answer.headers.push((header::RETRY_AFTER, seconds));
+            }
+            Refusal::KeyQuarantined(left) => {
+                // Trying again does not help before that.
+                answer.set(SHOULD_RETRY, "false");
+                if let Some(left) = left {
+                    let seconds = HeaderValue::from(left.div_ceil(1000).max(1));
+                    answer.headers.push((header::RETRY_AFTER, seconds));
+                }
             }
             Refusal::MissingKey(_)
             | Refusal::AuthorizationFormat
@@ -146,6 +160,7 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::BadRequest(_)
         | Refusal::UnknownAgent { .. }
         | Refusal::InvalidConfig { .. }
+        | Refusal::PromptBlocked(_)
         | Refusal::Unpriced { .. } => StatusCode::BAD_REQUEST,
         Refusal::MissingKey(_)
         | Refusal::AuthorizationFormat
@@ -155,11 +170,14 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::ForeignAgent { .. }
         | Refusal::ForeignUser { .. }
         | Refusal::ModelNotAllowed { .. }
+        | Refusal::AnswerBlocked(_)
         | Refusal::AdminOnly(_) => StatusCode::FORBIDDEN,
-        Refusal::BudgetExhausted(_) => StatusCode::PAYMENT_REQUIRED,
-        Refusal::BudgetInFlight(_) | Refusal::RateLimited { .. } | Refusal::TooManyAttempts => {
-            StatusCode::TOO_MANY_REQUESTS
-        }
+        Refusal::BudgetExhausted(_) | Refusal::CostLimit(_) => StatusCode::PAYMENT_REQUIRED,
+        Refusal::BudgetInFlight(_)
+        | Refusal::RateLimited { .. }
+        | Refusal::Paused { .. }
+        | Refusal::KeyQuarantined(_)
+        | Refusal::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
         Refusal::NotFound(_)
         | Refusal::AgentNotFound { .. }
         | Refusal::AccountNotFound { .. }
@@ -170,9 +188,9 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::UpstreamUnreachable | Refusal::UpstreamInvalid => StatusCode::BAD_GATEWAY,
         Refusal::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::LedgerUnavailable | Refusal::InsightsUnavailable(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Refusal::LedgerUnavailable
+        | Refusal::InsightsUnavailable(_)
+        | Refusal::GuardUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -244,6 +262,12 @@ fn detail(refusal: &Refusal) -> Value {
         Refusal::BudgetExhausted(state) | Refusal::BudgetInFlight(state) => {
             exhausted(refusal.code(), state)
         }
+        Refusal::CostLimit(limit) => json!({
+            "error": refusal.code(),
+            "level": limit.level,
+            "total": limit.total.as_usd_f64(),
+            "threshold": limit.threshold.as_usd_f64(),
+        }),
         Refusal::UnknownAgent { agent, available } => {
             json!({"error": "unknown_agent", "agent_id": agent, "available_agents": available})
         }
@@ -259,8 +283,24 @@ fn detail(refusal: &Refusal) -> Value {
         Refusal::ModelNotFound { model } | Refusal::ModelNotAllowed { model } => {
             json!({"error": refusal.code(), "model": model})
         }
+        Refusal::KeyQuarantined(left) => quarantined(*left),
         _ => json!({"error": refusal.code()}),
     }
+}
+
+/// A quarantine as the API Orchestrator's clients know it.
+pub fn quarantined(left: Option<u64>) -> Value {
+    let mut body = json!({
+        "error": "API_KEY_QUARANTINED",
+        "quarantined": true,
+        "type": if left.is_some() { "temporary" } else { "permanent" },
+        "message": Refusal::KeyQuarantined(left).to_string(),
+    });
+    if let Some(left) = left {
+        body["remaining"] = left.into();
+        body["remainingMinutes"] = left.div_ceil(60_000).into();
+    }
+    body
 }
 
 fn exhausted(code: &str, state: &Exhausted) -> Value {

@@ -3,10 +3,13 @@
 //! The only place that names concrete stores and joins the proxy with the admin API. How processes
 //! follow each other is in its parts: `enter` and `leave`, which meet at a `place` for the `handover`.
 
+mod breaker;
 mod console;
+mod custody;
 mod enter;
 mod events;
 mod handover;
+mod inner;
 mod leave;
 mod listen;
 mod notify;
@@ -98,7 +101,9 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     let gateway = Gateway::new(live, source, settings, Arc::clone(&book), fleet, metrics);
     let gateway = gateway.sharing(limits.clone().map(|limits| limits as _));
     let gateway = gateway.keeping(insights.clone());
+    let gateway = custody::kept(gateway)?;
     let gateway = Arc::new(gateway.traced(tracer));
+    gateway.restore_breaker();
     let _reloading = reloads.serve(&gateway);
     let _events = events::start(&gateway).context("events")?;
     let result = entry
@@ -121,6 +126,8 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     if let Some(insights) = insights {
         insights.close();
     }
+    gateway.quarantine.close();
+    gateway.audit.close();
     events::written(&gateway.feed);
     gateway.told_all();
     telemetry::flush();
@@ -133,7 +140,7 @@ fn insights(settings: &Settings, policy: &Policy) -> anyhow::Result<Option<Arc<I
         return Ok(None);
     }
     let (stores, log) = (&settings.stores, &policy.spend_log);
-    let insights = Insights::start(&settings.insights, stores, log, None);
+    let insights = Insights::start(&settings.insights, stores, log);
     insights.map(Some).context("the thread for insights")
 }
 
@@ -176,6 +183,10 @@ fn run(
     server.add_service(background_service("console", console));
     let warnings = warnings::Warnings(Arc::clone(gateway));
     server.add_service(background_service("warnings", warnings));
+    let levels = breaker::Levels(Arc::clone(gateway));
+    server.add_service(background_service("breaker", levels));
+    let messages = breaker::Messages(Arc::clone(gateway));
+    server.add_service(background_service("webhook", messages));
     let leave = Leave(Arc::clone(departure));
     server.add_service(background_service("leave", leave));
     server.run(RunArgs {

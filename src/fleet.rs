@@ -5,6 +5,7 @@
 //! made again from there.
 
 pub mod audit;
+mod breaker;
 pub mod connect;
 mod day;
 mod functions;
@@ -19,10 +20,12 @@ mod server;
 mod share;
 #[cfg(test)]
 mod tests;
+mod wards;
 mod warn;
 
 pub use day::Others;
 pub use ledger::Fleet;
 pub use limits::SharedLimits;
 pub use link::Figures;
+pub use wards::{Heard, Wards};
 pub use warn::Once;

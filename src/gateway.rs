@@ -4,7 +4,10 @@
 //! is decided in [`source`], how one takes the place of another in [`reload`]. Which limits count,
 //! this process's own or those that gateways share, is decided here.
 
+pub mod breaker;
 mod day;
+pub mod guard;
+pub mod inner;
 mod names;
 mod outgoing;
 pub mod reload;
@@ -14,12 +17,17 @@ pub mod watch;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
+use crate::classifier::Asking;
+use crate::custody::{Audit, Canaries, Quarantine};
 use crate::feed::Feed;
 use crate::fleet::Fleet;
+use crate::guard::quarantine::Rules;
+use crate::guard::session::Lasting;
 use crate::identity::AgentId;
 use crate::insight::Insights;
 use crate::ledger::Book;
 use crate::ledger::day::Today;
+use crate::ledger::log::Clock;
 use crate::limit::shared::Shared;
 use crate::limit::{Claim, Exceeded, Limiter, Permit, Standing};
 use crate::metrics::Metrics;
@@ -145,8 +153,18 @@ pub struct Gateway {
     pub feed: Arc<Feed>,
     /// Records requests as traces, where that is wanted.
     pub tracer: Option<Tracer>,
+    /// Callers that are refused because too many of their requests were caught.
+    pub quarantine: Arc<Quarantine>,
+    /// The way to somebody else who judges texts.
+    pub classifier: Asking,
+    /// The secret tokens of conversations.
+    pub canaries: Arc<Canaries>,
+    /// What the guard did, for whoever has to account for it.
+    pub audit: Arc<Audit>,
     /// What was settled today.
     day: day::Reader,
+    /// How far spending has come.
+    pub breaker: breaker::Breaker,
     /// Exhausted budgets that the log has told of.
     exhausted: warn::Told,
     /// Set once the process was told to leave.
@@ -168,6 +186,7 @@ impl Gateway {
         metrics.configured();
         let fixed = Fixed::new(&settings, &live.policy);
         let day = day::Reader::new(Today::of(&live.policy.spend_log));
+        let breaker = breaker::Breaker::beside(&live.policy.spend_log, &live.policy.breaker);
         Self {
             live: ArcSwap::from_pointee(live),
             seen: Mutex::new(Seen::new(source.begun().clone().and(fixed.print()))),
@@ -182,7 +201,12 @@ impl Gateway {
             insights: None,
             feed: Arc::default(),
             tracer: None,
+            classifier: Asking::default(),
+            quarantine: Arc::new(Quarantine::in_memory(Rules::default(), Clock::default())),
+            canaries: Arc::new(Canaries::new(Lasting::default(), Clock::default())),
+            audit: Arc::new(Audit::off()),
             day,
+            breaker,
             exhausted: warn::Told::default(),
             stopping: Arc::default(),
             in_flight: Arc::default(),
@@ -208,6 +232,22 @@ impl Gateway {
     #[must_use]
     pub fn traced(self, tracer: Option<Tracer>) -> Self {
         Self { tracer, ..self }
+    }
+
+    /// The same, with what is remembered of callers kept outside this process, too.
+    #[must_use]
+    pub fn guarding(
+        self,
+        quarantine: Arc<Quarantine>,
+        canaries: Arc<Canaries>,
+        audit: Arc<Audit>,
+    ) -> Self {
+        Self {
+            quarantine,
+            canaries,
+            audit,
+            ..self
+        }
     }
 
     /// Nothing more happens: what is on its way to whoever records it is sent. Waits for that.

@@ -7,9 +7,9 @@
 //! |---|---|
 //! | vocabulary | [`money`] [`usage`] [`identity`] [`secret`] [`refusal`] [`wire`] |
 //! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] [`event`] [`signature`] [`guard`] [`breaker`] [`trace`] |
-//! | stores | [`ledger`] (memory, spend log) [`fleet`] (Redis) [`feed`] (events) [`insight`] |
-//! | the running gateway | [`metrics`] [`gateway`] |
-//! | the outside | [`proxy`] [`admin`] [`console`] [`telemetry`] [`otel`] [`mock`] |
+//! | stores | [`ledger`] (memory, spend log) [`fleet`] (Redis) [`feed`] (events) [`insight`] [`custody`] (quarantine, canaries, audit) |
+//! | the running gateway | [`metrics`] [`classifier`] [`gateway`] |
+//! | the outside | [`proxy`] [`admin`] [`console`] [`telemetry`] [`otel`] [`webhook`] [`mock`] |
 //! | composition | [`app`] [`cli`] |
 //!
 //! `docs/architecture.md` explains the whole, `docs/request.md` the way of one request.
@@ -23,8 +23,10 @@ pub mod bill;
 pub mod breaker;
 pub mod budget;
 pub mod catalog;
+pub mod classifier;
 pub mod cli;
 pub mod console;
+pub mod custody;
 pub mod dialect;
 pub mod event;
 pub mod feed;
@@ -54,4 +56,5 @@ pub mod telemetry;
 pub mod tokens;
 pub mod trace;
 pub mod usage;
+pub mod webhook;
 pub mod wire;

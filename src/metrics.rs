@@ -4,10 +4,12 @@
 //! labels only because they come from the policy, never from a client. Nothing here can fail a
 //! request. The registry belongs to the gateway, so that several can live in one process.
 
+mod breaker;
 mod budgets;
 mod cache;
 mod console;
 mod events;
+mod guard;
 mod insights;
 mod models;
 mod otel;
@@ -17,16 +19,20 @@ mod routes;
 mod shared;
 mod titan;
 
+use crate::breaker::{Action, Level, Standing};
 use crate::budget::Balance;
 use crate::feed;
 use crate::fleet::Figures;
+use crate::guard::finding;
 use crate::identity::AccountId;
 use crate::insight;
 use crate::usage::{Bill, CostSource};
+use breaker::Breaker;
 use budgets::Budgets;
 use cache::Cache;
 use console::Console;
 use events::Events;
+use guard::Guard;
 use insights::Insights;
 use models::Models;
 pub use models::{End, Name, Proxied};
@@ -73,7 +79,9 @@ pub struct Metrics {
     reloads: Reloads,
     console: Console,
     budgets: Budgets,
+    breaker: Breaker,
     events: Events,
+    guard: Guard,
     limited_alone: IntCounter,
     shared: OnceLock<Option<Shared>>,
     insights: OnceLock<Option<Insights>>,
@@ -173,7 +181,9 @@ impl Metrics {
             reloads: Reloads::new(&registry)?,
             console: Console::new(&registry)?,
             budgets: Budgets::new(&registry)?,
+            breaker: Breaker::new(&registry)?,
             events: Events::new(&registry)?,
+            guard: Guard::new(&registry)?,
             limited_alone: counter(
                 "weir_limits_alone_total",
                 "Requests whose shared limits this gateway judged by its own counts: Redis was away or late.",
@@ -258,6 +268,12 @@ impl Metrics {
         self.limited_alone.inc();
     }
 
+    /// The guard found something, in an answer or (not `out`) in a request.
+    pub fn guard_found(&self, found: &finding::Finding, out: bool) {
+        self.guard
+            .found(found.control, out, found.action, found.count);
+    }
+
     /// An exchange with the console came to this.
     pub fn console_synced(&self, result: &'static str) {
         self.console.synced(result);
@@ -276,6 +292,26 @@ impl Metrics {
     /// A request was refused because the budget of an account is used up.
     pub fn exceeded(&self, account: &AccountId) {
         self.budgets.exceeded(account);
+    }
+
+    /// The cost breaker has told of another level.
+    pub fn breaker_changed(&self, level: Level) {
+        self.breaker.changed(level);
+    }
+
+    /// A level acted on a request, or would have: `downgraded`, `refused`, `would_downgrade`, `would_refuse`.
+    pub fn breaker_acted(&self, action: &'static str) {
+        self.breaker.acted(action);
+    }
+
+    /// The breaker has found something about an agent.
+    pub fn breaker_found(&self, rule: &'static str, action: Action) {
+        self.breaker.found(rule, action);
+    }
+
+    /// What became of a message to its webhook: `ok`, `failed`, `dropped`.
+    pub fn breaker_sent(&self, result: &'static str) {
+        self.breaker.sent(result);
     }
 
     /// How much of their limits agents of the policy have used, as of now.
@@ -304,6 +340,9 @@ impl Metrics {
         self.log_bytes.set(total(levels.log_bytes));
         self.log_failed.set(i64::from(levels.log_failed));
         self.events.set(&levels.events);
+        if let Some(standing) = &levels.breaker {
+            self.breaker.stands(standing);
+        }
         if let Some(figures) = levels.shared {
             let shared = self.shared.get_or_init(|| Shared::new(&self.registry));
             // Two metrics of one name there are never, so it is there.
@@ -343,6 +382,8 @@ pub struct Levels {
     pub insights: Option<insight::Levels>,
     /// Events, and where they go.
     pub events: feed::Figures,
+    /// The cost breaker, where there is one.
+    pub breaker: Option<Standing>,
 }
 
 /// Where a bill's amount may come from.

@@ -6,13 +6,16 @@ pub mod context;
 
 mod admit;
 mod attempt;
+mod breaker;
 mod caller;
 mod ending;
 mod execwall;
 mod finish;
 mod framing;
 mod front;
+mod guard;
 mod head;
+pub(crate) mod inner;
 mod journey;
 mod link;
 mod receive;
@@ -35,6 +38,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use context::Context;
 pub use front::Front;
+pub use inner::within;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
@@ -49,6 +53,11 @@ use std::time::Duration;
 pub trait Local: Send + Sync {
     /// Whether `path` is one of these routes.
     fn serves(&self, path: &str) -> bool;
+
+    /// Whether requests to one of these routes may be as large as those to models.
+    fn takes_conversations(&self, _path: &str) -> bool {
+        false
+    }
 
     /// Whether models are served beside these routes.
     fn beside_models(&self) -> bool {

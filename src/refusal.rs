@@ -7,6 +7,7 @@
 use crate::identity::{AccountId, AgentId};
 use crate::money::Nanos;
 use std::borrow::Cow;
+use std::fmt;
 
 /// A request that Weir itself does not serve, and why.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -121,6 +122,19 @@ pub enum Refusal {
     /// The budget would do, but other requests in flight hold it.
     #[error("The budget of {} is held by requests in flight; try again shortly", .0.account)]
     BudgetInFlight(Box<Exhausted>),
+    /// So much was spent that this does not run any more.
+    #[error("Cost limit exceeded: {}", .0)]
+    CostLimit(CostLimit),
+    /// The agent has done something that its breaker refuses for a while.
+    #[error("{why}; try again in {retry_after_seconds} s")]
+    Paused {
+        /// What was found: `spend_spike` or `repeated_request`.
+        code: &'static str,
+        /// What that means.
+        why: &'static str,
+        /// When it ends.
+        retry_after_seconds: u64,
+    },
     /// A limit of requests, tokens or concurrency.
     #[error("Rate limit reached for {scope}: {what}; try again in {retry_after_seconds} s")]
     RateLimited {
@@ -131,6 +145,24 @@ pub enum Refusal {
         /// When there may be room again.
         retry_after_seconds: u64,
     },
+    /// The guard found something in a request that its policy does not let through.
+    #[error("The request was blocked: it looks like {0}")]
+    PromptBlocked(&'static str),
+    /// The guard found something in an answer that its policy does not let through.
+    #[error("The answer was blocked: it holds {0}")]
+    AnswerBlocked(&'static str),
+    /// The guard could not do its work, and its policy is to let nothing through then.
+    #[error("The request could not be checked; nothing was sent")]
+    GuardUnavailable,
+    /// The caller is in quarantine: too many of its requests were caught.
+    #[error("This API key is in quarantine because of repeated security violations{}", .0.map_or_else(
+        || "; an administrator must lift it".to_owned(),
+        |left| format!("; try again in {} min", left.div_ceil(60_000)),
+    ))]
+    KeyQuarantined(
+        /// The milliseconds that are left of it; nothing for one without an end.
+        Option<u64>,
+    ),
     /// No such route.
     #[error("No such route: {0}")]
     NotFound(String),
@@ -170,6 +202,28 @@ pub enum Refusal {
     /// A defect in Weir.
     #[error("Internal error")]
     Internal,
+}
+
+/// How far spending has come when it is too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CostLimit {
+    /// The level: `HARD`, `EMERGENCY`.
+    pub level: &'static str,
+    /// Spend in the window.
+    pub total: Nanos,
+    /// Where the level begins.
+    pub threshold: Nanos,
+}
+
+impl fmt::Display for CostLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            level,
+            total,
+            threshold,
+        } = self;
+        write!(f, "level {level}, ${total} spent, threshold ${threshold}")
+    }
 }
 
 /// The state of the account that refused, as the reservation saw it.
@@ -225,7 +279,13 @@ impl Refusal {
             Self::AdminOnly(_) => "admin_only",
             Self::BudgetExhausted(_) => "budget_exhausted",
             Self::BudgetInFlight(_) => "budget_in_flight",
+            Self::CostLimit(_) => "cost_limit_exceeded",
+            Self::Paused { code, .. } => code,
             Self::RateLimited { .. } => "rate_limit_exceeded",
+            Self::PromptBlocked(_) => "prompt_blocked",
+            Self::AnswerBlocked(_) => "answer_blocked",
+            Self::GuardUnavailable => "guard_unavailable",
+            Self::KeyQuarantined(_) => "api_key_quarantined",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",

@@ -5,6 +5,10 @@
 //! ([`Candidate::offer`]). Which tier it gets is the ledger's to decide, with the money in hand;
 //! which candidate and endpoint is tried when, is the proxy's.
 
+mod swap;
+
+pub use swap::Swapped;
+
 use crate::budget::Offer;
 use crate::budget::bound::{self, Size, Worst};
 use crate::catalog::{Catalog, ModelPrice};
@@ -91,7 +95,7 @@ impl Directory<'_> {
     }
 
     /// A model that a client asks for. `None` when there is no such model.
-    fn of_client(&self, name: &str) -> Option<Target> {
+    pub(crate) fn of_client(&self, name: &str) -> Option<Target> {
         if let Some(target) = self.described(name) {
             return Some(target);
         }

@@ -48,6 +48,9 @@ pub struct Settled {
     pub over_bound: bool,
     /// State of the first account after the charge.
     pub balance: Balance,
+    /// State of the last account after the charge, where gateways share it: what this one has heard of it
+    /// may be older.
+    pub shared: Option<Balance>,
 }
 
 impl Reservation {
@@ -88,21 +91,24 @@ impl Reservation {
             .end(&self.hold, &self.party, Some(cost), |now, out| {
                 record::settle(out, now, &self.party, &bill, self.course.as_ref());
             });
-        let balance = if self.shared {
-            self.granted(cost)
+        let granted = |balance: Option<&Balance>| self.granted(balance, cost);
+        let (balance, shared) = if self.shared {
+            let all = &self.grant.balances;
+            (granted(all.first()), Some(granted(all.last())))
         } else {
-            balance
+            (balance, None)
         };
         Settled {
             cost,
             over_bound: cost > self.hold.held,
             balance,
+            shared,
         }
     }
 
-    /// The first account after a charge, as far as the grant told.
-    fn granted(&self, cost: Nanos) -> Balance {
-        let granted = self.grant.balances.first().copied().unwrap_or_default();
+    /// An account after a charge, as far as the grant told.
+    fn granted(&self, granted: Option<&Balance>, cost: Nanos) -> Balance {
+        let granted = granted.copied().unwrap_or_default();
         Balance {
             posted: granted.posted + cost,
             pending: granted.pending - self.hold.held,

@@ -229,11 +229,11 @@ fn zone_of(section: &Section<'_>, outer: Option<&TimeZone>) -> Option<TimeZone> 
     }
 }
 
-fn zone_name(zone: &TimeZone) -> String {
+pub(super) fn zone_name(zone: &TimeZone) -> String {
     zone.iana_name().unwrap_or("UTC").to_owned()
 }
 
-fn named_zone(text: &str) -> Result<TimeZone, Complaint> {
+pub(super) fn named_zone(text: &str) -> Result<TimeZone, Complaint> {
     let name = text.trim();
     if name.eq_ignore_ascii_case("utc") {
         return Ok(TimeZone::UTC);

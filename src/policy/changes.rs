@@ -34,6 +34,7 @@ pub fn between(old: &Policy, new: &Policy) -> Vec<String> {
     keys(old, new, &mut said);
     sent_keys(old, new, &mut said);
     said.extend(new.signatures.changes(&old.signatures));
+    said.extend(new.breaker.changes(&old.breaker));
     let paths: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
     for path in paths {
         let told = thing(path).is_some_and(|thing| gone.contains(&thing) || come.contains(&thing));
@@ -57,7 +58,8 @@ pub fn between(old: &Policy, new: &Policy) -> Vec<String> {
 
 /// The settings that are compared one by one.
 fn settings(policy: &Policy) -> BTreeMap<&str, &str> {
-    let secret = |fact: &Fact| fact.path.ends_with(".api_key");
+    let secret =
+        |fact: &Fact| fact.path.ends_with(".api_key") || fact.path.ends_with("webhook.secret");
     let key = |fact: &Fact| KEYS.iter().any(|keys| fact.path.starts_with(keys));
     policy
         .facts

@@ -6,7 +6,7 @@
 use super::keys::{Key, KeyRing};
 use super::provider::{Block, Endpoint, FIRST};
 use super::upstream::{self, BaseUrl, Upstream};
-use super::{Agent, BudgetSource, DEFAULT_AGENT, Policy, signatures};
+use super::{Agent, BudgetSource, DEFAULT_AGENT, Policy, breaker, signatures};
 use crate::budget::AccountSpec;
 use crate::budget::period::{Period, PeriodKind};
 use crate::budget::warn::Levels;
@@ -72,12 +72,9 @@ pub(super) fn read(environment: &Environment) -> Result<Policy, Problems> {
     let (kind, base_url) = address(&reader);
     let api_key = upstream_key(&reader);
     let key = client_key(&reader);
-    let signatures = signatures::read(
-        &reader
-            .absent()
-            .section("cost_routing")
-            .section("signatures"),
-    );
+    let absent = |key| reader.absent().section("cost_routing").section(key);
+    let signatures = signatures::read(&absent("signatures"));
+    let breaker = breaker::read(&absent("breaker"), None);
     for (path, value) in [
         (
             "cost_routing.openrouter.timeout_seconds",
@@ -107,6 +104,7 @@ pub(super) fn read(environment: &Environment) -> Result<Policy, Problems> {
             base_url: base_url.clone(),
             ..Upstream::default()
         },
+        breaker: Arc::new(breaker),
         default_provider: kind.to_owned(),
         metadata: false,
         signatures,

@@ -3,10 +3,10 @@
 //! A request leaves here refused and answered, or admitted: its budget is held on every account,
 //! INTENT is in the log and its body is rewritten for the tier that the budget affords.
 
-use super::Local;
 use super::caller::{identify, passthrough, peer_ip};
 use super::context::{Admission, Context, State};
 use super::framing::framing;
+use super::guard;
 use super::journey::Journey;
 use super::link::{Drain, Link};
 use super::receive::{Stop, content_type, last, read_body};
@@ -17,6 +17,7 @@ use super::settle::Exchange;
 use super::sign::Signing;
 use super::tell;
 use super::upstream;
+use super::{Local, breaker};
 use crate::answer::{Answer, Rest};
 use crate::auth::{self, Identity};
 use crate::budget::tier;
@@ -131,7 +132,14 @@ async fn route(
     }
     if local.serves(path) {
         ctx.route = "local";
-        return answer_locally(gateway, local, session).await.map(Some);
+        let largest = if local.takes_conversations(path) {
+            gateway.settings.limits.body_bytes
+        } else {
+            LOCAL_BODY
+        };
+        return answer_locally(gateway, local, session, largest)
+            .await
+            .map(Some);
     }
     let shown = path.chars().take(128).collect();
     Err(last(Refusal::NotFound(shown)))
@@ -141,8 +149,9 @@ async fn answer_locally(
     gateway: &Gateway,
     local: &dyn Local,
     session: &mut Session,
+    largest: usize,
 ) -> Result<(Answer, Option<Rest>), Stop> {
-    let body = read_body(gateway, session, LOCAL_BODY).await?;
+    let body = read_body(gateway, session, largest).await?;
     let peer = peer_ip(session);
     let header = session.req_header();
     let mut request = http::Request::builder()
@@ -168,10 +177,19 @@ async fn proxied(
     if gateway.feed.watched() {
         ctx.agent = Some(identity.agent.id.clone());
     }
+    guard::admitted(gateway, &identity).map_err(last)?;
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, largest(&identity, limits.body_bytes)).await?;
     ctx.signing.read(&body);
+    let incoming = guard::Incoming {
+        gateway,
+        live: &live,
+        identity: &identity,
+        surface,
+        id: ctx.id,
+    };
+    let body = incoming.examine(body).await?;
     let depth = Limits {
         depth: limits.json_depth,
     };
@@ -182,6 +200,7 @@ async fn proxied(
     ctx.asked(&request);
     identity.choose_user(&live.policy, request.user.as_deref())?;
     let route = route_of(&live, &identity, &request)?;
+    let (route, judged) = breaker::judge(gateway, &live, &identity, ctx, &request, &body, route)?;
     let original_model = request.model.as_deref().map(str::to_owned);
     let mut journey = Journey::new(
         gateway,
@@ -194,6 +213,7 @@ async fn proxied(
         model.clone(),
         ctx.arrived,
     );
+    journey.judged = judged;
     journey.claim(gateway, &request, ctx.unix_millis).await?;
     let prepared = if surface == Surface::CountTokens {
         match count_tokens(gateway, &mut journey, &request) {

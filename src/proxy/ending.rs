@@ -54,6 +54,8 @@ impl Ending {
         let bill = outcome.bill.clone();
         let cost = bill.as_ref().map_or(Nanos::ZERO, |bill| bill.cost);
         let balance = outcome.settled.as_ref().map(|settled| settled.balance);
+        // The gateway's account is the last one that a request is charged to.
+        let last = outcome.settled.as_ref().and_then(|settled| settled.shared);
         match self {
             Self::Execwall(execwall) => {
                 let remaining = balance.map_or(fallback, |balance| balance.limit - balance.posted);
@@ -71,7 +73,7 @@ impl Ending {
                     }),
                     total: cost,
                     daily: daily.map_or(balance.unwrap_or_default(), |spec| {
-                        gateway.book.glance(spec)
+                        last.unwrap_or_else(|| gateway.book.glance(spec))
                     }),
                 };
                 let closing = titan::Closing {

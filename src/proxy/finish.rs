@@ -2,6 +2,7 @@
 
 use super::admit;
 use super::context::Context;
+use super::inner;
 use super::relay::Relay;
 use super::session;
 use super::tell::{self, End};
@@ -143,6 +144,9 @@ pub(crate) fn finished(
     session::restore(&mut session.downstream_session, &admission.link);
     told.status = seen(session);
     let outcome = admission.exchange.close();
+    if let Some(bill) = &outcome.bill {
+        inner::charged(bill.cost);
+    }
     let used = outcome.bill.as_ref().map(|bill| bill.usage.total());
     if let Some(permit) = &mut admission.journey.permit {
         permit.correct(used.unwrap_or(0));

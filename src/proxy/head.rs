@@ -26,12 +26,14 @@ const MODEL: HeaderName = HeaderName::from_static("x-weir-model");
 const PROVIDER: HeaderName = HeaderName::from_static("x-weir-provider");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-weir-attempts");
 const REMAINING: HeaderName = HeaderName::from_static("x-weir-budget-remaining");
+const BREAKER: HeaderName = HeaderName::from_static("x-weir-breaker");
+const DOWNGRADED: HeaderName = HeaderName::from_static("x-weir-downgraded-from");
 const MAX_TOKENS: HeaderName = HeaderName::from_static("x-weir-max-tokens");
 
 /// The upstream's header without what is not for the client. It is a new one: one that was read from
 /// a connection remembers how every name was spelt, and has to do so for all that are added.
 pub(super) fn fresh(response: &ResponseHeader) -> Result<ResponseHeader> {
-    let size = response.headers.len() + 12;
+    let size = response.headers.len() + 14;
     // No reason phrase: the provider's own words could hold anything, our key included.
     let mut fresh = ResponseHeader::build_no_case(response.status, Some(size))?;
     fresh.set_version(response.version);
@@ -58,6 +60,10 @@ pub(super) fn describe(response: &mut ResponseHeader, admission: &Admission) -> 
     }
     response.insert_header(ATTEMPTS, HeaderValue::from(admission.attempts))?;
     response.insert_header(REMAINING, admission.remaining.to_string())?;
+    if let Some(from) = &journey.judged.from {
+        response.insert_header(BREAKER, journey.judged.level.name())?;
+        response.insert_header(DOWNGRADED, from.clone())?;
+    }
     if let Some(permit) = &journey.permit {
         rate_limits(response, &permit.standing(upstream::now_millis() / 1000))?;
     }

@@ -3,6 +3,7 @@
 //! Decides whether there is a further attempt after a failure, at which candidate, and after which
 //! wait. How an attempt is held for and written is `attempt.rs`'s.
 
+use super::breaker::Judged;
 use crate::auth::Identity;
 use crate::budget::AccountSpec;
 use crate::gateway::{Gateway, Live};
@@ -57,6 +58,8 @@ pub(crate) struct Journey {
     pub detoured: bool,
     /// The place among the limits of key, agent, user and teams.
     pub permit: Option<Permit>,
+    /// What the cost breaker made of it.
+    pub judged: Judged,
 }
 
 /// What the next attempt begins with.
@@ -118,6 +121,7 @@ impl Journey {
             next: Next::Prepared,
             detoured: false,
             permit: None,
+            judged: Judged::default(),
         }
     }
 

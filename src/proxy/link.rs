@@ -2,7 +2,8 @@
 //! client is there, and what becomes of an answer that is kept back.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use pingora::http::ResponseHeader;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorType, Result};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -25,6 +26,37 @@ pub(super) const KEEP: u8 = 1;
 /// The answer is dropped: another attempt is made in its place.
 pub(super) const DROP: u8 = 2;
 
+/// What was not known of a header before the end of its answer.
+#[derive(Default)]
+pub(super) struct Late {
+    headers: Vec<(HeaderName, HeaderValue)>,
+    status: Option<StatusCode>,
+    longer: i64,
+}
+
+impl Late {
+    pub(super) fn is_nothing(&self) -> bool {
+        self.headers.is_empty() && self.status.is_none() && self.longer == 0
+    }
+
+    /// Puts it into the header.
+    pub(super) fn complete(&self, header: &mut ResponseHeader) -> Result<()> {
+        for (name, value) in &self.headers {
+            header.insert_header(name.clone(), value.clone())?;
+        }
+        if let Some(status) = self.status {
+            header.set_status(status)?;
+        }
+        let announced = header.headers.get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<i64>().ok());
+        if let (Some(announced), true) = (announced, self.longer != 0) {
+            let length = HeaderValue::from(announced.saturating_add(self.longer).max(0));
+            header.insert_header(header::CONTENT_LENGTH, length)?;
+        }
+        Ok(())
+    }
+}
+
 /// What the wrapper and the request's context know together.
 pub(crate) struct Link {
     drain: Drain,
@@ -35,8 +67,8 @@ pub(crate) struct Link {
     body: Mutex<Bytes>,
     /// Whether the answer is kept back until it is known what becomes of it.
     pub(super) judging: AtomicU8,
-    /// What goes into the header of an answer that was kept back.
-    late: Mutex<Option<(HeaderName, HeaderValue)>>,
+    /// What becomes of the header of an answer that was kept back.
+    late: Mutex<Late>,
     pub(super) home: Mutex<Option<Box<ServerSession>>>,
 }
 
@@ -52,7 +84,7 @@ impl Link {
             stopping,
             body: Mutex::new(body),
             judging: AtomicU8::new(PASS),
-            late: Mutex::new(None),
+            late: Mutex::default(),
             home: Mutex::new(None),
         })
     }
@@ -89,12 +121,22 @@ impl Link {
 
     /// Puts a header into an answer that was kept back, when it is let go.
     pub(crate) fn put(&self, name: HeaderName, value: HeaderValue) {
-        *lock(&self.late) = Some((name, value));
+        lock(&self.late).headers.push((name, value));
     }
 
-    /// What was to be put in.
-    pub(super) fn late(&self) -> Option<(HeaderName, HeaderValue)> {
-        lock(&self.late).take()
+    /// Changes the status of an answer that was kept back.
+    pub(crate) fn set_status(&self, status: StatusCode) {
+        lock(&self.late).status = Some(status);
+    }
+
+    /// The body of an answer that was kept back has become longer by so many bytes, or shorter.
+    pub(crate) fn lengthen(&self, by: i64) {
+        lock(&self.late).longer += by;
+    }
+
+    /// What was to become of the header, once.
+    pub(super) fn late(&self) -> Late {
+        std::mem::take(&mut *lock(&self.late))
     }
 
     /// Drops an answer that was kept back: the exchange fails, and may be tried again.

@@ -119,14 +119,15 @@ impl Relayed {
 
     /// Puts in what was not known of the header before the end of its answer.
     fn complete(&self, tasks: &mut [HttpTask]) -> Result<()> {
-        let Some((name, value)) = self.link.late() else {
+        let late = self.link.late();
+        if late.is_nothing() {
             return Ok(());
-        };
+        }
         for task in tasks {
             if let HttpTask::Header(header, _) = task
                 && !header.status.is_informational()
             {
-                header.insert_header(name.clone(), value.clone())?;
+                late.complete(header)?;
             }
         }
         Ok(())

@@ -268,6 +268,7 @@ impl Exchange {
         reservation.went(self.course(Some(&bill)));
         self.tell(reservation.id());
         let settled = reservation.settle(bill.clone());
+        self.gateway.breaker.settled();
         if settled.over_bound {
             tracing::warn!(
                 agent.id = %self.agent,

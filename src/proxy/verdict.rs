@@ -10,7 +10,7 @@ use crate::answer::Answer;
 use crate::dialect;
 use crate::dialect::form::Failure;
 use crate::policy::models::Model;
-use crate::route::Route;
+use crate::route::{Candidate, Route};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -62,8 +62,7 @@ impl Collected {
                 Some(Verdict::ContentPolicy) => model.on_content_policy.as_deref(),
                 None => None,
             });
-            let candidate =
-                other.and_then(|name| Route::detour(name, admission.journey.live.directory()));
+            let candidate = other.and_then(|name| detour(name, admission));
             if let Some(candidate) = candidate.filter(|_| !admission.link.client_gone()) {
                 admission.journey.detour(candidate);
                 admission.again = true;
@@ -79,6 +78,16 @@ impl Collected {
         let shape = admission.journey.surface.shape();
         Some(Answer::failure_in(shape, self.status, &failure).body)
     }
+}
+
+/// The candidate for a model that takes over, as far as the cost breaker lets it.
+fn detour(name: &str, admission: &Admission) -> Option<Arc<Candidate>> {
+    let journey = &admission.journey;
+    let directory = journey.live.directory();
+    let candidate = Route::detour(name, directory)?;
+    let able = |candidate: &Candidate| candidate.asked_in(journey.surface.dialect()).is_some();
+    let rules = &journey.live.policy.breaker.rules;
+    candidate.at(journey.judged.level, rules, directory, able)
 }
 
 /// Whether an error of that status may be one for which another model takes over: what the models

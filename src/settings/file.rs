@@ -81,6 +81,14 @@ impl Files {
                     },
                 }
             };
+        // Where the Model Gateway has its file.
+        let other = "config/models.yaml";
+        let models = "conf/models.yaml";
+        let models = if !Path::new(models).exists() && Path::new(other).exists() {
+            other
+        } else {
+            models
+        };
         Self {
             policy: choose(
                 &flags.policy,
@@ -88,7 +96,7 @@ impl Files {
                 Some("CONFIG_PATH"),
                 "./policy.yaml",
             ),
-            models: choose(&flags.models, "--models", None, "conf/models.yaml"),
+            models: choose(&flags.models, "--models", None, models),
             config: choose(&flags.config, "--config", None, "conf/weir.yaml"),
         }
     }

@@ -36,11 +36,19 @@ const LAYERS: &[(&str, &[&str])] = &[
             "trace",
         ],
     ),
-    ("stores", &["ledger", "fleet", "feed", "insight"]),
-    ("the running gateway", &["metrics", "gateway"]),
+    ("stores", &["ledger", "fleet", "feed", "insight", "custody"]),
+    ("the running gateway", &["metrics", "classifier", "gateway"]),
     (
         "the outside",
-        &["proxy", "admin", "console", "telemetry", "otel", "mock"],
+        &[
+            "proxy",
+            "admin",
+            "console",
+            "telemetry",
+            "otel",
+            "webhook",
+            "mock",
+        ],
     ),
     ("composition", &["app", "cli"]),
 ];
@@ -85,7 +93,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["notify"], &["app"]),
     (&["nix"], &["app"]),
     (&["axum"], &["admin", "mock"]),
-    (&["hyper", "hyper_util"], &["admin"]),
+    (&["hyper", "hyper_util"], &["admin", "app"]),
     (&["sqlx", "pgvector"], &["insight"]),
     (
         &[
@@ -98,7 +106,10 @@ const HOMES: &[(&[&str], &[&str])] = &[
     ),
     (&["prometheus"], &["metrics"]),
     (&["redis"], &["fleet", "feed"]),
-    (&["reqwest"], &["console", "insight", "otel"]),
+    (
+        &["reqwest"],
+        &["classifier", "console", "insight", "otel", "webhook"],
+    ),
     (&["h2", "httparse", "tokio_rustls"], &["mock"]),
 ];
 

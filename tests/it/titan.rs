@@ -6,13 +6,16 @@ use serde_json::{Value, json};
 
 const TOKEN: &str = "admin-0123456789abcdef0123456789abcdef";
 
-/// The Model Gateway's own file, with its variables.
+/// The Model Gateway's own file, with its variables and a policy.
 fn titan(provider: &Provider) -> Setup {
-    Setup::new("http://127.0.0.1:9/v1")
-        .policy(
-            "cost_routing:\n  spend_log: spend.jsonl\n  agents:\n    default:\n      budget_total: 100\n      \
-             hard_cap: true\n      period: daily\n",
-        )
+    models(Setup::new("http://127.0.0.1:9/v1"), provider).policy(
+        "cost_routing:\n  spend_log: spend.jsonl\n  agents:\n    default:\n      budget_total: 100\n      \
+         hard_cap: true\n      period: daily\n",
+    )
+}
+
+fn models(setup: Setup, provider: &Provider) -> Setup {
+    setup
         .models(
             "models:\n  gpt-4o:\n    provider: openai\n    engine: gpt-4o\n    input_cost: 0.0000025\n    \
              output_cost: 0.00001\n    max_tokens: 8192\n  o3-pro:\n    provider: openai\n    engine: o3-pro\n    \
@@ -94,6 +97,20 @@ async fn the_model_gateways_curl_lines_work() {
     assert_eq!(reset.json()["message"], "Budget reset successfully");
     let stats = gateway.admin(TOKEN, "/budget/stats", None).await.json();
     assert_eq!(stats["daily_spent_usd"], 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_gateways_file_and_variables_are_enough_to_start() {
+    let provider = Provider::that("dialect=openai tokens_in=100 tokens_out=500000");
+    let gateway = models(Setup::bare(), &provider).start().await;
+    let asked = json!({"messages": [{"role": "user", "content": "Hello"}]});
+    for _ in 0..4 {
+        assert_eq!(proxy(&gateway, "gpt-4o", &asked).await.status, 200);
+    }
+    let refused = proxy(&gateway, "gpt-4o", &asked).await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert_eq!(refused.json()["detail"], "Daily budget exceeded");
+    assert!(gateway.output().contains("there is no policy.yaml"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -341,7 +358,14 @@ async fn several_gateways_say_the_same_of_the_day() {
     let (first, second) = (setup.clone().start().await, setup.start().await);
     let asked = json!({"messages": [{"role": "user", "content": "Hello"}]});
     for gateway in [&first, &second, &second] {
-        assert_eq!(proxy(gateway, "gpt-4o", &asked).await.status, 200);
+        let answer = proxy(gateway, "gpt-4o", &asked).await;
+        assert_eq!(answer.status, 200);
+        // What was charged a moment ago is part of the day.
+        let cost = answer.json()["cost"].clone();
+        assert!(
+            cost["daily_total"].as_f64() >= cost["total_cost"].as_f64(),
+            "{cost}"
+        );
     }
     let date = jiff::Timestamp::now().to_string()[..10].replace('-', "");
     let agree = async |usage: Value| {

@@ -213,11 +213,20 @@ async fn money_that_was_charged_as_lost_never_looks_free_while_its_gateway_tells
         ("[]", "{}", open.as_str(), "done", 300),
     ];
     for (shares, holds, open, part, taken) in pieces {
-        let call = ["FCALL", "weir_assert_1", "1", "weir:{t}:state", &epoch, &name];
+        let call = [
+            "FCALL",
+            "weir_assert_1",
+            "1",
+            "weir:{t}:state",
+            &epoch,
+            &name,
+        ];
         let said = server.command(&[&call[..], &[shares, holds, open, part]].concat());
         assert_eq!(said.list()[0], "ok");
         let amount = |field| {
-            let text = server.command(&["HGET", "weir:{t}:a:agent:a", field]).text();
+            let text = server
+                .command(&["HGET", "weir:{t}:a:agent:a", field])
+                .text();
             text.parse::<i64>().unwrap()
         };
         assert_eq!(amount("posted") + amount("pending"), taken, "{part}");

@@ -197,7 +197,7 @@ impl Tail {
     }
 
     /// Begins, in every chain, with the first file that was written since then.
-    pub(in crate::ledger) fn since(path: &Path, since: SystemTime) -> Self {
+    pub fn since(path: &Path, since: SystemTime) -> Self {
         Self {
             since: Some(since),
             ..Self::after(path, Position::default())

@@ -197,7 +197,7 @@ impl Setup {
         self
     }
 
-    /// No policy file and no flags: nothing but the environment.
+    /// No policy file and no flags: nothing but the environment, and the Model Gateway's file if models are given.
     pub(crate) fn bare() -> Self {
         Self {
             bare: true,
@@ -313,6 +313,11 @@ impl Setup {
             std::fs::write(directory.join(name), text).expect("a writable directory");
         };
         if self.bare {
+            if !self.models.is_empty() {
+                // Where the Model Gateway has it.
+                std::fs::create_dir_all(directory.join("config")).expect("a writable directory");
+                write("config/models.yaml", &self.models);
+            }
             return;
         }
         write("policy.yaml", &self.policy_text(directory));
@@ -347,7 +352,7 @@ impl Setup {
         command
             .arg("serve")
             .args(self.files())
-            .args((!self.models.is_empty()).then_some("--models=models.yaml"))
+            .args((!self.bare && !self.models.is_empty()).then_some("--models=models.yaml"))
             .args(self.upgrade.then_some("--upgrade"))
             .current_dir(directory)
             .env_clear()

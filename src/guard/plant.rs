@@ -1,0 +1,252 @@
+//! A sentence behind the system prompt of a request, in the words of each dialect.
+//!
+//! Decides where in the body that is. What the sentence says is its caller's business. Nothing else of the
+//! body changes.
+
+use crate::json::{self, Cursor};
+use crate::wire::Dialect;
+use std::ops::Range;
+
+/// The body with `sentence` at the end of its system prompt, which it may have to get first; `None` where the
+/// dialect has no such thing, and for a body of another form.
+pub fn behind_system(dialect: Dialect, body: &[u8], sentence: &str) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(body).ok()?;
+    let edit = match dialect {
+        Dialect::Chat => in_messages(text, sentence),
+        Dialect::Messages => in_field(text, "system", sentence),
+        Dialect::Responses => in_field(text, "instructions", sentence),
+        Dialect::Completions | Dialect::Embeddings | Dialect::Gemini => None,
+    }?;
+    Some(edit.applied(text))
+}
+
+/// Replaces texts of a body: each place is a whole JSON string, with its quotation marks.
+pub fn replaced(body: &[u8], texts: &[(Range<usize>, String)]) -> Vec<u8> {
+    let mut order: Vec<&(Range<usize>, String)> = texts.iter().collect();
+    order.sort_by_key(|(at, _)| at.start);
+    let mut out = Vec::with_capacity(body.len() + 256 * texts.len());
+    let mut from = 0;
+    for (at, text) in order {
+        if at.start < from || at.end > body.len() {
+            continue;
+        }
+        out.extend_from_slice(&body[from..at.start]);
+        out.extend_from_slice(quoted(text).as_bytes());
+        from = at.end;
+    }
+    out.extend_from_slice(&body[from..]);
+    out
+}
+
+/// What is put in, and where.
+struct Edit {
+    at: Range<usize>,
+    text: String,
+}
+
+impl Edit {
+    fn at(place: usize, text: String) -> Self {
+        Self {
+            at: place..place,
+            text,
+        }
+    }
+
+    fn applied(self, body: &str) -> Vec<u8> {
+        [&body[..self.at.start], &self.text, &body[self.at.end..]]
+            .concat()
+            .into_bytes()
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The same without quotation marks.
+fn inside(text: &str) -> String {
+    let quoted = quoted(text);
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+/// Where a part of the body stands in it.
+fn place(body: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr().saturating_sub(body.as_ptr().addr());
+    start..start + part.len()
+}
+
+/// Behind a prompt that is a text or a list of blocks.
+fn behind(body: &str, prompt: &str, sentence: &str) -> Option<Edit> {
+    let at = place(body, prompt);
+    let last = at.end.checked_sub(1)?;
+    match prompt.as_bytes().first()? {
+        b'"' => Some(Edit::at(last, inside(sentence))),
+        b'[' => {
+            let empty = prompt[1..prompt.len() - 1].trim().is_empty();
+            let comma = if empty { "" } else { "," };
+            let block = format!(
+                r#"{comma}{{"type":"text","text":{}}}"#,
+                quoted(sentence.trim_start())
+            );
+            Some(Edit::at(last, block))
+        }
+        b'n' => Some(Edit {
+            at,
+            text: quoted(sentence.trim_start()),
+        }),
+        _ => None,
+    }
+}
+
+/// A top-level field that is the prompt.
+fn in_field(body: &str, name: &str, sentence: &str) -> Option<Edit> {
+    let mut prompt = None;
+    let mut cursor = Cursor::new(body);
+    cursor.object(|key, value| {
+        let raw = value.skip()?;
+        if key == name {
+            prompt = Some(raw.trim());
+        }
+        Some(())
+    })?;
+    match prompt {
+        Some(prompt) => behind(body, prompt, sentence),
+        None => {
+            let field = format!("{}:{}", quoted(name), quoted(sentence.trim_start()));
+            first_in(body, b'{', &field)
+        }
+    }
+}
+
+/// The first message of the system's, which there may not be yet.
+fn in_messages(body: &str, sentence: &str) -> Option<Edit> {
+    let mut messages = None;
+    Cursor::new(body).object(|key, value| {
+        let raw = value.skip()?;
+        if key == "messages" {
+            messages = Some(raw.trim());
+        }
+        Some(())
+    })?;
+    let messages: &str = messages.filter(|raw: &&str| raw.starts_with('['))?;
+    let mut found = None;
+    Cursor::new(messages).array(|element| {
+        let (mut system, mut content) = (false, None);
+        element.object(|key, value| {
+            let raw = value.skip()?.trim();
+            match key {
+                "role" => {
+                    let role = json::string(raw);
+                    system = matches!(role.as_deref(), Some("system" | "developer"));
+                }
+                "content" => content = Some(raw),
+                _ => {}
+            }
+            Some(())
+        })?;
+        if system && found.is_none() {
+            found = content;
+        }
+        Some(())
+    })?;
+    if let Some(edit) = found.and_then(|content| behind(body, content, sentence)) {
+        return Some(edit);
+    }
+    let message = format!(
+        r#"{{"role":"system","content":{}}}"#,
+        quoted(sentence.trim_start())
+    );
+    let edit = first_in(messages, b'[', &message)?;
+    let start = place(body, messages).start;
+    Some(Edit {
+        at: edit.at.start + start..edit.at.end + start,
+        text: edit.text,
+    })
+}
+
+/// Puts something first into an object or a list.
+fn first_in(whole: &str, opening: u8, what: &str) -> Option<Edit> {
+    let at = whole.bytes().position(|byte| byte == opening)? + 1;
+    let rest = whole[at..].trim_start();
+    let comma = if rest.starts_with(['}', ']']) {
+        ""
+    } else {
+        ","
+    };
+    Some(Edit::at(at, format!("{what}{comma}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn planted(dialect: Dialect, body: &Value) -> Value {
+        let body = body.to_string();
+        let after = behind_system(dialect, body.as_bytes(), "\n\n[\"x\"]").unwrap();
+        serde_json::from_slice(&after).unwrap()
+    }
+
+    #[test]
+    fn the_sentence_stands_behind_whatever_prompt_there_is() {
+        let user = json!({"role": "user", "content": "hi"});
+        for (before, after) in [
+            (
+                json!({"messages": [{"role": "system", "content": "be"}, user]}),
+                json!({"messages": [{"role": "system", "content": "be\n\n[\"x\"]"}, user]}),
+            ),
+            (
+                json!({"messages": [user, {"content": [{"type": "text", "text": "be"}], "role": "developer"}]}),
+                json!({"messages": [user, {"content": [
+                    {"type": "text", "text": "be"}, {"type": "text", "text": "[\"x\"]"}], "role": "developer"}]}),
+            ),
+            (
+                json!({"messages": [user]}),
+                json!({"messages": [{"role": "system", "content": "[\"x\"]"}, user]}),
+            ),
+            (
+                json!({"messages": []}),
+                json!({"messages": [{"role": "system", "content": "[\"x\"]"}]}),
+            ),
+        ] {
+            assert_eq!(planted(Dialect::Chat, &before), after);
+        }
+        for (before, after) in [
+            (json!({"system": "be"}), json!("be\n\n[\"x\"]")),
+            (json!({"system": null}), json!("[\"x\"]")),
+            (json!({"model": "m"}), json!("[\"x\"]")),
+            (json!({}), json!("[\"x\"]")),
+            (
+                json!({"system": [{"type": "text", "text": "be"}]}),
+                json!([{"type": "text", "text": "be"}, {"type": "text", "text": "[\"x\"]"}]),
+            ),
+        ] {
+            assert_eq!(planted(Dialect::Messages, &before)["system"], after);
+        }
+        let asked = json!({"instructions": "be", "input": "hi"});
+        let planted = planted(Dialect::Responses, &asked);
+        assert_eq!(planted["instructions"], "be\n\n[\"x\"]");
+        assert_eq!(behind_system(Dialect::Embeddings, b"{}", "x"), None);
+        assert_eq!(
+            behind_system(Dialect::Chat, br#"{"messages": 3}"#, "x"),
+            None
+        );
+    }
+
+    #[test]
+    fn texts_are_replaced_where_they_stand() {
+        let body = br#"{"a":"one","b":["two"]}"#;
+        let texts = [(16..21, "2\"".to_owned()), (5..10, "1".to_owned())];
+        assert_eq!(replaced(body, &texts), br#"{"a":"1","b":["2\""]}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in ".{0,200}") {
+            for dialect in [Dialect::Chat, Dialect::Messages, Dialect::Responses] {
+                let _ = behind_system(dialect, body.as_bytes(), "x");
+            }
+        }
+    }
+}
