@@ -1,5 +1,6 @@
-//! `weir guard`: how good the guard is, measured on files with labels.
+//! `weir guard`: how good the guard is, measured on files with labels, and whether its audit holds.
 
+mod audit;
 mod injection;
 mod transform;
 
@@ -17,6 +18,8 @@ pub struct GuardArgs {
 enum Command {
     /// Measure what it finds, and what it finds wrongly
     Measure(MeasureArgs),
+    /// Look into the audit
+    Audit(audit::AuditArgs),
 }
 
 #[derive(Debug, Args)]
@@ -40,5 +43,6 @@ pub fn run(args: &GuardArgs) -> anyhow::Result<ExitCode> {
         Command::Measure(measure) => match &measure.what {
             Measure::Injection(args) => injection::run(args),
         },
+        Command::Audit(args) => audit::run(args),
     }
 }
