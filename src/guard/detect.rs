@@ -138,6 +138,8 @@ pub struct Rules {
 struct Candidate {
     /// Smaller is more specific.
     rank: u32,
+    /// The place of the rule among its like.
+    order: usize,
     about: Arc<About>,
     span: Range<usize>,
 }
@@ -215,6 +217,7 @@ impl Rules {
             self.pii.addresses(bytes, range, |about, span| {
                 candidates.push(Candidate {
                     rank: 4,
+                    order: 0,
                     about: Arc::clone(about),
                     span,
                 });
@@ -240,6 +243,7 @@ impl Rules {
                 self.pii.numbers(text, digits, |rank, about, span| {
                     out.push(Candidate {
                         rank: 2 + rank,
+                        order: 0,
                         about: Arc::clone(about),
                         span,
                     });
@@ -251,10 +255,11 @@ impl Rules {
     }
 
     fn take(&self, hits: Vec<Hit>, out: &mut Vec<Candidate>) {
-        for Hit { rule, span } in hits {
-            if let Some(rule) = self.secrets.rule(rule) {
+        for Hit { rule: number, span } in hits {
+            if let Some(rule) = self.secrets.rule(number) {
                 out.push(Candidate {
                     rank: u32::from(rule.generic) * 10,
+                    order: number,
                     about: Arc::clone(&rule.about),
                     span,
                 });
@@ -286,6 +291,7 @@ impl Rules {
                     {
                         out.push(Candidate {
                             rank: 20,
+                            order: 0,
                             about: Arc::clone(&indicator.about),
                             span: at..at + indicator.phrase.len(),
                         });
@@ -308,7 +314,14 @@ impl Rules {
 
 /// Leaves of findings that overlap the most specific one, then the longest, then that of the first rule.
 fn decide(text: &str, mut candidates: Vec<Candidate>) -> Vec<Found> {
-    candidates.sort_by_key(|one| (one.rank, usize::MAX - one.span.len(), one.span.start));
+    candidates.sort_by_key(|one| {
+        (
+            one.rank,
+            usize::MAX - one.span.len(),
+            one.order,
+            one.span.start,
+        )
+    });
     let mut taken: std::collections::BTreeMap<usize, (usize, Arc<About>)> =
         std::collections::BTreeMap::new();
     for Candidate { about, span, .. } in candidates {

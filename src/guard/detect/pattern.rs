@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 pub(in crate::guard) const LONGEST: usize = 4096;
 
 /// The largest automaton of a user's pattern, in bytes.
-const LARGEST: usize = 1 << 20;
+const LARGEST: usize = 1 << 18;
 
 /// A pattern that is compiled at its first use.
 pub(in crate::guard) struct Pattern {
@@ -84,7 +84,7 @@ impl Pattern {
     pub(in crate::guard) fn get(&self) -> Option<&Compiled> {
         let compiled = self
             .compiled
-            .get_or_init(|| compile(&self.source, LARGEST * 8).ok());
+            .get_or_init(|| compile(&self.source, LARGEST * 32).ok());
         compiled.as_ref()
     }
 }

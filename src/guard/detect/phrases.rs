@@ -237,7 +237,7 @@ mod tests {
                 format!("{padding}SYSTEM Prompt; ecosystem prompt: You ARE Claude-----BEGIN");
             assert_eq!(
                 found(&phrases, &text),
-                [(0, at), (1, at + 32), (2, at + 46), (3, at)],
+                [(0, at), (1, at + 33), (2, at + 47), (3, at)],
                 "{padding}"
             );
         }

@@ -9,6 +9,7 @@ use super::{Rules, is_token};
 use crate::guard::pii::{iban, number};
 use crate::guard::redact::OPENING;
 use crate::guard::secrets::{Form, LONG};
+use std::ops::Range;
 
 /// A run of letters waits from this length.
 const WORDY: usize = 20;
@@ -41,15 +42,19 @@ pub(in crate::guard) type Seen = (usize, usize);
 
 impl Rules {
     /// From where `text` must wait, at `from` at the earliest; its length when nothing must. `seen` has the
-    /// words that rules look near, in what came before.
+    /// words that rules look near, and gets those that came since.
     pub(in crate::guard) fn open(
         &self,
         text: &[u8],
         from: usize,
         watched: Watched,
-        seen: &[Seen],
+        seen: &mut Vec<Seen>,
     ) -> usize {
         let mut open = text.len();
+        if watched.secrets {
+            let new = from.saturating_sub(self.phrases.longest())..text.len();
+            self.look(text, new, seen);
+        }
         let run = run_start(text);
         if run < text.len() && self.run_waits(text, run, watched) {
             open = run;
@@ -75,6 +80,17 @@ impl Rules {
             open = open.min(placeholder(text));
         }
         open.max(from)
+    }
+
+    /// Notes the words in `range` that rules look near.
+    fn look(&self, text: &[u8], range: Range<usize>, seen: &mut Vec<Seen>) {
+        self.phrases.find(text, range, |number, at| {
+            if let Some(&rule) = self.near.get(number)
+                && !seen.contains(&(rule, at))
+            {
+                seen.push((rule, at));
+            }
+        });
     }
 
     fn run_waits(&self, text: &[u8], run: usize, watched: Watched) -> bool {

@@ -47,7 +47,6 @@ fn cards_are_known_by_their_check_digit() {
         "x4111111111111111",
         "41111111111111111",
         "0.4111111111111111",
-        "4100 4111 1111 1111 1111",
         "0000000000000000",
     ] {
         none(text);
@@ -124,7 +123,7 @@ fn numbers_that_may_go_on_wait() {
     for (text, from) in [
         ("pay 4111", 4),
         ("pay 4111 ", 4),
-        ("call +", 6),
+        ("call +", 5),
         ("call +1", 5),
         ("call (41", 5),
         ("in 2024, ", 9),
