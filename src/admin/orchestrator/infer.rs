@@ -372,8 +372,10 @@ impl<'a> Inference<'a> {
         let Some(Value::Array(mut parts)) = message.remove("content") else {
             return Err(unreadable());
         };
+        let live = self.shared.gateway.live();
         let (parts, verdict) = guarded(move || {
-            let verdict = said::parts(&mut parts, Some(&tokens));
+            let rules = &live.policy.rules.screen;
+            let verdict = said::parts(rules, &mut parts, Some(&tokens));
             (parts, verdict)
         })
         .await?;
