@@ -1,6 +1,7 @@
 //! `weir guard`: how good the guard is, measured on files with labels.
 
 mod injection;
+mod screen;
 mod transform;
 
 use clap::{Args, Subcommand};
@@ -29,6 +30,10 @@ struct MeasureArgs {
 enum Measure {
     /// Attacks on the instructions
     Injection(injection::InjectionArgs),
+    /// Keys, tokens and passwords
+    Secrets(screen::SecretsArgs),
+    /// Personal data
+    Pii(screen::PiiArgs),
 }
 
 /// Runs the command.
@@ -39,6 +44,8 @@ pub fn run(args: &GuardArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Measure(measure) => match &measure.what {
             Measure::Injection(args) => injection::run(args),
+            Measure::Secrets(args) => screen::secrets(args),
+            Measure::Pii(args) => screen::pii(args),
         },
     }
 }
