@@ -1,6 +1,7 @@
 //! The command line: arguments, then a command, then an exit code.
 
 pub mod check;
+pub mod guard;
 pub mod insights;
 pub mod key;
 pub mod ledger;
@@ -41,6 +42,8 @@ enum Command {
     Ledger(ledger::LedgerArgs),
     /// Remove somebody from the insights.
     Insights(insights::InsightsArgs),
+    /// Measure how good the guard is, look into its audit.
+    Guard(guard::GuardArgs),
     /// Check the signatures of a saved answer.
     Verify(verify::VerifyArgs),
 }
@@ -83,6 +86,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Spend(args) => spend::run(&args),
         Command::Ledger(args) => ledger::run(&args),
         Command::Insights(args) => insights::run(&args),
+        Command::Guard(args) => guard::run(&args),
         Command::Verify(args) => verify::run(&args),
     }
 }

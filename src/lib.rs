@@ -8,7 +8,7 @@
 //! | vocabulary | [`money`] [`usage`] [`identity`] [`secret`] [`refusal`] [`wire`] |
 //! | pure decisions | [`json`] [`tokens`] [`catalog`] [`budget`] [`balance`] [`limit`] [`settings`] [`policy`] [`auth`] [`surface`] [`stream`] [`dialect`] [`provider`] [`route`] [`bill`] [`answer`] [`event`] [`signature`] [`guard`] [`breaker`] [`trace`] |
 //! | stores | [`ledger`] (memory, spend log) [`fleet`] (Redis) [`feed`] (events) [`insight`] [`custody`] (quarantine, canaries, audit) |
-//! | the running gateway | [`metrics`] [`gateway`] |
+//! | the running gateway | [`metrics`] [`classifier`] [`gateway`] |
 //! | the outside | [`proxy`] [`admin`] [`console`] [`telemetry`] [`otel`] [`webhook`] [`mock`] |
 //! | composition | [`app`] [`cli`] |
 //!
@@ -23,6 +23,7 @@ pub mod bill;
 pub mod breaker;
 pub mod budget;
 pub mod catalog;
+pub mod classifier;
 pub mod cli;
 pub mod console;
 pub mod custody;

@@ -228,7 +228,10 @@ mod tests {
         let planted = planted(Dialect::Responses, &asked);
         assert_eq!(planted["instructions"], "be\n\n[\"x\"]");
         assert_eq!(behind_system(Dialect::Embeddings, b"{}", "x"), None);
-        assert_eq!(behind_system(Dialect::Chat, br#"{"messages": 3}"#, "x"), None);
+        assert_eq!(
+            behind_system(Dialect::Chat, br#"{"messages": 3}"#, "x"),
+            None
+        );
     }
 
     #[test]

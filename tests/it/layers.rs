@@ -37,7 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("stores", &["ledger", "fleet", "feed", "insight", "custody"]),
-    ("the running gateway", &["metrics", "gateway"]),
+    ("the running gateway", &["metrics", "classifier", "gateway"]),
     (
         "the outside",
         &[
@@ -93,7 +93,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["notify"], &["app"]),
     (&["nix"], &["app"]),
     (&["axum"], &["admin", "mock"]),
-    (&["hyper", "hyper_util"], &["admin"]),
+    (&["hyper", "hyper_util"], &["admin", "app"]),
     (&["sqlx", "pgvector"], &["insight"]),
     (
         &[
@@ -106,7 +106,10 @@ const HOMES: &[(&[&str], &[&str])] = &[
     ),
     (&["prometheus"], &["metrics"]),
     (&["redis"], &["fleet", "feed"]),
-    (&["reqwest"], &["console", "insight", "otel", "webhook"]),
+    (
+        &["reqwest"],
+        &["classifier", "console", "insight", "otel", "webhook"],
+    ),
     (&["h2", "httparse", "tokio_rustls"], &["mock"]),
 ];
 
