@@ -2,6 +2,7 @@
 
 mod audit;
 mod injection;
+mod screen;
 mod transform;
 
 use clap::{Args, Subcommand};
@@ -32,6 +33,10 @@ struct MeasureArgs {
 enum Measure {
     /// Attacks on the instructions
     Injection(injection::InjectionArgs),
+    /// Keys, tokens and passwords
+    Secrets(screen::SecretsArgs),
+    /// Personal data
+    Pii(screen::PiiArgs),
 }
 
 /// Runs the command.
@@ -42,6 +47,8 @@ pub fn run(args: &GuardArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Measure(measure) => match &measure.what {
             Measure::Injection(args) => injection::run(args),
+            Measure::Secrets(args) => screen::secrets(args),
+            Measure::Pii(args) => screen::pii(args),
         },
         Command::Audit(args) => audit::run(args),
     }

@@ -3,6 +3,7 @@
 //! Decides what becomes of a finding: the request is refused, its body is changed, or somebody is told. What
 //! is a finding is [`crate::guard`]'s, who wants what done about it the policy's.
 
+use super::inner::is_inner;
 use super::receive::Stop;
 use super::screening::{Screening, blamed, setting};
 use crate::auth::Identity;
@@ -76,7 +77,8 @@ impl Incoming<'_> {
 
     /// Whether it is an attack; the body, if it has to be another one.
     async fn judged(&self, guard: &Guard, body: &[u8]) -> Result<Option<Bytes>, Stop> {
-        if !guard.judges() {
+        // What this process asks itself was judged by whoever asks.
+        if !guard.judges() || is_inner() {
             return Ok(None);
         }
         let passages = text::passages(self.surface.dialect(), body);
@@ -127,7 +129,7 @@ impl Incoming<'_> {
 
     /// The body with a word behind its system prompt that no answer may hold.
     async fn planted(&self, guard: &Guard, body: Bytes) -> Result<(Bytes, Option<Tokens>), Stop> {
-        if guard.canary == Mode::Off {
+        if guard.canary == Mode::Off || is_inner() {
             return Ok((body, None));
         }
         let owner = match &self.identity.key {
