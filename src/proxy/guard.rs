@@ -78,7 +78,7 @@ impl Incoming<'_> {
     /// Whether it is an attack; the body, if it has to be another one.
     async fn judged(&self, guard: &Guard, body: &[u8]) -> Result<Option<Bytes>, Stop> {
         // What this process asks itself was judged by whoever asks.
-        if !guard.judges() || is_inner() {
+        if !guard.judges() {
             return Ok(None);
         }
         let passages = text::passages(self.surface.dialect(), body);
