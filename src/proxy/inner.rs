@@ -7,8 +7,8 @@ use crate::gateway::inner::Asker;
 use crate::money::Nanos;
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 tokio::task_local! {
     static ASKER: (Asker, Arc<AtomicI64>);

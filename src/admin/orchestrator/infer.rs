@@ -364,8 +364,7 @@ impl<'a> Inference<'a> {
         tokens: Tokens,
     ) -> Result<(Map<String, Value>, Verdict), Denied> {
         let unreadable = || failed(StatusCode::BAD_GATEWAY, "the model's answer cannot be read");
-        let message: Value =
-            serde_json::from_slice(response.body()).map_err(|_| unreadable())?;
+        let message: Value = serde_json::from_slice(response.body()).map_err(|_| unreadable())?;
         let Value::Object(mut message) = message else {
             return Err(unreadable());
         };

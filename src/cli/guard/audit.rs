@@ -54,7 +54,10 @@ pub(super) fn run(args: &AuditArgs) -> anyhow::Result<ExitCode> {
     if let Some(hash) = &args.holds
         && !holds(&files, hash)?
     {
-        writeln!(out, "no line has the hash {hash}: the end was cut off or written anew")?;
+        writeln!(
+            out,
+            "no line has the hash {hash}: the end was cut off or written anew"
+        )?;
         return Ok(ExitCode::FAILURE);
     }
     let head = chain.head();
@@ -67,7 +70,11 @@ pub(super) fn run(args: &AuditArgs) -> anyhow::Result<ExitCode> {
         head.seq
     )?;
     if verified.cut > 0 {
-        writeln!(out, "{} bytes of a line that is not whole come after it", verified.cut)?;
+        writeln!(
+            out,
+            "{} bytes of a line that is not whole come after it",
+            verified.cut
+        )?;
     }
     writeln!(out, "head {}", head.hash)?;
     Ok(ExitCode::SUCCESS)

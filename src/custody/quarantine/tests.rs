@@ -75,7 +75,10 @@ async fn lifting_it_outlives_the_process_too() {
     let lifted = quarantine.lift(&who, Lift::Temporary).await;
     assert_eq!(lifted.after, Some(Quarantined::Permanent));
     let lifted = quarantine.lift(&who, Lift::Permanent).await;
-    assert_eq!((lifted.before, lifted.after), (Some(Quarantined::Permanent), None));
+    assert_eq!(
+        (lifted.before, lifted.after),
+        (Some(Quarantined::Permanent), None)
+    );
     quarantine.close();
     assert_eq!(open(&folder, &time).check(&who), None);
 }
@@ -95,7 +98,10 @@ async fn a_file_that_a_crash_has_cut_loses_no_more_than_the_cut_line() {
     let again = open(&folder, &time);
     assert!(again.check(&who).is_some());
     assert_eq!(again.check(&other), None);
-    assert!(matches!(again.strike(&other, "test").await, Struck::Quarantined(_)));
+    assert!(matches!(
+        again.strike(&other, "test").await,
+        Struck::Quarantined(_)
+    ));
     again.close();
     let third = open(&folder, &time);
     assert!(third.check(&who).is_some() && third.check(&other).is_some());
@@ -121,7 +127,9 @@ async fn what_a_process_beside_this_one_sees_is_known_here() {
 async fn the_file_holds_no_key() {
     let (folder, time) = (Folder::new(), Time::new());
     let quarantine = open(&folder, &time);
-    quarantine.strike(&Who::of_caller("sk-very-secret"), "test").await;
+    quarantine
+        .strike(&Who::of_caller("sk-very-secret"), "test")
+        .await;
     quarantine.close();
     let text = std::fs::read_to_string(folder.file()).unwrap();
     assert!(text.contains("caller:") && !text.contains("secret"));
@@ -135,7 +143,11 @@ fn strikes_that_nobody_waits_for_are_kept_as_well() {
     for _ in 0..3 {
         quarantine.strike_soon(&who, "test");
     }
-    assert!(quarantine.check_key(Some(&KeyId::new("k").unwrap())).is_some());
+    assert!(
+        quarantine
+            .check_key(Some(&KeyId::new("k").unwrap()))
+            .is_some()
+    );
     assert_eq!(quarantine.check_key(None), None);
     quarantine.close();
     assert!(open(&folder, &time).check(&who).is_some());

@@ -50,7 +50,8 @@ impl Part {
             return alone;
         };
         self.cells.merge(who, &sum, self.at());
-        self.cells.struck(&self.cells.record(who).unwrap(), self.at())
+        self.cells
+            .struck(&self.cells.record(who).unwrap(), self.at())
     }
 
     fn held(&self, who: &Who) -> Option<Quarantined> {

@@ -85,7 +85,9 @@ impl Words {
     /// Asks for the token of a session, which is `mine` where it has none, and for the one before it.
     pub(super) fn token(&self, session: &str, before: &str, mine: &str, keep: Duration) -> Cmd {
         let mut command = self.call("token");
-        let keep = u64::try_from(keep.as_millis()).unwrap_or(LONG).clamp(1, LONG);
+        let keep = u64::try_from(keep.as_millis())
+            .unwrap_or(LONG)
+            .clamp(1, LONG);
         command.arg(session).arg(before).arg(keep).arg(mine);
         command
     }

@@ -32,7 +32,10 @@ async fn strikes_at_several_gateways_count_together_and_all_keep_the_caller_out(
     assert_eq!(validate(&one, ATTACK, "a").await.status, 400);
     assert_eq!(validate(&two, ATTACK, "a").await.status, 400);
     let third = validate(&three, ATTACK, "a").await;
-    assert_eq!((third.status, &third.json()["error"]), (429, &json!("QUOTA_EXCEEDED")));
+    assert_eq!(
+        (third.status, &third.json()["error"]),
+        (429, &json!("QUOTA_EXCEEDED"))
+    );
     for gateway in [&one, &two, &three] {
         answered(gateway, "a", 429).await;
     }
@@ -43,7 +46,9 @@ async fn strikes_at_several_gateways_count_together_and_all_keep_the_caller_out(
     let four = gateway(&provider, &redis).await;
     answered(&four, "a", 429).await;
     let body = json!({"apiKey": "a"}).to_string();
-    let lifted = one.admin(TOKEN, "/admin/unquarantine-temp", Some(&body)).await;
+    let lifted = one
+        .admin(TOKEN, "/admin/unquarantine-temp", Some(&body))
+        .await;
     assert_eq!(lifted.json()["lifted"], true);
     for gateway in [&one, &two, &three, &four] {
         answered(gateway, "a", 200).await;

@@ -14,7 +14,10 @@ async fn all_three_ways_work_as_they_are_written() {
         .env("ORCHESTRATOR_PORT", &port.to_string())
         .start()
         .await;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/orchestrator/options.mjs");
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/it/orchestrator/options.mjs"
+    );
     let address = format!("http://127.0.0.1:{port}");
     let ran = tokio::task::spawn_blocking(move || {
         let mut node = Command::new("node");
@@ -30,5 +33,8 @@ async fn all_three_ways_work_as_they_are_written() {
     assert!(done["direct"]["tokens"].is_u64());
     let passed = json!({"success": true, "output": "Hello there"});
     assert_eq!(done["middleware"], passed);
-    assert_eq!(done["subagent"], json!({"status": 200, "output": "Hello there"}));
+    assert_eq!(
+        done["subagent"],
+        json!({"status": 200, "output": "Hello there"})
+    );
 }

@@ -30,7 +30,12 @@ async fn its_port_has_its_routes_and_no_others() {
     let reply = post(port, "/infer", &request("Hello").to_string()).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(get(port, "/admin/audit").await.status, 401);
-    for path in ["/metrics", "/api/spend", "/v1/models", "/v1/chat/completions"] {
+    for path in [
+        "/metrics",
+        "/api/spend",
+        "/v1/models",
+        "/v1/chat/completions",
+    ] {
         assert_eq!(get(port, path).await.status, 404, "{path}");
     }
     // On the others' port, too; a body as large as any model takes is no trouble.
@@ -48,11 +53,22 @@ async fn with_an_admin_listener_only_callers_routes_are_there() {
         .settings(&format!("listen: {{admin: \"127.0.0.1:{admin}\"}}"))
         .start()
         .await;
-    assert_eq!(post(port, "/infer", &request("Hello").to_string()).await.status, 200);
+    assert_eq!(
+        post(port, "/infer", &request("Hello").to_string())
+            .await
+            .status,
+        200
+    );
     assert_eq!(get(port, "/admin/audit").await.status, 404);
     assert_eq!(gateway.get("/admin/audit").await.status, 404);
     assert_eq!(get(admin, "/admin/audit").await.status, 200);
-    assert_eq!(gateway.post("/infer", &request("Hello").to_string()).await.status, 200);
+    assert_eq!(
+        gateway
+            .post("/infer", &request("Hello").to_string())
+            .await
+            .status,
+        200
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
