@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(500);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
+/// How often a condition is looked at that is about to come true.
+const MOMENT: Duration = Duration::from_millis(2);
+
 /// Callers that are asked for in one call.
 const CHUNK: usize = 128;
 
@@ -46,6 +49,8 @@ pub struct Wards {
     /// Callers whose record Redis has yet to hear.
     later: Mutex<HashSet<Who>>,
     wake: Notify,
+    /// Whether connecting was tried, with or without success.
+    tried: AtomicBool,
     broken: AtomicBool,
     closed: AtomicBool,
     timeout: Duration,
@@ -66,7 +71,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Wards {
     /// A part in what is at `connector`. A thread of its own connects, and again whenever the connection has
-    /// broken; `heard` is called there.
+    /// broken; `heard` is called there. The first try is waited for: who is in quarantine elsewhere should be known
+    /// before anybody is served.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -86,6 +92,7 @@ impl Wards {
             up: ArcSwapOption::empty(),
             later: Mutex::default(),
             wake: Notify::new(),
+            tried: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             timeout: settings.timeout,
@@ -97,6 +104,10 @@ impl Wards {
         std::thread::Builder::new()
             .name("weir-wards".to_owned())
             .spawn(move || runtime.block_on(own.run()))?;
+        let deadline = Instant::now() + settings.connect_timeout + settings.timeout;
+        while Instant::now() < deadline && !wards.tried.load(Ordering::Acquire) {
+            std::thread::sleep(MOMENT);
+        }
         Ok(wards)
     }
 
@@ -165,7 +176,7 @@ impl Wards {
         let deadline = Instant::now() + self.timeout;
         self.wake.notify_one();
         while Instant::now() < deadline && self.is_up() && !lock(&self.later).is_empty() {
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(MOMENT);
         }
         self.closed.store(true, Ordering::Release);
         self.wake.notify_one();
@@ -179,6 +190,7 @@ impl Wards {
                 return;
             };
             self.up.store(None);
+            self.tried.store(true, Ordering::Release);
             let reason = reason.to_string();
             if complaint.as_ref() != Some(&reason) {
                 tracing::warn!(%reason, "quarantine is not shared at present");
@@ -195,6 +207,7 @@ impl Wards {
         self.broken.store(false, Ordering::Release);
         let mut place = self.sum(&mut connection).await?;
         self.up.store(Some(Arc::new(connection.clone())));
+        self.tried.store(true, Ordering::Release);
         *wait = FIRST_WAIT;
         while !self.closed.load(Ordering::Acquire) {
             if self.broken.load(Ordering::Acquire) {

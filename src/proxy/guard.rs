@@ -3,7 +3,7 @@
 //! Decides what becomes of a finding: the request is refused, its body is changed, or somebody is told. What
 //! is a finding is [`crate::guard`]'s, who wants what done about it the policy's.
 
-use super::inner::is_inner;
+use super::inner::asker;
 use super::receive::Stop;
 use super::screening::{Screening, blamed, setting};
 use crate::auth::Identity;
@@ -75,7 +75,7 @@ impl Incoming<'_> {
     /// into its answer.
     async fn searched(&self, guard: &Guard, body: Bytes) -> Result<(Bytes, Option<Restore>), Stop> {
         // What this process asks itself was judged by whoever asks.
-        let judges = guard.judges() && !is_inner();
+        let judges = guard.judges() && !asker().is_some();
         let redacts = guard.input_secrets.is_on() || guard.input_pii.is_on();
         if !judges && !redacts {
             return Ok((body, None));
@@ -156,7 +156,7 @@ impl Incoming<'_> {
 
     /// The body with a word behind its system prompt that no answer may hold.
     async fn planted(&self, guard: &Guard, body: Bytes) -> Result<(Bytes, Option<Tokens>), Stop> {
-        if guard.canary == Mode::Off || is_inner() {
+        if guard.canary == Mode::Off || asker().is_some() {
             return Ok((body, None));
         }
         let owner = match &self.identity.key {

@@ -121,7 +121,9 @@ pub(super) async fn filter_output(
         Some(session) => shared.gateway.canaries.watched(session).await,
         None => None,
     };
-    let verdict = guarded(move || said::text(&output, tokens.as_ref())).await?;
+    let live = shared.gateway.live();
+    let work = move || said::text(&live.policy.rules.screen, &output, tokens.as_ref());
+    let verdict = guarded(work).await?;
     let mut note = Note::new(&caller, Event::OutputFilter);
     note.session(session.map(|session| session.masked()));
     judged(&shared, &caller, note, &verdict).await;

@@ -111,7 +111,7 @@ fn told(shared: &Shared, peer: Option<IpAddr>, who: Who, lift: Lift, still: bool
     entry.who = Some(who);
     let entry = entry.with("type", kind).with("by", origin(peer));
     shared.gateway.audit.record(entry);
-    shared.told("quarantine.lift", &who.masked(), peer);
+    shared.announced("quarantine.lift", &who.masked(), peer);
     tracing::info!(
         caller = who.masked(),
         admin.peer = origin(peer),

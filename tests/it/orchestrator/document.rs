@@ -3,6 +3,7 @@
 use super::{ATTACK, HAIKU, TOKEN, infer, request, setup, validate};
 use crate::support::{Agent, Gateway, Provider, Seen};
 use serde_json::{Value, json};
+use weir::money::Nanos;
 
 fn has(value: &Value, fields: &[&str]) {
     for field in fields {
@@ -31,10 +32,8 @@ async fn a_request_is_answered_with_output_cost_and_canary() {
     assert!(charged > 0.0, "{cost}");
     // The bill is the one of any request.
     let bill = gateway.bill("default").await;
-    assert_eq!(
-        bill["nano_usd"].as_i64().unwrap(),
-        (charged * 1e9).round() as i64
-    );
+    let billed = Nanos(bill["nano_usd"].as_i64().unwrap());
+    assert_eq!(billed.as_usd_f64(), charged);
     assert_eq!(cost["total"].as_f64().unwrap(), charged);
 
     // What the OpenClaw gateway was asked.
@@ -220,9 +219,7 @@ async fn nothing_runs_when_the_cost_limit_is_reached() {
 async fn a_budget_that_is_used_up_is_a_cost_limit_too() {
     let provider = Provider::start().await;
     let gateway = setup(&provider)
-        .policy(&format!(
-            "cost_routing:\n  spend_log: spend.jsonl\n  agents:\n    default: {{budget_total: 0.000001}}\n"
-        ))
+        .policy("cost_routing:\n  spend_log: spend.jsonl\n  agents:\n    default: {budget_total: 0.000001}\n")
         .start()
         .await;
     let reply = infer(&gateway, &request("Hello")).await;

@@ -79,7 +79,11 @@ async fn what_happened_can_be_asked_and_outlives_a_crash() {
     assert_eq!((&first["count"], &first["next"]), (&json!(4), &json!(6)));
     let second = get(&gateway, "/admin/audit?limit=4&before=6").await;
     assert_eq!(second["events"][0]["seq"], 5);
-    let flagged = get(&gateway, "/admin/flagged?severity=high&days=1").await;
+    let flagged = get(
+        &gateway,
+        "/admin/flagged?severity=high&days=1&event=input_validation",
+    )
+    .await;
     assert_eq!(flagged["count"], 3, "{flagged}");
     let stats = get(&gateway, "/admin/stats?days=1").await;
     assert_eq!(
