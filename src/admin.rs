@@ -16,14 +16,18 @@ mod daily;
 mod events;
 mod insights;
 mod models;
+mod orchestrator;
 mod own;
 mod party;
 
 use crate::answer::{Answer, Rest};
 use crate::auth;
 use crate::event::{Change, Kind};
+use crate::gateway::inner::Inner;
 use crate::gateway::reload::Trigger;
 use crate::gateway::{Gateway, Live};
+use crate::guard::audit::{Entry, Event};
+use crate::guard::finding::Severity;
 use crate::identity::AgentId;
 use crate::metrics::Levels;
 use crate::refusal::Refusal;
@@ -41,7 +45,7 @@ use events::Endless;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tower::ServiceExt as _;
 
 /// What stands before a task's name among the other names of models; without it they are there, too.
@@ -60,6 +64,10 @@ pub struct Admin {
 struct Shared {
     gateway: Arc<Gateway>,
     attempts: Arc<Attempts>,
+    /// The way by which models are asked.
+    inner: Arc<OnceLock<Arc<dyn Inner>>>,
+    /// What is known of providers.
+    reached: Arc<orchestrator::Reached>,
 }
 
 impl Admin {
@@ -68,8 +76,10 @@ impl Admin {
         let shared = Shared {
             gateway: Arc::clone(gateway),
             attempts: Arc::default(),
+            inner: Arc::default(),
+            reached: Arc::default(),
         };
-        let router = Router::new()
+        let router = orchestrator::routes(Router::new())
             .route("/health", get(health))
             .route("/models", get(daily::models))
             .route("/budget/stats", get(daily::stats))
@@ -119,18 +129,42 @@ impl Admin {
             || path.starts_with("/api/")
             || path.starts_with("/insights/")
             || is_costs(path)
+            || orchestrator::is_for_callers(path)
+            || orchestrator::is_for_operators(path)
             || path.strip_prefix("/v1/models/").is_some_and(models::named)
     }
 
     /// Whether `path` is one that shows or changes what is not for clients: these routes move to the
     /// admin listener where there is one.
     pub fn is_for_operators(path: &str) -> bool {
+        if orchestrator::is_for_callers(path) {
+            return false;
+        }
         path == "/metrics"
             || path == "/events"
             || path.starts_with("/api/")
             || path.starts_with("/budget/")
             || path.starts_with("/insights/")
             || is_costs(path)
+            || orchestrator::is_for_operators(path)
+    }
+
+    /// Whether `path` is one of the API Orchestrator's, which may have a listener of their own.
+    pub fn is_of_orchestrator(path: &str) -> bool {
+        path == "/health"
+            || orchestrator::is_for_callers(path)
+            || orchestrator::is_for_operators(path)
+    }
+
+    /// Whether requests to `path` may be as large as those to models.
+    pub fn takes_conversations(path: &str) -> bool {
+        orchestrator::takes_conversations(path)
+    }
+
+    /// How models are asked by routes that do so. Called once, when there is a way.
+    pub fn asks(&self, inner: Arc<dyn Inner>) {
+        // The first way is as good as any other.
+        let _ = self.shared.inner.set(inner);
     }
 
     /// Answers one request. With a rest, that follows the answer as long as it lasts.
@@ -253,6 +287,14 @@ impl Shared {
 impl Shared {
     /// Somebody changed something.
     fn told(&self, action: &'static str, subject: &str, peer: Option<IpAddr>) {
+        self.announced(action, subject, peer);
+        let entry = Entry::new(Event::AdminChange, Severity::Medium, "changed");
+        let entry = entry.with("action", action).with("subject", subject);
+        self.gateway.audit.record(entry.with("by", origin(peer)));
+    }
+
+    /// The same for whoever watches, and nobody else.
+    fn announced(&self, action: &'static str, subject: &str, peer: Option<IpAddr>) {
         self.gateway.feed.tell(|| {
             Kind::Change(Change {
                 action,

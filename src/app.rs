@@ -5,9 +5,11 @@
 
 mod breaker;
 mod console;
+mod custody;
 mod enter;
 mod events;
 mod handover;
+mod inner;
 mod leave;
 mod listen;
 mod notify;
@@ -99,6 +101,7 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     let gateway = Gateway::new(live, source, settings, Arc::clone(&book), fleet, metrics);
     let gateway = gateway.sharing(limits.clone().map(|limits| limits as _));
     let gateway = gateway.keeping(insights.clone());
+    let gateway = custody::kept(gateway)?;
     let gateway = Arc::new(gateway.traced(tracer));
     gateway.restore_breaker();
     let _reloading = reloads.serve(&gateway);
@@ -123,6 +126,8 @@ pub fn serve(environment: &Environment, flags: &Flags, upgrade: bool) -> anyhow:
     if let Some(insights) = insights {
         insights.close();
     }
+    gateway.quarantine.close();
+    gateway.audit.close();
     events::written(&gateway.feed);
     gateway.told_all();
     telemetry::flush();
@@ -135,7 +140,7 @@ fn insights(settings: &Settings, policy: &Policy) -> anyhow::Result<Option<Arc<I
         return Ok(None);
     }
     let (stores, log) = (&settings.stores, &policy.spend_log);
-    let insights = Insights::start(&settings.insights, stores, log, None);
+    let insights = Insights::start(&settings.insights, stores, log);
     insights.map(Some).context("the thread for insights")
 }
 

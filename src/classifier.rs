@@ -50,11 +50,7 @@ impl Asking {
     ///
     /// # Errors
     /// When it did not say, within its time.
-    pub async fn flags(
-        &self,
-        classifier: &Classifier,
-        texts: &[&str],
-    ) -> Result<bool, Unjudged> {
+    pub async fn flags(&self, classifier: &Classifier, texts: &[&str]) -> Result<bool, Unjudged> {
         let away = |error: reqwest::Error| Unjudged::Away(error.without_url().to_string());
         let http = self.http.get_or_try_init(|| {
             reqwest::Client::builder()

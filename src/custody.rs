@@ -7,8 +7,12 @@
 //! Nothing here is waited for by a request that nothing was found in: asking whether a caller is in quarantine
 //! looks into memory only.
 
+pub mod audit;
 mod files;
 mod journal;
 mod quarantine;
+mod sessions;
 
+pub use audit::{Audit, AuditFiles};
 pub use quarantine::{Lifted, Quarantine};
+pub use sessions::{Canaries, NoCanary};

@@ -7,6 +7,7 @@
 pub mod breaker;
 mod day;
 pub mod guard;
+pub mod inner;
 mod names;
 mod outgoing;
 pub mod reload;
@@ -16,10 +17,12 @@ pub mod watch;
 
 use crate::balance::Endpoints;
 use crate::catalog::Catalog;
-use crate::custody::Quarantine;
+use crate::classifier::Asking;
+use crate::custody::{Audit, Canaries, Quarantine};
 use crate::feed::Feed;
 use crate::fleet::Fleet;
 use crate::guard::quarantine::Rules;
+use crate::guard::session::Lasting;
 use crate::identity::AgentId;
 use crate::insight::Insights;
 use crate::ledger::Book;
@@ -152,6 +155,12 @@ pub struct Gateway {
     pub tracer: Option<Tracer>,
     /// Callers that are refused because too many of their requests were caught.
     pub quarantine: Arc<Quarantine>,
+    /// The way to somebody else who judges texts.
+    pub classifier: Asking,
+    /// The secret tokens of conversations.
+    pub canaries: Arc<Canaries>,
+    /// What the guard did, for whoever has to account for it.
+    pub audit: Arc<Audit>,
     /// What was settled today.
     day: day::Reader,
     /// How far spending has come.
@@ -192,7 +201,10 @@ impl Gateway {
             insights: None,
             feed: Arc::default(),
             tracer: None,
+            classifier: Asking::default(),
             quarantine: Arc::new(Quarantine::in_memory(Rules::default(), Clock::default())),
+            canaries: Arc::new(Canaries::new(Lasting::default(), Clock::default())),
+            audit: Arc::new(Audit::off()),
             day,
             breaker,
             exhausted: warn::Told::default(),
@@ -222,10 +234,20 @@ impl Gateway {
         Self { tracer, ..self }
     }
 
-    /// The same, with callers in quarantine that others know of, too.
+    /// The same, with what is remembered of callers kept outside this process, too.
     #[must_use]
-    pub fn guarding(self, quarantine: Arc<Quarantine>) -> Self {
-        Self { quarantine, ..self }
+    pub fn guarding(
+        self,
+        quarantine: Arc<Quarantine>,
+        canaries: Arc<Canaries>,
+        audit: Arc<Audit>,
+    ) -> Self {
+        Self {
+            quarantine,
+            canaries,
+            audit,
+            ..self
+        }
     }
 
     /// Nothing more happens: what is on its way to whoever records it is sent. Waits for that.

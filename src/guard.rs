@@ -3,14 +3,25 @@
 //! Pure: it is handed text and says what it found. What is refused, and how, is the business of the phases
 //! that ask it. It finds much and promises nothing; `docs/guard.md` says what it catches, measured.
 
+pub mod audit;
 pub mod canary;
 mod decode;
+pub mod detect;
+pub mod filter;
 pub mod finding;
 pub mod injection;
+pub mod input;
+mod leak;
 mod phrases;
+mod pii;
 pub mod plant;
 pub mod quarantine;
+pub mod redact;
 pub mod score;
+pub mod screen;
+mod secrets;
+pub mod session;
+pub mod stored;
 mod structure;
 pub mod text;
 pub mod validate;
@@ -18,6 +29,7 @@ pub mod view;
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Where a text of a request comes from, and so how far it is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,4 +53,23 @@ pub struct Passage<'a> {
     pub text: Cow<'a, str>,
     /// The place of its JSON string in the body, with the quotation marks.
     pub at: Range<usize>,
+}
+
+/// What is looked for.
+#[derive(Clone)]
+pub struct Rules {
+    /// Attempts to take the instructions over.
+    pub injection: Arc<injection::Rules>,
+    /// Secrets, personal data, words of a system prompt.
+    pub screen: Arc<detect::Rules>,
+}
+
+impl Default for Rules {
+    /// Those that Weir brings along.
+    fn default() -> Self {
+        Self {
+            injection: injection::Rules::bundled(),
+            screen: detect::Rules::bundled(),
+        }
+    }
 }

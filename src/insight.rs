@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use store::{Place, Store, StoreError};
-pub use text::{LONGEST, Redact, Said};
+pub use text::{LONGEST, Said};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -77,7 +77,7 @@ pub struct Insights {
     place: Place,
     log: PathBuf,
     options: Options,
-    redact: Option<Redact>,
+    redacts: bool,
     keeps_texts: bool,
     store: ArcSwapOption<Store>,
     queue: text::Queue,
@@ -116,7 +116,6 @@ impl Insights {
         settings: &InsightSettings,
         stores: &Stores,
         log: &Path,
-        redact: Option<Redact>,
     ) -> std::io::Result<Arc<Self>> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -132,7 +131,7 @@ impl Insights {
                 keep: settings.keep,
                 timeout: settings.timeout,
             },
-            redact,
+            redacts: settings.text == crate::settings::InsightText::Redacted,
             keeps_texts: settings.text != crate::settings::InsightText::Off,
             store: ArcSwapOption::empty(),
             queue: text::Queue::default(),

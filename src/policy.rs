@@ -29,11 +29,13 @@ mod users;
 use crate::budget::AccountSpec;
 use crate::budget::tier::Threshold;
 use crate::catalog::PriceOverride;
+use crate::guard::Rules;
 use crate::identity::{AgentId, TeamId, UserId};
 use crate::limit::Limits;
 use crate::money::Nanos;
-use crate::provider::Provider as _;
 use crate::provider::openrouter::OpenRouter;
+use crate::provider::{OPENCLAW, Provider as _};
+use crate::settings::ORCHESTRATOR_PORT;
 use crate::settings::environment::Environment;
 use crate::settings::file::{self, Files};
 use crate::settings::firewall::is_in_force;
@@ -98,6 +100,10 @@ pub struct Policy {
     pub signatures: Signatures,
     /// What the guard does for agents whose own section does not say otherwise.
     pub guard: Arc<guard::Guard>,
+    /// What the guard looks for.
+    pub rules: Rules,
+    /// The files that add to that.
+    pub rule_files: guard::RuleFiles,
     /// When spending is too much, and what happens then.
     pub breaker: Arc<Breaker>,
     /// How the worst case of a request's input is counted.
@@ -201,6 +207,8 @@ impl Default for Policy {
             metadata: true,
             signatures: Signatures::default(),
             guard: Arc::default(),
+            rules: Rules::default(),
+            rule_files: guard::RuleFiles::default(),
             breaker: Arc::default(),
             bound: BoundMode::Strict,
             fit_max_tokens: true,
@@ -255,6 +263,13 @@ pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Prob
     let limited = |models: &Models| models.gateway.as_ref().is_some_and(|all| all.hard);
     let policy = if is_in_force(files, environment) {
         firewall::read(environment)
+    } else if files.policy.is_left_out() && is_orchestrator(environment) {
+        read("(no policy file)", MODELS_ONLY, environment).map(|mut policy| {
+            let remark = "there is no policy.yaml, so the cost circuit breaker is the only limit";
+            let remark = Problem::of_file(ORCHESTRATOR_PORT, remark);
+            policy.warnings.push(remark.warning());
+            policy
+        })
     } else if files.policy.is_left_out() && models.as_ref().is_ok_and(limited) {
         read("(no policy file)", MODELS_ONLY, environment).map(|mut policy| {
             let place = files.models.path.display().to_string();
@@ -283,6 +298,14 @@ pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Prob
         )),
         (Err(problems), Err(more)) => Err(Problems(problems.0.into_iter().chain(more.0).collect())),
     }
+}
+
+/// Whether the variables are those of the API Orchestrator, which has no policy file.
+fn is_orchestrator(environment: &Environment) -> bool {
+    let variables = [ORCHESTRATOR_PORT, "OPENCLAW_GATEWAY_URL"];
+    variables
+        .iter()
+        .all(|name| environment.filled(name).is_some())
 }
 
 fn read_file(files: &Files, environment: &Environment) -> Result<Policy, Problems> {
@@ -344,6 +367,17 @@ impl Policy {
             self.gather();
         }
         let open_router = Block::open_router(&self.upstream);
+        // Without a key for OpenRouter, what nobody describes is asked of the gateway that the variables name.
+        let elsewhere = !self
+            .upstream
+            .base_url
+            .is_of(&upstream::BaseUrl::open_router());
+        if models.openclaw
+            && self.default_provider == OpenRouter.name()
+            && !(open_router.has_key() || elsewhere)
+        {
+            OPENCLAW.clone_into(&mut self.default_provider);
+        }
         let own = std::mem::replace(&mut self.providers, models.providers);
         self.providers.extend(own);
         self.providers

@@ -146,8 +146,16 @@ pub static ALL: [&dyn Provider; 7] = [
     &openclaw::OpenClaw,
 ];
 
+/// The name of an OpenClaw gateway, and another one for it.
+pub use openclaw::{ALSO as OPENCLAW_GATEWAY, NAME as OPENCLAW};
+
 /// The provider of that name.
 pub fn named(name: &str) -> Option<&'static dyn Provider> {
+    let name = if name == openclaw::ALSO {
+        OPENCLAW
+    } else {
+        name
+    };
     ALL.iter().copied().find(|provider| provider.name() == name)
 }
 

@@ -13,7 +13,9 @@ mod execwall;
 mod finish;
 mod framing;
 mod front;
+mod guard;
 mod head;
+pub(crate) mod inner;
 mod journey;
 mod link;
 mod receive;
@@ -21,6 +23,7 @@ mod recording;
 mod redact;
 mod relay;
 mod reply;
+mod screening;
 mod session;
 mod settle;
 mod sign;
@@ -36,6 +39,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use context::Context;
 pub use front::Front;
+pub use inner::within;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
@@ -50,6 +54,11 @@ use std::time::Duration;
 pub trait Local: Send + Sync {
     /// Whether `path` is one of these routes.
     fn serves(&self, path: &str) -> bool;
+
+    /// Whether requests to one of these routes may be as large as those to models.
+    fn takes_conversations(&self, _path: &str) -> bool {
+        false
+    }
 
     /// Whether models are served beside these routes.
     fn beside_models(&self) -> bool {

@@ -13,6 +13,7 @@ pub mod file;
 pub mod fingerprint;
 pub mod firewall;
 mod insights;
+mod orchestrator;
 pub mod origin;
 pub mod problem;
 pub mod reader;
@@ -25,6 +26,7 @@ pub mod yaml;
 
 pub use events::{EVENTS_PORT, EventFile, EventStream, Events};
 pub use insights::{InsightSettings, InsightText};
+pub use orchestrator::{AuditSettings, MessageLimits, ORCHESTRATOR_PORT, Orchestrator};
 pub use sections::{
     Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Reload, Shutdown, SpendLog,
     Timeouts, Tls, Upgrade, UpstreamLink,
@@ -79,6 +81,8 @@ pub struct Settings {
     pub events: Events,
     /// What is kept of finished requests.
     pub insights: InsightSettings,
+    /// The routes of the API Orchestrator.
+    pub orchestrator: Orchestrator,
     /// What is sound, but probably not meant.
     pub warnings: Vec<Problem>,
     /// Every setting in force and where it came from.
@@ -88,7 +92,8 @@ pub struct Settings {
 impl Settings {
     /// Every address that the process listens on.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.listen.all().chain(self.events.websocket)
+        let own = [self.events.websocket, self.orchestrator.listen];
+        self.listen.all().chain(own.into_iter().flatten())
     }
 }
 

@@ -4,6 +4,7 @@
 //! that another process hands over; Pingora is given them. What is served on which listener is
 //! decided here too: with an admin listener of its own, the admin API is there and nowhere else.
 
+use super::inner::Loop;
 use super::leave::Connections;
 use crate::admin::{Admin, Door};
 use crate::answer::{Answer, Rest};
@@ -131,6 +132,7 @@ pub(super) fn services(
 ) -> anyhow::Result<Vec<Box<dyn ServiceWithDependents>>> {
     let listen = &gateway.settings.listen;
     let admin = Arc::new(Admin::new(gateway));
+    admin.asks(Arc::new(Loop::new(gateway, conf)));
     let front = |routes: Routes| {
         let proxy = Proxy::new(Arc::clone(gateway), Arc::new(routes));
         let mut proxy = HttpProxy::new(proxy, Arc::clone(conf));
@@ -164,6 +166,15 @@ pub(super) fn services(
     if let Some(address) = listen.admin {
         let mut service = Service::new("admin".to_owned(), front(routes(Part::Admin)));
         service.threads = Some(1);
+        service.add_listener(tcp(address));
+        let sockets = sockets.only(address);
+        services.push(Box::new(Listening { service, sockets }));
+    }
+    if let Some(address) = gateway.settings.orchestrator.listen {
+        let part = Part::Orchestrator {
+            operators: listen.admin.is_none(),
+        };
+        let mut service = Service::new("orchestrator".to_owned(), front(routes(part)));
         service.add_listener(tcp(address));
         let sockets = sockets.only(address);
         services.push(Box::new(Listening { service, sockets }));
@@ -248,6 +259,10 @@ enum Part {
     Clients,
     /// The admin API, and health.
     Admin,
+    /// The API Orchestrator's routes, those for operators where they are not elsewhere.
+    Orchestrator {
+        operators: bool,
+    },
 }
 
 /// The routes of a listener that are answered inside the process.
@@ -263,12 +278,19 @@ impl Local for Routes {
             Part::Everything => true,
             Part::Clients => !Admin::is_for_operators(path),
             Part::Admin => Admin::is_for_operators(path) || path == "/health",
+            Part::Orchestrator { operators } => {
+                Admin::is_of_orchestrator(path) && (operators || !Admin::is_for_operators(path))
+            }
         };
         here && Admin::serves(path)
     }
 
     fn beside_models(&self) -> bool {
-        self.part != Part::Admin
+        matches!(self.part, Part::Everything | Part::Clients)
+    }
+
+    fn takes_conversations(&self, path: &str) -> bool {
+        Admin::takes_conversations(path)
     }
 
     async fn answer(

@@ -169,19 +169,21 @@ impl Agent {
         let minute = at.div_euclid(MINUTE) * MINUTE;
         let step = at.div_euclid(STEP) * STEP;
         for (pieces, at) in [(&mut self.minutes, minute), (&mut self.steps, step)] {
-            // What comes late is counted with the last.
-            match pieces.back_mut().filter(|last| last.at >= at) {
-                Some(last) => last.add(cost, tokens),
-                None => pieces.push_back(Piece { at, cost, tokens }),
+            // Several logs are read one after the other, so it may be of long ago.
+            let place = pieces.partition_point(|piece| piece.at < at);
+            match pieces.get_mut(place).filter(|piece| piece.at == at) {
+                Some(piece) => piece.add(cost, tokens),
+                None => pieces.insert(place, Piece { at, cost, tokens }),
             }
         }
         while self.minutes.len() > HISTORY + 2 {
             self.minutes.pop_front();
         }
+        let last = self.steps.back().map_or(i64::MIN, |piece| piece.at);
         while self
             .steps
             .front()
-            .is_some_and(|piece| piece.at <= at - MINUTE)
+            .is_some_and(|piece| piece.at <= last - MINUTE)
         {
             self.steps.pop_front();
         }

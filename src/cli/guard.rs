@@ -1,6 +1,8 @@
-//! `weir guard`: how good the guard is, measured on files with labels.
+//! `weir guard`: how good the guard is, measured on files with labels, and whether its audit holds.
 
+mod audit;
 mod injection;
+mod screen;
 mod transform;
 
 use clap::{Args, Subcommand};
@@ -17,6 +19,8 @@ pub struct GuardArgs {
 enum Command {
     /// Measure what it finds, and what it finds wrongly
     Measure(MeasureArgs),
+    /// Look into the audit
+    Audit(audit::AuditArgs),
 }
 
 #[derive(Debug, Args)]
@@ -29,6 +33,10 @@ struct MeasureArgs {
 enum Measure {
     /// Attacks on the instructions
     Injection(injection::InjectionArgs),
+    /// Keys, tokens and passwords
+    Secrets(screen::SecretsArgs),
+    /// Personal data
+    Pii(screen::PiiArgs),
 }
 
 /// Runs the command.
@@ -39,6 +47,9 @@ pub fn run(args: &GuardArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Measure(measure) => match &measure.what {
             Measure::Injection(args) => injection::run(args),
+            Measure::Secrets(args) => screen::secrets(args),
+            Measure::Pii(args) => screen::pii(args),
         },
+        Command::Audit(args) => audit::run(args),
     }
 }

@@ -5,13 +5,18 @@
 //! as far as disk and Redis answer in time. Without Redis each gateway counts what it sees; the counts are put
 //! together when Redis is back, and nothing that was counted is lost by that.
 
+use super::audit::Audit;
 use super::journal::Journal;
+use crate::fleet::Wards;
+use crate::fleet::connect::Connector;
+use crate::guard::audit::{Entry, Event};
+use crate::guard::finding::Severity;
 use crate::guard::quarantine::{Cells, Lift, Quarantined, Record, Rules, Strike, Struck, Who};
 use crate::identity::KeyId;
 use crate::ledger::log::Clock;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How long a strike waits for the disk.
@@ -31,6 +36,8 @@ pub struct Quarantine {
     cells: Arc<Cells>,
     clock: Clock,
     journal: Option<Arc<Journal>>,
+    audit: Arc<Audit>,
+    shared: OnceLock<Arc<Wards>>,
 }
 
 impl Quarantine {
@@ -40,6 +47,8 @@ impl Quarantine {
             cells: Arc::new(Cells::new(rules)),
             clock,
             journal: None,
+            audit: Arc::new(Audit::off()),
+            shared: OnceLock::new(),
         }
     }
 
@@ -52,6 +61,35 @@ impl Quarantine {
         let journal = Journal::open(path, &quarantine.cells, &quarantine.clock)?;
         quarantine.journal = Some(Arc::new(journal));
         Ok(quarantine)
+    }
+
+    /// The same, with every quarantine told to `audit`.
+    #[must_use]
+    pub fn audited(self, audit: Arc<Audit>) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// Begins to share quarantines with other gateways.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn share(
+        &self,
+        connector: Connector,
+        settings: &crate::settings::Redis,
+    ) -> io::Result<Arc<Wards>> {
+        let journal = self.journal.clone();
+        // What was heard is kept, too: Redis may forget it.
+        let heard = move |who: &Who, record: Record| {
+            if let Some(journal) = &journal {
+                journal.note(who, record);
+            }
+        };
+        let (cells, clock) = (Arc::clone(&self.cells), self.clock.clone());
+        let wards = Wards::start(connector, settings, cells, clock, Box::new(heard))?;
+        // Whoever is set first stays.
+        let _ = self.shared.set(Arc::clone(&wards));
+        Ok(wards)
     }
 
     /// Whether a caller is in quarantine. A look into memory.
@@ -74,22 +112,70 @@ impl Quarantine {
     ///
     /// Only what the caller itself wrote may be a reason: never the text of a tool or a document.
     pub async fn strike(&self, who: &Who, reason: &'static str) -> Struck {
-        let (struck, record) = self.count(who, reason);
-        let written = self
-            .journal
-            .as_ref()
-            .map(|journal| journal.write(who, record));
-        if let Some(written) = written {
-            self.await_disk(written).await;
-        }
+        let before = self.check(who);
+        let (alone, record) = self.count(who, reason);
+        let struck = match self.shared.get() {
+            Some(wards) => self.together(wards, who, &record).await.unwrap_or(alone),
+            None => alone,
+        };
+        self.told(who, reason, before, struck);
+        self.keep(who).await;
         struck
+    }
+
+    /// What a strike has led to, counted together with those of the other gateways.
+    async fn together(&self, wards: &Wards, who: &Who, record: &Record) -> Option<Struck> {
+        let sum = wards.add(who, record).await?;
+        let now = self.clock.millis();
+        self.cells.merge(who, &sum, now);
+        let record = self.cells.record(who)?;
+        let struck = self.cells.struck(&record, now);
+        if struck == Struck::Quarantined(Quarantined::Permanent) {
+            // That it is for good outlives the strikes.
+            wards.tell_later(who);
+        }
+        Some(struck)
+    }
+
+    /// Puts what is known of a caller on the disk.
+    async fn keep(&self, who: &Who) {
+        if let (Some(journal), Some(record)) = (&self.journal, self.cells.record(who)) {
+            self.await_disk(journal.write(who, record)).await;
+        }
+    }
+
+    /// Tells the audit of a quarantine that was not there before.
+    fn told(&self, who: &Who, reason: &'static str, before: Option<Quarantined>, struck: Struck) {
+        let Struck::Quarantined(now) = struck else {
+            return;
+        };
+        let kind = |state: Quarantined| match state {
+            Quarantined::Temporary { .. } => "temporary",
+            Quarantined::Permanent => "permanent",
+        };
+        if before.map(kind) == Some(kind(now)) {
+            return;
+        }
+        let severity = match now {
+            Quarantined::Temporary { .. } => Severity::High,
+            Quarantined::Permanent => Severity::Critical,
+        };
+        let mut entry = Entry::new(Event::Quarantine, severity, "quarantined");
+        entry.who = Some(*who);
+        let entry = entry.with("type", kind(now)).with("reason", reason);
+        self.audit.record(entry.with("remaining", now.remaining()));
     }
 
     /// Counts a strike where nothing can be waited for, such as inside a stream. It is kept soon after.
     pub fn strike_soon(&self, who: &Who, reason: &'static str) -> Struck {
+        let before = self.check(who);
         let (struck, record) = self.count(who, reason);
+        self.told(who, reason, before, struck);
         if let Some(journal) = &self.journal {
             journal.note(who, record);
+        }
+        if let Some(wards) = self.shared.get() {
+            wards.tell_later(who);
         }
         struck
     }
@@ -112,9 +198,11 @@ impl Quarantine {
     pub async fn lift(&self, who: &Who, lift: Lift) -> Lifted {
         let now = self.clock.millis();
         let (before, record) = self.cells.lift(who, lift, now);
-        if let Some(journal) = &self.journal {
-            self.await_disk(journal.write(who, record)).await;
+        if let Some(wards) = self.shared.get() {
+            // Heard or not: what is not said now is said later.
+            let _ = wards.add(who, &record).await;
         }
+        self.keep(who).await;
         Lifted {
             before,
             after: self.cells.check(who, now),
@@ -128,8 +216,14 @@ impl Quarantine {
 
     /// Waits until everything is kept. Nothing may be struck any more.
     pub fn close(&self) {
+        if let Some(wards) = self.shared.get() {
+            wards.close();
+        }
         if let Some(journal) = &self.journal {
             journal.close();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,14 +89,21 @@ impl Gateway {
     /// Every file that a configuration depends on, or the process itself.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = self.source.paths().to_vec();
-        files.extend(self.fixed.paths());
+        files.extend(self.others());
         files
+    }
+
+    /// What the files say where more is: what no reload changes, and the guard's rules.
+    fn others(&self) -> Vec<PathBuf> {
+        let mut others = self.fixed.paths().to_vec();
+        others.extend(self.live().policy.rule_files.paths().cloned());
+        others
     }
 
     /// What the files hold now, when that is something that has not been read yet.
     pub async fn unread(self: &Arc<Self>) -> Option<Fingerprint> {
         let gateway = Arc::clone(self);
-        let look = move || gateway.source.fingerprint(&gateway.fixed.paths());
+        let look = move || gateway.source.fingerprint(&gateway.others());
         let print = tokio::task::spawn_blocking(look).await.ok()?;
         let seen = self.seen.lock().await;
         (print != seen.read).then_some(print)
@@ -118,7 +125,7 @@ impl Gateway {
         let mut seen = self.seen.lock().await;
         let gateway = Arc::clone(self);
         let read = move || {
-            let others = gateway.fixed.paths();
+            let others = gateway.others();
             gateway.source.read(&gateway.settings, &others)
         };
         // Other requests are served by this thread meanwhile.
@@ -139,8 +146,14 @@ impl Gateway {
             .fixed
             .needs_restart(&self.source, &self.settings, &reading, print);
         let before = self.live();
-        let mut paths = self.source.paths().into_iter();
-        if paths.all(|path| print.agrees_on(&seen.in_force, &path)) {
+        let rules = reading.live.policy.rule_files.paths().cloned();
+        let unchanged = self
+            .source
+            .paths()
+            .into_iter()
+            .chain(rules)
+            .all(|path| print.agrees_on(&seen.in_force, &path));
+        if unchanged {
             return Reloaded {
                 live: before,
                 applied: false,

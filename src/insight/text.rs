@@ -6,11 +6,11 @@
 
 use super::record::clean;
 use super::write::Text;
+use crate::guard::stored::Stored;
 use crate::identity::AttemptId;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -25,9 +25,6 @@ const PLACES: usize = 20_000;
 
 /// How long a text waits for its row, as long as the store can be reached.
 const PATIENCE: Duration = Duration::from_secs(600);
-
-/// Takes out what must not be kept.
-pub type Redact = fn(&str) -> Cow<'_, str>;
 
 /// What was said in one attempt.
 pub struct Said {
@@ -99,9 +96,9 @@ pub(super) struct Pending {
 
 impl Pending {
     /// Takes over what waits.
-    pub(super) fn gather(&mut self, queue: &Queue, redact: Option<Redact>) {
+    pub(super) fn gather(&mut self, queue: &Queue, redacts: bool) {
         while let Some(said) = queue.pop() {
-            let text = prepared(&said, redact);
+            let text = prepared(&said, redacts);
             let bytes = size(&text);
             if self.bytes + bytes > ROOM || self.texts.len() >= PLACES {
                 queue.lose(1);
@@ -191,11 +188,8 @@ struct Generation<'a> {
     max_output_tokens: Option<i64>,
 }
 
-fn prepared(said: &Said, redact: Option<Redact>) -> Text {
-    let passed = |text: &str| match redact {
-        Some(redact) => redact(text).into_owned(),
-        None => text.to_owned(),
-    };
+fn prepared(said: &Said, redacts: bool) -> Text {
+    let mut stored = redacts.then(Stored::default);
     let asked: Option<Asked<'_>> = serde_json::from_slice(&said.request).ok();
     let asked = asked.as_ref();
     let prompt = asked.and_then(|asked| {
@@ -216,8 +210,15 @@ fn prepared(said: &Said, redact: Option<Redact>) -> Text {
     });
     Text {
         attempt_id: said.attempt.to_string(),
-        messages: prompt.and_then(|raw| kept(&passed(raw.get()))),
-        response_text: (!said.answer.is_empty()).then(|| clean(&passed(&said.answer), LONGEST)),
+        messages: prompt.and_then(|raw| match &mut stored {
+            // What cannot be searched is not kept.
+            Some(stored) => kept(&stored.json(raw.get())?),
+            None => kept(raw.get()),
+        }),
+        response_text: (!said.answer.is_empty()).then(|| match &mut stored {
+            Some(stored) => clean(&stored.text(&said.answer), LONGEST),
+            None => clean(&said.answer, LONGEST),
+        }),
         temperature: temperature.filter(is_number).map(ToOwned::to_owned),
         max_tokens: max_tokens
             .or_else(|| generation.and_then(|generation| generation.max_output_tokens)),
@@ -297,7 +298,7 @@ mod tests {
                 Some(2),
             ),
         ] {
-            let text = prepared(&said(request, ""), None);
+            let text = prepared(&said(request, ""), false);
             assert_eq!(text.messages.unwrap().get(), messages);
             assert_eq!(
                 text.temperature.as_deref().map(RawValue::get),
@@ -306,21 +307,24 @@ mod tests {
             );
             assert_eq!((text.max_tokens, text.response_text), (most, None));
         }
-        let text = prepared(&said("no JSON", "a\0b"), None);
+        let text = prepared(&said("no JSON", "a\0b"), false);
         assert!(text.messages.is_none());
         assert_eq!(text.response_text.unwrap(), "a\u{fffd}b");
         let text = prepared(
-            &said(r#"{"input":"secret"}"#, "secret"),
-            Some(|text| text.replace("secret", "***").into()),
+            &said(
+                r#"{"input":"ask ann@example.org"}"#,
+                "she is ann@example.org",
+            ),
+            true,
         );
-        assert_eq!(text.messages.unwrap().get(), "\"***\"");
-        assert_eq!(text.response_text.unwrap(), "***");
+        assert_eq!(text.messages.unwrap().get(), "\"ask [REDACTED_EMAIL_1]\"");
+        assert_eq!(text.response_text.unwrap(), "she is [REDACTED_EMAIL_1]");
     }
 
     #[test]
     fn a_prompt_that_is_too_long_is_kept_as_its_beginning() {
         let long = format!(r#"{{"messages":["{}"]}}"#, "ä".repeat(LONGEST));
-        let text = prepared(&said(&long, &"x".repeat(2 * LONGEST)), None);
+        let text = prepared(&said(&long, &"x".repeat(2 * LONGEST)), false);
         let kept: String = serde_json::from_str(text.messages.unwrap().get()).unwrap();
         assert!(kept.len() <= LONGEST && kept.starts_with("[\"ää"));
         assert_eq!(text.response_text.unwrap().len(), LONGEST);
@@ -334,7 +338,7 @@ mod tests {
         }
         assert_eq!(queue.lost(), 1);
         let mut pending = Pending::default();
-        pending.gather(&queue, None);
+        pending.gather(&queue, false);
         assert_eq!(pending.some(9).len(), 1, "one attempt, said twice");
         let id = "req_94bc3b72001cf0d82bbe72907a-1";
         assert_eq!(pending.of([id, "other"].into_iter(), 9).len(), 1);

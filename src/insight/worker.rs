@@ -127,8 +127,8 @@ impl Worker {
     async fn round(&mut self, leaving: bool) -> Result<Duration, Failure> {
         let store = self.store().await?;
         let interval = self.insights.options.interval;
-        let redact = self.insights.redact;
-        self.pending.gather(&self.insights.queue, redact);
+        let redacts = self.insights.redacts;
+        self.pending.gather(&self.insights.queue, redacts);
         if self.home.is_none() {
             self.home = Home::claim(&self.insights.log).map_err(Failure::Home)?;
         }

@@ -5,6 +5,8 @@
 //! keys. Errors are a token or a key that everybody knows, on a listener that is not for this machine
 //! only, a provider's key that cannot be sent, and a model served by this gateway itself.
 
+mod breaker;
+
 use super::Policy;
 use super::upstream::{BaseUrl, KEY_VARIABLE};
 use crate::catalog::Catalog;
@@ -52,6 +54,7 @@ pub fn audit(policy: &Policy, settings: &Settings, catalog: &Catalog, now: i64) 
     provider(policy, &mut found);
     blocks(policy, settings, &mut found);
     console(policy, &mut found);
+    breaker::breaker(policy, catalog, &mut found);
     keys(policy, settings, now, &mut found);
     admin(settings, &mut found);
     files(policy, settings, &mut found);

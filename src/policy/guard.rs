@@ -4,12 +4,15 @@
 //! prompt is read that nobody wants read.
 
 mod classifier;
+mod rules;
 
 use crate::guard::finding::{Action, Control, Mode};
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::{Section, Value};
 use crate::settings::units;
 pub use classifier::Classifier;
+pub use rules::Files as RuleFiles;
+pub(super) use rules::read as read_rules;
 use std::sync::Arc;
 
 /// A threshold of a score, in hundredths, so that it is compared exactly.
@@ -102,6 +105,8 @@ pub struct Guard {
     pub pii: Taken,
     /// Words of a system prompt in answers.
     pub leak: Taken,
+    /// Whether personal data includes how somebody is reached: addresses and telephone numbers.
+    pub contacts: bool,
     /// Keys and passwords in requests.
     pub input_secrets: Taken,
     /// Personal data in requests.
@@ -125,6 +130,7 @@ impl Default for Guard {
             secrets: Taken::off(Act::Redact),
             pii: Taken::off(Act::Redact),
             leak: Taken::off(Act::Flag),
+            contacts: false,
             input_secrets: Taken::off(Act::Redact),
             input_pii: Taken::off(Act::Redact),
             restore: true,
@@ -192,6 +198,7 @@ pub(super) fn read(section: &Section<'_>, outer: &Guard) -> Guard {
         secrets: taken(section, "secrets", outer.secrets, TO_ANSWERS).0,
         pii: taken(section, "pii", outer.pii, TO_ANSWERS).0,
         leak: taken(section, "leak", outer.leak, TO_ANSWERS).0,
+        contacts: flag(section, "contacts", outer.contacts),
         input_secrets: taken(&input, "secrets", outer.input_secrets, TO_ANSWERS).0,
         input_pii: taken(&input, "pii", outer.input_pii, TO_ANSWERS).0,
         restore: flag(&input, "restore", outer.restore),

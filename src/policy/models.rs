@@ -18,6 +18,7 @@ use crate::catalog::PriceOverride;
 use crate::identity::AccountId;
 use crate::limit::Limits;
 use crate::money::Nanos;
+use crate::provider::{self, OPENCLAW};
 use crate::settings::environment::Environment;
 use crate::settings::file;
 use crate::settings::origin::Fact;
@@ -47,6 +48,8 @@ pub struct Models {
     pub defaults: BTreeMap<String, String>,
     /// The prices stated, by model name and by engine name.
     pub prices: BTreeMap<String, PriceOverride>,
+    /// Whether the environment names an OpenClaw gateway.
+    pub openclaw: bool,
     /// The daily limit as an account of the whole gateway.
     pub gateway: Option<Arc<AccountSpec>>,
     /// What is sound, but probably not meant.
@@ -147,6 +150,14 @@ impl Models {
         }
         self.circles(&drafts);
         self.aliases = names.into_aliases();
+        let environment = root.reader().environment;
+        let named = provider::named(OPENCLAW).and_then(|kind| kind.environment());
+        self.openclaw = named.is_some_and(|named| {
+            let variables = [named.base_url, named.key];
+            variables
+                .iter()
+                .any(|name| environment.filled(name).is_some())
+        });
         self.providers = blocks.into_map();
     }
 

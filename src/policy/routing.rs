@@ -2,7 +2,9 @@
 
 use super::teams::Teams;
 use super::users::Users;
-use super::{BoundMode, Policy, agents, breaker, console, guard, keys, prices, signatures, upstream};
+use super::{
+    BoundMode, Policy, agents, breaker, console, guard, keys, prices, signatures, upstream,
+};
 use crate::identity::UserId;
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
@@ -21,7 +23,9 @@ const MOST_RETRIES: u16 = 10;
 /// Reads the whole file.
 pub(super) fn read(root: &mut Section<'_>) -> Policy {
     let mut policy = Policy::default();
-    policy.guard = Arc::new(guard::read(&root.section("guard"), &policy.guard));
+    let section = root.section("guard");
+    policy.guard = Arc::new(guard::read(&section, &policy.guard));
+    (policy.rules, policy.rule_files) = guard::read_rules(&section.section("rules"));
     let parties = match root.get("cost_routing") {
         Some(value) => routing(&mut policy, &value.section()),
         None => {

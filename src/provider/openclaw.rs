@@ -9,12 +9,18 @@ use crate::wire::Dialect;
 use http::HeaderName;
 use std::borrow::Cow;
 
+/// Its name.
+pub const NAME: &str = "openclaw";
+
+/// What it may be called, too.
+pub const ALSO: &str = "openclaw-gateway";
+
 /// An OpenClaw gateway.
 pub(super) struct OpenClaw;
 
 impl Provider for OpenClaw {
     fn name(&self) -> &'static str {
-        "openclaw"
+        NAME
     }
 
     fn environment(&self) -> Option<Environment> {

@@ -6,9 +6,10 @@
 use super::caller::{identify, passthrough, peer_ip};
 use super::context::{Admission, Context, State};
 use super::framing::framing;
+use super::guard;
 use super::journey::Journey;
 use super::link::{Drain, Link};
-use super::receive::{Stop, content_type, last, read_body};
+use super::receive::{Stop, content_type, last, read_body, text};
 use super::relay::Relay;
 use super::reply;
 use super::session;
@@ -20,6 +21,7 @@ use super::{Local, breaker};
 use crate::answer::{Answer, Rest};
 use crate::auth::{self, Identity};
 use crate::budget::tier;
+use crate::gateway::guard::Asked;
 use crate::gateway::{Gateway, Live};
 use crate::json::Limits;
 use crate::money::Nanos;
@@ -131,7 +133,14 @@ async fn route(
     }
     if local.serves(path) {
         ctx.route = "local";
-        return answer_locally(gateway, local, session).await.map(Some);
+        let largest = if local.takes_conversations(path) {
+            gateway.settings.limits.body_bytes
+        } else {
+            LOCAL_BODY
+        };
+        return answer_locally(gateway, local, session, largest)
+            .await
+            .map(Some);
     }
     let shown = path.chars().take(128).collect();
     Err(last(Refusal::NotFound(shown)))
@@ -141,8 +150,9 @@ async fn answer_locally(
     gateway: &Gateway,
     local: &dyn Local,
     session: &mut Session,
+    largest: usize,
 ) -> Result<(Answer, Option<Rest>), Stop> {
-    let body = read_body(gateway, session, LOCAL_BODY).await?;
+    let body = read_body(gateway, session, largest).await?;
     let peer = peer_ip(session);
     let header = session.req_header();
     let mut request = http::Request::builder()
@@ -168,10 +178,25 @@ async fn proxied(
     if gateway.feed.watched() {
         ctx.agent = Some(identity.agent.id.clone());
     }
+    guard::admitted(gateway, &identity).map_err(last)?;
     content_type(&session.req_header().headers).map_err(last)?;
     let limits = &gateway.settings.limits;
     let body = read_body(gateway, session, largest(&identity, limits.body_bytes)).await?;
     ctx.signing.read(&body);
+    let incoming = guard::Incoming {
+        gateway,
+        live: &live,
+        identity: &identity,
+        surface,
+        session: text(&session.req_header().headers, "x-session-id").map(str::to_owned),
+        asked: Asked {
+            id: ctx.id,
+            agent: identity.agent.id.clone(),
+            key: identity.key.clone(),
+        },
+    };
+    let (body, screening) = incoming.examine(body).await?;
+    ctx.screening = screening;
     let depth = Limits {
         depth: limits.json_depth,
     };

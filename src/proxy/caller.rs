@@ -3,6 +3,7 @@
 //! Decides what of a request says so; whether it is believed is [`crate::auth`]'s.
 
 use super::context::Context;
+use super::inner;
 use super::receive::text;
 use crate::auth::{self, Identity};
 use crate::gateway::{Gateway, Live};
@@ -20,11 +21,16 @@ pub(super) fn identify(
     ctx: &Context,
 ) -> Result<Identity, Refusal> {
     let headers = &session.req_header().headers;
-    if ctx.surface == Some(Surface::Titan)
+    // A request of this process's own for somebody who has presented the admin token does so, too.
+    let by_operator = inner::asker().is_some_and(|asker| asker.operator);
+    if (by_operator || ctx.surface == Some(Surface::Titan))
         && let Some(operator) = auth::operator(
             &live.policy,
             gateway.settings.admin.token.as_ref(),
-            auth::presented(text(headers, header::AUTHORIZATION.as_str()), None),
+            auth::presented(
+                text(headers, header::AUTHORIZATION.as_str()),
+                text(headers, "x-api-key").filter(|_| by_operator),
+            ),
             text(headers, "x-agent-id"),
         )
     {
@@ -56,6 +62,7 @@ pub(super) fn peer_ip(session: &Session) -> Option<IpAddr> {
         .client_addr()
         .and_then(|address| address.as_inet())
         .map(std::net::SocketAddr::ip)
+        .or_else(inner::peer)
 }
 
 /// The client's own key, where it goes on to the provider.

@@ -2,6 +2,7 @@
 
 use super::admit;
 use super::context::Context;
+use super::inner;
 use super::relay::Relay;
 use super::session;
 use super::tell::{self, End};
@@ -79,10 +80,15 @@ async fn broken_off(session: &mut Session, ctx: &mut Context) {
         Relay::Translated { .. } => None,
         _ => admission.exchange.meter().map(Meter::finish),
     };
-    let mut last = held
-        .map(|held| held.with(None))
-        .unwrap_or_default()
-        .to_vec();
+    let held = held.map(|held| held.with(None)).unwrap_or_default();
+    let Some(held) = ctx.screening.broken_off(held) else {
+        // It was refused, and said so.
+        return;
+    };
+    let Some(admission) = ctx.admission() else {
+        return;
+    };
+    let mut last = held.to_vec();
     last.extend_from_slice(b"\n\n");
     let event = event::error_event(
         admission.journey.surface,
@@ -120,6 +126,7 @@ pub(crate) fn finished(
     error: Option<&Error>,
     ctx: &mut Context,
 ) {
+    ctx.screening.report(gateway);
     let mut told = Told::of(ctx, error);
     let (route, refused) = (ctx.route, ctx.refused);
     let seen = |session: &Session| {
@@ -143,6 +150,9 @@ pub(crate) fn finished(
     session::restore(&mut session.downstream_session, &admission.link);
     told.status = seen(session);
     let outcome = admission.exchange.close();
+    if let Some(bill) = &outcome.bill {
+        inner::charged(bill.cost);
+    }
     let used = outcome.bill.as_ref().map(|bill| bill.usage.total());
     if let Some(permit) = &mut admission.journey.permit {
         permit.correct(used.unwrap_or(0));

@@ -223,6 +223,20 @@ impl<'r> Value<'r> {
             .collect()
     }
 
+    /// The text as it was written, variables and all; reports a list or mapping.
+    pub fn written(&self) -> Option<&'r str> {
+        match &self.node.kind {
+            Kind::Scalar { text, .. } if !self.node.is_null() => Some(text),
+            _ => {
+                self.error(Complaint::new(format!(
+                    "must be a single value, is {}",
+                    self.node.describe()
+                )));
+                None
+            }
+        }
+    }
+
     /// The text with its variables filled in; reports a list or mapping.
     pub fn expanded(&self) -> Option<Expanded> {
         match &self.node.kind {

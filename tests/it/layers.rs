@@ -93,7 +93,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["notify"], &["app"]),
     (&["nix"], &["app"]),
     (&["axum"], &["admin", "mock"]),
-    (&["hyper", "hyper_util"], &["admin"]),
+    (&["hyper", "hyper_util"], &["admin", "app"]),
     (&["sqlx", "pgvector"], &["insight"]),
     (
         &[
@@ -106,7 +106,10 @@ const HOMES: &[(&[&str], &[&str])] = &[
     ),
     (&["prometheus"], &["metrics"]),
     (&["redis"], &["fleet", "feed"]),
-    (&["reqwest"], &["classifier", "console", "insight", "otel", "webhook"]),
+    (
+        &["reqwest"],
+        &["classifier", "console", "insight", "otel", "webhook"],
+    ),
     (&["h2", "httparse", "tokio_rustls"], &["mock"]),
 ];
 
@@ -144,6 +147,7 @@ const FLOATS: &[&str] = &[
     "otel/spans.rs",
     "json.rs",
     "json/text.rs",
+    "guard/secrets/entropy.rs",
     "proxy/execwall.rs",
     "mock/dialect/legacy.rs",
     "mock/dialect/strict.rs",

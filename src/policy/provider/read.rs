@@ -115,6 +115,9 @@ impl<'r> Blocks<'r> {
             .filter(|kind| kind.environment().is_some())
             .map(|kind| kind.name());
         let known: BTreeSet<&str> = self.written.iter().copied().chain(built_in).collect();
+        if name == provider::OPENCLAW_GATEWAY && !known.contains(name) {
+            return Ok(provider::OPENCLAW.to_owned());
+        }
         if known.contains(name) {
             return Ok(name.to_owned());
         }

@@ -8,6 +8,7 @@ use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::settings::events;
 use crate::settings::insights;
+use crate::settings::orchestrator;
 use crate::settings::origin::{Origin, masked};
 use crate::settings::problem::{Complaint, did_you_mean};
 use crate::settings::reader::Section;
@@ -26,8 +27,11 @@ pub(in crate::settings) fn read(root: &Section<'_>, default: &Listen) -> Setting
     let reader = root.reader();
     let listen = listen(&root.section("listen"), default);
     let stores = stores::read::read(&root.section("stores"));
+    let events = events::read(&root.section("events"), &listen, &stores);
+    let taken: Vec<SocketAddr> = events.websocket.into_iter().collect();
     Settings {
-        events: events::read(&root.section("events"), &listen, &stores),
+        orchestrator: orchestrator::read(&root.section("orchestrator"), &listen, &taken),
+        events,
         listen,
         threads: root.or(
             "threads",

@@ -1,0 +1,266 @@
+//! Words and phrases, in any case, found in one pass over a text.
+//!
+//! Decides only where they are. Of each phrase three bytes that are rare in ordinary text are looked for with
+//! vector instructions; the rest is compared where they are found.
+
+use aho_corasick::packed::{self, MatchKind, Searcher};
+use std::ops::Range;
+
+/// So many spellings are looked for in one pass.
+const AT_ONCE: usize = 64;
+
+/// Below this length a text is compared byte by byte.
+const SHORT: usize = 96;
+
+/// The phrases, ready to be found.
+pub(in crate::guard) struct Phrases {
+    phrases: Vec<Phrase>,
+    searchers: Vec<(Searcher, Vec<(usize, usize)>)>,
+    first: [bool; 256],
+    second: [bool; 256],
+    longest: usize,
+}
+
+struct Phrase {
+    /// In lower case, at least three bytes.
+    text: Vec<u8>,
+    /// Whether no letter or digit may stand just before it.
+    bounded: bool,
+}
+
+impl Phrases {
+    /// Phrases of at least three bytes.
+    pub(in crate::guard) fn new(texts: &[&str]) -> Self {
+        let phrases: Vec<Phrase> = texts
+            .iter()
+            .map(|text| Phrase {
+                bounded: text
+                    .as_bytes()
+                    .first()
+                    .is_some_and(u8::is_ascii_alphanumeric),
+                text: text.to_ascii_lowercase().into_bytes(),
+            })
+            .collect();
+        let (mut first, mut second) = ([false; 256], [false; 256]);
+        // Three bytes in every spelling, and for which phrase they stand, how far from its start.
+        let mut spellings: Vec<([u8; 3], (usize, usize))> = Vec::new();
+        for (number, phrase) in phrases.iter().enumerate() {
+            let Some(window) = rarest(&phrase.text) else {
+                continue;
+            };
+            for (table, byte) in [(&mut first, phrase.text[0]), (&mut second, phrase.text[1])] {
+                table[usize::from(byte)] = true;
+                table[usize::from(byte.to_ascii_uppercase())] = true;
+            }
+            let three = [
+                phrase.text[window],
+                phrase.text[window + 1],
+                phrase.text[window + 2],
+            ];
+            spellings.extend(cases(three).map(|three| (three, (number, window))));
+        }
+        let searchers = spellings.chunks(AT_ONCE).filter_map(|some| {
+            let mut builder = packed::Config::new()
+                .match_kind(MatchKind::LeftmostFirst)
+                .builder();
+            let mut distinct: Vec<[u8; 3]> = Vec::new();
+            for (three, _) in some {
+                if !distinct.contains(three) {
+                    distinct.push(*three);
+                    builder.add(three);
+                }
+            }
+            Some((
+                builder.build()?,
+                some.iter().map(|(_, place)| *place).collect(),
+            ))
+        });
+        Self {
+            searchers: searchers.collect(),
+            longest: phrases
+                .iter()
+                .map(|phrase| phrase.text.len())
+                .max()
+                .unwrap_or(0),
+            phrases,
+            first,
+            second,
+        }
+    }
+
+    /// The length of the longest phrase, in bytes.
+    pub(in crate::guard) const fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Tells `each` of the phrases that begin in `range` of `text`: their numbers and where. Those of one
+    /// number come in order.
+    pub(in crate::guard) fn find(
+        &self,
+        text: &[u8],
+        range: Range<usize>,
+        mut each: impl FnMut(usize, usize),
+    ) {
+        let complete = self
+            .searchers
+            .iter()
+            .map(|(_, places)| places.len())
+            .sum::<usize>()
+            > 0;
+        if range.len() < SHORT || !complete {
+            let pairs = text[range.clone()]
+                .iter()
+                .zip(text[range.start..].iter().skip(1));
+            for (at, (one, two)) in pairs.enumerate() {
+                if self.first[usize::from(*one)] && self.second[usize::from(*two)] {
+                    for number in 0..self.phrases.len() {
+                        if self.is_at(text, number, range.start + at) {
+                            each(number, range.start + at);
+                        }
+                    }
+                }
+            }
+            return;
+        }
+        // What is looked for may stand anywhere in a phrase.
+        let part = &text[..range.end.saturating_add(self.longest).min(text.len())];
+        for (searcher, places) in &self.searchers {
+            let mut at = range.start;
+            while let Some(found) = searcher.find_in(part, (at..part.len()).into()) {
+                at = found.start() + 1;
+                let mut last = usize::MAX;
+                for &(number, window) in places {
+                    // The spellings of one phrase follow each other.
+                    if number == last {
+                        continue;
+                    }
+                    last = number;
+                    if let Some(start) = found.start().checked_sub(window)
+                        && range.contains(&start)
+                        && self.is_at(text, number, start)
+                    {
+                        each(number, start);
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_at(&self, text: &[u8], number: usize, start: usize) -> bool {
+        let Some(phrase) = self.phrases.get(number) else {
+            return false;
+        };
+        let there = text.get(start..start + phrase.text.len());
+        there.is_some_and(|there| there.eq_ignore_ascii_case(&phrase.text))
+            && (!phrase.bounded || !begins_inside(text, start))
+    }
+
+    /// Where at the end of `text` one of the phrases `which` may have begun.
+    pub(in crate::guard) fn begun(
+        &self,
+        text: &[u8],
+        which: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let from = text.len().saturating_sub(self.longest.saturating_sub(1));
+        (from..text.len()).find(|&start| {
+            if !self.first[usize::from(text[start])] {
+                return false;
+            }
+            let part = &text[start..];
+            self.phrases.iter().enumerate().any(|(number, phrase)| {
+                part.len() < phrase.text.len()
+                    && part.eq_ignore_ascii_case(&phrase.text[..part.len()])
+                    && (!phrase.bounded || !begins_inside(text, start))
+                    && which(number)
+            })
+        })
+    }
+}
+
+/// Whether a word goes on at `start`.
+fn begins_inside(text: &[u8], start: usize) -> bool {
+    start
+        .checked_sub(1)
+        .is_some_and(|before| text[before].is_ascii_alphanumeric())
+}
+
+/// Where the three bytes are that ordinary text has least often.
+fn rarest(text: &[u8]) -> Option<usize> {
+    let frequency = |byte: u8| match byte {
+        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 8,
+        b' ' | b'h' | b'l' | b'd' | b'c' | b'u' => 6,
+        b'm' | b'p' | b'f' | b'g' | b'y' => 4,
+        b'w' | b'b' | b'v' | b'k' | b'-' | b'.' => 2,
+        _ => 1,
+    };
+    let windows = text.windows(3).enumerate();
+    windows
+        .min_by_key(|(_, window)| window.iter().map(|byte| frequency(*byte)).sum::<u32>())
+        .map(|(at, _)| at)
+}
+
+/// The bytes in every mixture of cases.
+fn cases(three: [u8; 3]) -> impl Iterator<Item = [u8; 3]> {
+    (0..8_u8).filter_map(move |mask| {
+        let mut spelled = three;
+        for (bit, byte) in spelled.iter_mut().enumerate() {
+            if mask >> bit & 1 == 1 {
+                if !byte.is_ascii_lowercase() {
+                    return None;
+                }
+                byte.make_ascii_uppercase();
+            }
+        }
+        Some(spelled)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(phrases: &Phrases, text: &str) -> Vec<(usize, usize)> {
+        let mut all = Vec::new();
+        phrases.find(text.as_bytes(), 0..text.len(), |number, at| {
+            all.push((number, at))
+        });
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn phrases_are_found_in_any_case_in_short_and_long_texts() {
+        let phrases = Phrases::new(&["system prompt", "you are claude", "-----begin", "sys"]);
+        for padding in ["", &"Nothing to see here. ".repeat(10)] {
+            let at = padding.len();
+            let text =
+                format!("{padding}SYSTEM Prompt; ecosystem prompt: You ARE Claude-----BEGIN");
+            assert_eq!(
+                found(&phrases, &text),
+                [(0, at), (1, at + 33), (2, at + 47), (3, at)],
+                "{padding}"
+            );
+        }
+    }
+
+    #[test]
+    fn many_phrases_are_found_too() {
+        let texts: Vec<String> = (0..200).map(|number| format!("word{number}x")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let phrases = Phrases::new(&texts);
+        let text = format!("{} WORD7x word199X", " ".repeat(200));
+        assert_eq!(found(&phrases, &text), [(7, 201), (199, 208)]);
+    }
+
+    #[test]
+    fn a_phrase_that_has_begun_is_seen() {
+        let phrases = Phrases::new(&["system prompt", "you are claude"]);
+        let begun = |text: &str| phrases.begun(text.as_bytes(), |_| true);
+        assert_eq!(begun("The syst"), Some(4));
+        assert_eq!(begun("The system prompt"), None);
+        assert_eq!(begun("The system promp"), Some(4));
+        assert_eq!(begun("ecosys"), None);
+        assert_eq!(begun("You are "), Some(0));
+        assert_eq!(phrases.begun(b"you", |number| number == 0), None);
+    }
+}
