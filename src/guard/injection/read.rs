@@ -163,7 +163,8 @@ impl Rules {
 /// Whether a view met a rule that what came before it did not: it holds its surroundings, too.
 fn adds(fired: &[Fired], before: usize) -> bool {
     let (old, new) = fired.split_at(before);
-    new.iter().any(|new| old.iter().all(|old| old.rule != new.rule))
+    new.iter()
+        .any(|new| old.iter().all(|old| old.rule != new.rule))
 }
 
 /// From the first to the last word of some classes.

@@ -62,7 +62,10 @@ impl Anchor {
     #[inline]
     pub(super) fn ends(&self, head: u64) -> bool {
         let length = self.text.text.len();
-        self.text.open || length >= 8 || !head.to_le_bytes()[length].is_ascii_alphanumeric()
+        self.text.open
+            || length >= 8
+            || !self.text.text.is_ascii()
+            || !head.to_le_bytes()[length].is_ascii_alphanumeric()
     }
 
     fn hash(&self) -> usize {
