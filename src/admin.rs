@@ -23,9 +23,11 @@ mod party;
 use crate::answer::{Answer, Rest};
 use crate::auth;
 use crate::event::{Change, Kind};
-use crate::gateway::reload::Trigger;
 use crate::gateway::inner::Inner;
+use crate::gateway::reload::Trigger;
 use crate::gateway::{Gateway, Live};
+use crate::guard::audit::{Entry, Event};
+use crate::guard::finding::Severity;
 use crate::identity::AgentId;
 use crate::metrics::Levels;
 use crate::refusal::Refusal;
@@ -285,6 +287,14 @@ impl Shared {
 impl Shared {
     /// Somebody changed something.
     fn told(&self, action: &'static str, subject: &str, peer: Option<IpAddr>) {
+        self.announced(action, subject, peer);
+        let entry = Entry::new(Event::AdminChange, Severity::Medium, "changed");
+        let entry = entry.with("action", action).with("subject", subject);
+        self.gateway.audit.record(entry.with("by", origin(peer)));
+    }
+
+    /// The same for whoever watches, and nobody else.
+    fn announced(&self, action: &'static str, subject: &str, peer: Option<IpAddr>) {
         self.gateway.feed.tell(|| {
             Kind::Change(Change {
                 action,

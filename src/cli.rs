@@ -42,7 +42,7 @@ enum Command {
     Ledger(ledger::LedgerArgs),
     /// Remove somebody from the insights.
     Insights(insights::InsightsArgs),
-    /// Measure how good the guard is.
+    /// Measure how good the guard is, look into its audit.
     Guard(guard::GuardArgs),
     /// Check the signatures of a saved answer.
     Verify(verify::VerifyArgs),

@@ -23,6 +23,7 @@ mod recording;
 mod redact;
 mod relay;
 mod reply;
+mod screening;
 mod session;
 mod settle;
 mod sign;

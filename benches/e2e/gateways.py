@@ -200,6 +200,19 @@ class Watched(Weir):
         super().stop()
 
 
+class Guarded(Weir):
+    """Weir that looks at every text, in and out, and would act."""
+
+    GUARD = ("guard: {injection: enforce, untrusted: enforce, canary: enforce, secrets: enforce, pii: enforce, leak: enforce,"
+             " input: {secrets: enforce, pii: enforce}}\n")
+
+    def prepare(self, directory):
+        command = super().prepare(directory)
+        with open(os.path.join(directory, "policy.yaml"), "a") as file:
+            file.write(self.GUARD)
+        return command
+
+
 class Telling(Watched):
     """Weir that tells everything: events by WebSocket and in a file, insights, every answer signed as the Model
     Gateway does."""

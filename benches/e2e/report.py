@@ -177,6 +177,30 @@ def telling(results):
     return table(head, rows) + notes(results), met and not errors(results)
 
 
+def guarding(results):
+    """Weir whose guard does all it can beside Weir without: what that adds to a turn, a chunk, the first byte."""
+    plain, full = results["gateways"]
+    rows, met = [], True
+
+    def row(title, scenario, figure, scale, form, target, as_ratio):
+        nonlocal met
+        if scenario not in results["samples"]:
+            return
+        base, mine = ([value and value / scale for value in column(results, scenario, of, figure)] for of in (plain, full))
+        pairs = [(a, b) for a, b in zip(base, mine) if a and b]
+        compared = [b / a if as_ratio else b - a for a, b in pairs]
+        middle = median(compared)
+        met &= middle is not None and middle <= target
+        rows.append([title, spread(base, form), spread(mine, form), spread(compared, "{:.2f}" if as_ratio else form),
+                     f"{target} {'×' if as_ratio else 'more'}", mark(middle, target)])
+
+    row("CPU µs a turn of 36 kB", "turn36k", "cpu_us", 1, "{:.1f}", 150, False)
+    row("CPU µs a chunk, streams of 1,000", "sse1000", "cpu_us_chunk", 1, "{:.2f}", 1.25, True)
+    row("first chunk, p50 ms", "first1", "first_p50_us", 1000, "{:.3f}", 1, False)
+    head = ["figure", plain, full, "difference or ratio", "target", ""]
+    return table(head, rows) + notes(results), met and not errors(results)
+
+
 def notes(results):
     samples = [sample for by_name in results["samples"].values() for one in by_name.values() for sample in one if sample]
     if not samples:

@@ -5,6 +5,7 @@
     run.py --bin DIR --ab BINARY_A BINARY_B         two builds of Weir against each other
     run.py --bin DIR --weir BINARY --only events    Weir that nobody watches beside one whose events are read by
                                                     WebSocket, and one whose watcher reads nothing
+    run.py --bin DIR --weir BINARY --only guard     Weir without a guard beside one whose guard does all it can
     run.py --bin DIR --weir BINARY --only telling   Weir that tells nobody anything beside one with events, insights
                                                     and signatures on
     run.py --bin DIR --weir BINARY --only redis     Weir alone beside Weir that shares its budgets through a
@@ -41,6 +42,10 @@ SCENARIOS = {
     "c1": (dict(conns=1, duration=3), None),
     # Arrivals at a fixed rate, far from what either gateway can do.
     "paced64": (dict(conns=64, duration=3, rate=1500), None),
+    # An agent's turn, and a long answer.
+    "turn36k": (dict(conns=16, duration=1.5, body_size=36864), None),
+    "sse1000": (dict(conns=8, duration=3, stream=True, directive="chunks=1000"), 1004),
+    "first1": (dict(conns=1, duration=2, stream=True, directive="chunks=4"), None),
 }
 COMPARED = ["slow1000", "c64", "sse64", "body100k"]
 SHARED = ["c1", "paced64", "c64"]
@@ -177,6 +182,8 @@ class Bench:
             "p50_us": seen["latency_us"]["p50"], "p99_us": seen["latency_us"]["p99"],
             "foreign_cores": max(0.0, (busy - ours) / took),
         }
+        if options.get("stream"):
+            sample["first_p50_us"] = seen["first_chunk_us"]["p50"]
         if chunks:
             sample["cpu_us_chunk"] = used * 1e6 / (seen["ok"] * chunks)
             sample["first_chunk_p99_us"] = seen["first_chunk_us"]["p99"]
@@ -215,8 +222,8 @@ def arguments():
     parser.add_argument("--bin", required=True, help="where loadgen, fastmock and bare-pingora are")
     parser.add_argument("--weir", help="the weir binary; left out, only the references run")
     parser.add_argument("--ab", nargs=2, metavar=("A", "B"), help="compare two weir binaries")
-    parser.add_argument("--only", choices=["redis", "events", "telling"],
-                        help="what sharing through Redis adds, or being watched, or telling everything")
+    parser.add_argument("--only", choices=["redis", "events", "telling", "guard"],
+                        help="what sharing through Redis adds, or being watched, or telling everything, or guarding")
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--scenarios", type=lambda text: text.split(","))
     parser.add_argument("--out", default=os.path.join(here, "out"))
@@ -226,7 +233,8 @@ def arguments():
     parsed = parser.parse_args()
     if parsed.only and not parsed.weir:
         parser.error("--only needs --weir")
-    usual = {"redis": SHARED, "events": ["c64", "sse64"], "telling": ["c64", "sse64"], None: COMPARED}
+    usual = {"redis": SHARED, "events": ["c64", "sse64"], "telling": ["c64", "sse64"],
+             "guard": ["turn36k", "sse1000", "first1"], None: COMPARED}
     parsed.scenarios = parsed.scenarios or usual[parsed.only]
     unknown = [name for name in parsed.scenarios if name not in SCENARIOS]
     if unknown:
@@ -247,6 +255,8 @@ def main():
         contestants = [gateways.Weir("quiet", 9300, given.weir),
                        gateways.Watched("read", 9301, given.weir, 9304, reads=True),
                        gateways.Watched("stopped", 9302, given.weir, 9305, reads=False)]
+    elif given.only == "guard":
+        contestants = [gateways.Weir("open", 9300, given.weir), gateways.Guarded("guarded", 9301, given.weir)]
     elif given.only == "telling":
         contestants = [gateways.Plain("plain", 9300, given.weir),
                        gateways.Telling("telling", 9301, given.weir, 9304)]
@@ -263,7 +273,8 @@ def main():
         bench.run()
     except (RuntimeError, FileNotFoundError) as problem:
         sys.exit(f"bench: {problem}")
-    only = {"redis": report.sharing, "events": report.watching, "telling": report.telling, None: report.comparison}
+    only = {"redis": report.sharing, "events": report.watching, "telling": report.telling,
+            "guard": report.guarding, None: report.comparison}
     told = report.duel if given.ab else only[given.only]
     text, met = told(bench.results)
     with open(os.path.join(given.out, "results.json"), "w") as file:

@@ -65,7 +65,10 @@ pub(super) fn routes(router: Router<Shared>) -> Router<Shared> {
         .route("/infer", post(infer::infer))
         .route("/api/messages", post(infer::messages))
         .route("/validate-input", post(defence::validate_input))
-        .route("/prepare-system-prompt", post(defence::prepare_system_prompt))
+        .route(
+            "/prepare-system-prompt",
+            post(defence::prepare_system_prompt),
+        )
         .route("/filter-output", post(defence::filter_output))
         .route("/status", get(status::status))
         .route("/admin/audit", get(reports::audit))

@@ -80,13 +80,16 @@ async fn exchange(
         let response = sender.send_request(request.map(Full::new)).await;
         drop(sender);
         let (parts, body) = response.map_err(broken)?.into_parts();
-        let body = Limited::new(body, LARGEST).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                NoAnswer::TooLarge
-            } else {
-                NoAnswer::Broken(error.to_string())
-            }
-        })?;
+        let body = Limited::new(body, LARGEST)
+            .collect()
+            .await
+            .map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    NoAnswer::TooLarge
+                } else {
+                    NoAnswer::Broken(error.to_string())
+                }
+            })?;
         Ok(Response::from_parts(parts, body.to_bytes()))
     };
     let mut asked = std::pin::pin!(asked);

@@ -31,7 +31,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             action: Action::Observe,
-            times: 20,
+            times: 50,
             within: Duration::from_secs(300),
             cool_down: Duration::from_secs(60),
         }
@@ -120,6 +120,17 @@ impl Calls {
 #[derive(Clone, Copy, Debug)]
 pub struct Seed([u64; 2]);
 
+/// Bytes that are worked on at once.
+const BLOCK: usize = 64;
+
+/// Numbers that tell the parts of a block apart: the first digits of pi.
+const PARTS: [u64; 4] = [
+    0x243f_6a88_85a3_08d3,
+    0x1319_8a2e_0370_7344,
+    0xa409_3822_299f_31d0,
+    0x082e_fa98_ec4e_6c89,
+];
+
 impl Seed {
     /// A seed of random numbers.
     pub const fn new(random: [u64; 2]) -> Self {
@@ -129,41 +140,48 @@ impl Seed {
 
     /// The digest of an agent's body: 128 bits, fast rather than secret, for telling apart only.
     pub fn digest(self, agent: &str, body: &[u8]) -> u128 {
-        let mut state = [self.0[0] ^ 0x9e37_79b9_7f4a_7c15, self.0[1]];
-        self.fold(&mut state, agent.as_bytes());
-        self.fold(&mut state, body);
-        u128::from(mixed(state[0], self.0[1])) << 64 | u128::from(mixed(state[1], self.0[0]))
+        let mut lanes = PARTS.map(|part| part ^ self.0[0]);
+        self.fold(&mut lanes, agent.as_bytes());
+        self.fold(&mut lanes, body);
+        let [first, second, third, fourth] = lanes;
+        let half = |key: u64| {
+            let one = mixed(first ^ key, second ^ key.rotate_left(16));
+            let other = mixed(third ^ key.rotate_left(32), fourth ^ key.rotate_left(48));
+            mixed(one ^ key, other ^ PARTS[0])
+        };
+        u128::from(half(self.0[0])) << 64 | u128::from(half(!self.0[1]))
     }
 
-    fn fold(self, state: &mut [u64; 2], bytes: &[u8]) {
-        let mut pieces = bytes.chunks_exact(16);
-        for piece in &mut pieces {
-            let (low, high) = piece.split_at(8);
-            self.step(state, word(low), word(high));
+    fn fold(self, lanes: &mut [u64; 4], bytes: &[u8]) {
+        let mut blocks = bytes.chunks_exact(BLOCK);
+        for block in &mut blocks {
+            self.step(lanes, block);
         }
-        let rest = pieces.remainder();
-        let (low, high) = rest.split_at(rest.len().min(8));
-        self.step(state, word(low), word(high));
+        let mut last = [0; BLOCK];
+        for (to, from) in last.iter_mut().zip(blocks.remainder()) {
+            *to = *from;
+        }
+        self.step(lanes, &last);
         // Where one ends and the next begins is part of it.
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.step(state, length, !length);
+        for (lane, part) in lanes.iter_mut().zip(PARTS) {
+            *lane = mixed(*lane ^ length, part ^ self.0[1]);
+        }
     }
 
-    fn step(self, state: &mut [u64; 2], low: u64, high: u64) {
-        let first = mixed(state[0] ^ low, self.0[0] ^ high);
-        let second = mixed(state[1] ^ high, self.0[1] ^ low.rotate_left(32));
-        state[0] = first ^ state[1].rotate_left(17);
-        state[1] = second ^ first;
+    /// One block: a product for each lane, none of which waits for another.
+    fn step(self, lanes: &mut [u64; 4], block: &[u8]) {
+        let keys = PARTS.map(|part| part ^ self.0[1]);
+        for ((lane, piece), key) in lanes.iter_mut().zip(block.chunks_exact(16)).zip(keys) {
+            let (low, high) = piece.split_at(8);
+            *lane = mixed(*lane ^ word(low), key ^ word(high));
+        }
     }
 }
 
-/// Up to eight bytes as a number.
+/// Eight bytes as a number.
 fn word(bytes: &[u8]) -> u64 {
-    let mut whole = [0; 8];
-    for (to, from) in whole.iter_mut().zip(bytes) {
-        *to = *from;
-    }
-    u64::from_le_bytes(whole)
+    bytes.try_into().map_or(0, u64::from_le_bytes)
 }
 
 /// Both halves of a product, folded.

@@ -1,5 +1,6 @@
-//! `weir guard`: how good the guard is, measured on files with labels.
+//! `weir guard`: how good the guard is, measured on files with labels, and whether its audit holds.
 
+mod audit;
 mod injection;
 mod screen;
 mod transform;
@@ -18,6 +19,8 @@ pub struct GuardArgs {
 enum Command {
     /// Measure what it finds, and what it finds wrongly
     Measure(MeasureArgs),
+    /// Look into the audit
+    Audit(audit::AuditArgs),
 }
 
 #[derive(Debug, Args)]
@@ -47,5 +50,6 @@ pub fn run(args: &GuardArgs) -> anyhow::Result<ExitCode> {
             Measure::Secrets(args) => screen::secrets(args),
             Measure::Pii(args) => screen::pii(args),
         },
+        Command::Audit(args) => audit::run(args),
     }
 }

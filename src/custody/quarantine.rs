@@ -224,3 +224,6 @@ impl Quarantine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,8 +67,9 @@ impl Canaries {
         }
         let epoch = self.sessions.epoch(id, now);
         let wards = self.shared.get()?;
-        let stored = [epoch, epoch.wrapping_sub(1)].map(|epoch| id.stored(epoch));
-        let tokens = wards.tokens(&stored).await?;
+        let [now_stored, stored] = [epoch, epoch.wrapping_sub(1)].map(|epoch| id.stored(epoch));
+        let keep = self.sessions.keep();
+        let tokens = wards.token(&now_stored, &stored, "", keep).await?;
         let [current, before] = tokens.map(|token| Canary::parse(&token?));
         match (current, before) {
             (Some(current), before) => {
@@ -97,9 +98,9 @@ impl Canaries {
         let epoch = self.sessions.epoch(id, now);
         let [current, before] = [epoch, epoch.wrapping_sub(1)].map(|epoch| id.stored(epoch));
         let (keep, token) = (self.sessions.keep(), mine.token());
-        let (there, earlier) = wards.token(&current, Some(&before), token, keep).await?;
+        let tokens = wards.token(&current, &before, token, keep).await?;
         // Whatever somebody else has put there: what is no token is not believed.
-        let there = Canary::parse(&there)?;
-        Some((there, earlier.and_then(|token| Canary::parse(&token))))
+        let [there, earlier] = tokens.map(|token| Canary::parse(&token?));
+        Some((there?, earlier))
     }
 }

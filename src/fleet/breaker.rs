@@ -77,13 +77,19 @@ impl Fleet {
         self.word(&command).await
     }
 
-    /// The level that is there.
+    /// Puts the level there if there is none, else gives the one that is there.
     ///
     /// # Errors
     /// [`Away`] when Redis cannot be asked.
-    pub async fn breaker_last(&self, tag: &str) -> Result<Option<String>, Away> {
-        let mut command = redis::cmd("GET");
+    pub async fn breaker_begin(
+        &self,
+        tag: &str,
+        level: &str,
+        kept: i64,
+    ) -> Result<Option<String>, Away> {
+        let mut command = redis::cmd("SET");
         command.arg(self.breaker_key(&format!("{tag}:level")));
+        command.arg(level).arg("EX").arg(kept).arg("NX").arg("GET");
         self.word(&command).await
     }
 

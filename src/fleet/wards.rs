@@ -5,9 +5,7 @@
 //! at several gateways the last one always sees all. Gateways hear of each other's changes within
 //! half a second, and everything they have seen themselves is told again after Redis was away or has forgotten.
 //!
-//! Keys, all with one hash tag: `weir:{tenant}:q:w:CALLER` the record of a caller, a hash of which fields are
-//! only ever added; `q:index` all callers by when their record ends; `q:news` a stream of callers whose record
-//! has changed; `q:mark` that says that nothing was lost; `s:SESSION` the token of a session.
+//! How it is kept there is in `wards.lua`.
 
 mod words;
 
@@ -22,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-use words::Words;
+use words::{Fields, News, Words};
 
 /// How often it is looked what other gateways have seen.
 const LOOK: Duration = Duration::from_millis(500);
@@ -30,6 +28,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The first wait before connecting again; it doubles up to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// How often a condition is looked at that is about to come true.
+const MOMENT: Duration = Duration::from_millis(2);
 
 /// Callers that are asked for in one call.
 const CHUNK: usize = 128;
@@ -48,6 +49,8 @@ pub struct Wards {
     /// Callers whose record Redis has yet to hear.
     later: Mutex<HashSet<Who>>,
     wake: Notify,
+    /// Whether connecting was tried, with or without success.
+    tried: AtomicBool,
     broken: AtomicBool,
     closed: AtomicBool,
     timeout: Duration,
@@ -68,7 +71,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Wards {
     /// A part in what is at `connector`. A thread of its own connects, and again whenever the connection has
-    /// broken; `heard` is called there.
+    /// broken; `heard` is called there. The first try is waited for: who is in quarantine elsewhere should be known
+    /// before anybody is served.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -88,6 +92,7 @@ impl Wards {
             up: ArcSwapOption::empty(),
             later: Mutex::default(),
             wake: Notify::new(),
+            tried: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             timeout: settings.timeout,
@@ -99,6 +104,10 @@ impl Wards {
         std::thread::Builder::new()
             .name("weir-wards".to_owned())
             .spawn(move || runtime.block_on(own.run()))?;
+        let deadline = Instant::now() + settings.connect_timeout + settings.timeout;
+        while Instant::now() < deadline && !wards.tried.load(Ordering::Acquire) {
+            std::thread::sleep(MOMENT);
+        }
         Ok(wards)
     }
 
@@ -114,12 +123,9 @@ impl Wards {
             Some(up) => {
                 let mut connection = Connection::clone(&up);
                 let ends = record.ends(self.cells.rules());
-                let sum = self
-                    .words
-                    .add(who, record, ends, self.clock.millis())
-                    .query_async::<words::Added>(&mut connection)
-                    .await;
-                self.known(&up, sum).and_then(|sum| words::record(&sum.4))
+                let command = self.words.add(who, record, ends, self.clock.millis());
+                let sum = command.query_async::<Fields>(&mut connection).await;
+                self.known(&up, sum).and_then(|sum| words::record(&sum))
             }
             None => None,
         };
@@ -135,33 +141,21 @@ impl Wards {
         self.wake.notify_one();
     }
 
-    /// The token of a session: `mine` unless another gateway was there before, which is kept for `keep` from
-    /// now on; and the one that it had before, if `before` names it. `None` when Redis cannot be asked.
+    /// The token of a session: `mine` unless another gateway was there before, or nothing where that is empty;
+    /// it is kept for `keep` from now on. And that of the session `before`. `None` when Redis cannot be asked.
     pub async fn token(
         &self,
         session: &str,
-        before: Option<&str>,
+        before: &str,
         mine: &str,
         keep: Duration,
-    ) -> Option<(String, Option<String>)> {
+    ) -> Option<[Option<String>; 2]> {
         let up = self.up.load_full()?;
         let mut connection = Connection::clone(&up);
-        let pipeline = self.words.token(session, before, mine, keep);
-        let said = pipeline
-            .query_async::<(Option<String>, Option<String>, i64)>(&mut connection)
-            .await;
-        let (there, earlier, _) = self.known(&up, said)?;
-        Some((there.unwrap_or_else(|| mine.to_owned()), earlier))
-    }
-
-    /// The tokens of two sessions, as far as they have one. `None` when Redis cannot be asked.
-    pub async fn tokens(&self, sessions: &[String; 2]) -> Option<[Option<String>; 2]> {
-        let up = self.up.load_full()?;
-        let mut connection = Connection::clone(&up);
-        let pipeline = self.words.tokens(sessions);
-        let said = pipeline.query_async(&mut connection).await;
-        let (one, two) = self.known(&up, said)?;
-        Some([one, two])
+        let command = self.words.token(session, before, mine, keep);
+        let said = command.query_async::<[String; 2]>(&mut connection).await;
+        let tokens = self.known(&up, said)?;
+        Some(tokens.map(|token| Some(token).filter(|token| !token.is_empty())))
     }
 
     fn known<T>(&self, up: &Arc<Connection>, said: Result<T, RedisError>) -> Option<T> {
@@ -182,7 +176,7 @@ impl Wards {
         let deadline = Instant::now() + self.timeout;
         self.wake.notify_one();
         while Instant::now() < deadline && self.is_up() && !lock(&self.later).is_empty() {
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(MOMENT);
         }
         self.closed.store(true, Ordering::Release);
         self.wake.notify_one();
@@ -196,6 +190,7 @@ impl Wards {
                 return;
             };
             self.up.store(None);
+            self.tried.store(true, Ordering::Release);
             let reason = reason.to_string();
             if complaint.as_ref() != Some(&reason) {
                 tracing::warn!(%reason, "quarantine is not shared at present");
@@ -210,19 +205,20 @@ impl Wards {
     async fn live(&self, wait: &mut Duration) -> Result<(), Broken> {
         let mut connection = self.connector.connect().await?;
         self.broken.store(false, Ordering::Release);
-        let mut last = self.sum(&mut connection).await?;
+        let mut place = self.sum(&mut connection).await?;
         self.up.store(Some(Arc::new(connection.clone())));
+        self.tried.store(true, Ordering::Release);
         *wait = FIRST_WAIT;
         while !self.closed.load(Ordering::Acquire) {
             if self.broken.load(Ordering::Acquire) {
                 return Err(Broken::Suspect);
             }
             self.say(&mut connection).await?;
-            match self.hear(&mut connection, &last).await? {
-                Some(heard) => last = heard,
+            place = match self.hear(&mut connection, &place).await? {
+                Some(place) => place,
                 // Redis was emptied: everything is told again.
-                None => last = self.sum(&mut connection).await?,
-            }
+                None => self.sum(&mut connection).await?,
+            };
             // Waking up by time or by name: both go round the loop.
             let _ = tokio::time::timeout(LOOK, self.wake.notified()).await;
         }
@@ -231,51 +227,70 @@ impl Wards {
     }
 
     /// Puts together what Redis and this gateway know. Gives the place in the news from which on to listen.
-    async fn sum(&self, connection: &mut Connection) -> Result<String, RedisError> {
-        let last = self.words.last(connection).await?;
+    async fn sum(&self, connection: &mut Connection) -> Result<News, RedisError> {
         let now = self.clock.millis();
-        let mut theirs = HashSet::new();
-        for chunk in self.words.index(connection, now).await?.chunks(CHUNK) {
-            self.ask(connection, chunk).await?;
-            theirs.extend(chunk.iter().copied());
-        }
+        let mark = format!("{:016x}", fastrand::u64(..));
+        let open = self.words.open(now, &mark);
+        let opened = match open.query_async::<Vec<String>>(connection).await {
+            Err(error) if error.to_string().contains("Function not found") => {
+                let mut load = redis::cmd("FUNCTION");
+                load.arg("LOAD").arg("REPLACE").arg(words::LIBRARY);
+                load.exec_async(connection).await?;
+                open.query_async::<Vec<String>>(connection).await?
+            }
+            opened => opened?,
+        };
+        let opened = words::news(&opened).ok_or_else(unclear)?;
+        self.ask(connection, &opened.callers).await?;
         for (who, record) in self.cells.all(now) {
-            // Those that Redis knows may have been heard just now and be no more than that; it does no harm.
-            let _ = theirs.remove(&who);
             self.tell(connection, &who, &record).await?;
         }
-        self.words.mark(connection).await?;
-        Ok(last)
+        Ok(opened)
     }
 
     /// Asks for some records and takes them over.
     async fn ask(&self, connection: &mut Connection, callers: &[Who]) -> Result<(), RedisError> {
-        let said = self.words.records(connection, callers).await?;
-        let now = self.clock.millis();
-        for (who, fields) in callers.iter().zip(said) {
-            let Some(record) = words::record(&fields) else {
-                continue;
-            };
-            if let Some(news) = self.cells.merge(who, &record, now) {
-                (self.heard)(who, news);
+        for chunk in callers.chunks(CHUNK) {
+            let mut pipeline = redis::pipe();
+            for who in chunk {
+                pipeline.add_command(self.words.record(who));
+            }
+            let said: Vec<Fields> = pipeline.query_async(connection).await?;
+            let now = self.clock.millis();
+            for (who, fields) in chunk.iter().zip(said) {
+                let record = words::record(&fields);
+                if let Some(news) = record.and_then(|record| self.cells.merge(who, &record, now)) {
+                    (self.heard)(who, news);
+                }
             }
         }
         Ok(())
     }
 
-    /// What others have changed; `None` when Redis has lost what it knew.
+    /// What others have changed since then; `None` when Redis has lost what it knew.
     async fn hear(
         &self,
         connection: &mut Connection,
-        last: &str,
-    ) -> Result<Option<String>, RedisError> {
-        let Some((callers, last)) = self.words.news(connection, last).await? else {
-            return Ok(None);
+        since: &News,
+    ) -> Result<Option<News>, RedisError> {
+        let mut place = News {
+            mark: since.mark.clone(),
+            seq: since.seq,
+            callers: Vec::new(),
         };
-        for chunk in callers.chunks(CHUNK) {
-            self.ask(connection, chunk).await?;
+        loop {
+            let said = self.words.news(place.seq);
+            let said = said.query_async::<Vec<String>>(connection).await?;
+            let news = words::news(&said).ok_or_else(unclear)?;
+            if news.mark != place.mark {
+                return Ok(None);
+            }
+            self.ask(connection, &news.callers).await?;
+            if news.callers.is_empty() {
+                return Ok(Some(news));
+            }
+            place = news;
         }
-        Ok(Some(last))
     }
 
     async fn say(&self, connection: &mut Connection) -> Result<(), RedisError> {
@@ -299,18 +314,20 @@ impl Wards {
     ) -> Result<(), RedisError> {
         let ends = record.ends(self.cells.rules());
         let now = self.clock.millis();
-        let said: words::Added = self
-            .words
-            .add(who, record, ends, now)
-            .query_async(connection)
-            .await?;
-        if let Some(news) = words::record(&said.4)
-            && let Some(news) = self.cells.merge(who, &news, now)
+        let command = self.words.add(who, record, ends, now);
+        let said: Fields = command.query_async(connection).await?;
+        if let Some(sum) = words::record(&said)
+            && let Some(news) = self.cells.merge(who, &sum, now)
         {
             (self.heard)(who, news);
         }
         Ok(())
     }
+}
+
+/// An answer that makes no sense.
+fn unclear() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::InvalidData).into()
 }
 
 impl Drop for Wards {
@@ -319,3 +336,6 @@ impl Drop for Wards {
         self.wake.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;

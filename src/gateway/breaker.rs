@@ -29,7 +29,7 @@ use arc_swap::ArcSwap;
 use known::{Found, Known};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc, watch};
@@ -71,6 +71,8 @@ pub struct Breaker {
     /// How many they are.
     pauses: AtomicUsize,
     alerts: mpsc::Sender<Alert>,
+    /// Whether a level was told that Redis may not have.
+    owed: AtomicBool,
     /// For whoever sends them.
     waiting: Mutex<Option<mpsc::Receiver<Alert>>>,
 }
@@ -128,6 +130,7 @@ impl Breaker {
             paused: Mutex::default(),
             pauses: AtomicUsize::new(0),
             alerts,
+            owed: AtomicBool::new(false),
             waiting: Mutex::new(Some(waiting)),
         }
     }

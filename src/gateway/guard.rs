@@ -2,8 +2,10 @@
 
 use super::Gateway;
 use crate::event::{self, Kind};
-use crate::guard::finding::Finding;
-use crate::identity::{AgentId, RequestId};
+use crate::guard::audit::{Entry, Event, Found};
+use crate::guard::finding::{Action, Control, Finding, Severity};
+use crate::guard::quarantine::Who;
+use crate::identity::{AgentId, KeyId, RequestId};
 use std::sync::Arc;
 
 /// Where something was found.
@@ -15,6 +17,17 @@ pub enum Direction {
     Out,
 }
 
+/// Whose request it is.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The request.
+    pub id: RequestId,
+    /// The agent.
+    pub agent: AgentId,
+    /// The key, where there is one.
+    pub key: Option<KeyId>,
+}
+
 impl Gateway {
     /// Tells of what was found: metrics and an event; never what it was.
     pub fn guard_found(
@@ -24,8 +37,7 @@ impl Gateway {
         direction: Direction,
         found: &Finding,
     ) {
-        let out = direction == Direction::Out;
-        self.metrics.guard_found(found, out);
+        self.metrics.guard_found(found, direction == Direction::Out);
         self.feed.tell(|| {
             Kind::Finding(event::Finding {
                 id,
@@ -38,4 +50,35 @@ impl Gateway {
             })
         });
     }
+
+    /// The same of all that was found in one go, and a line of the audit.
+    pub fn guard_noted(&self, asked: &Asked, direction: Direction, findings: &[Finding]) {
+        let Some(worst) = findings.iter().map(|found| found.severity).max() else {
+            return;
+        };
+        for found in findings {
+            self.guard_found(asked.id, &asked.agent, direction, found);
+        }
+        self.audit.record(entry(asked, direction, findings, worst));
+    }
+}
+
+fn entry(asked: &Asked, direction: Direction, findings: &[Finding], worst: Severity) -> Entry {
+    let leaked = findings
+        .iter()
+        .any(|found| found.control == Control::Canary);
+    let event = match direction {
+        Direction::In => Event::InputValidation,
+        Direction::Out if leaked => Event::CanaryTokenLeak,
+        Direction::Out => Event::OutputFilter,
+    };
+    let action = findings.iter().map(|found| found.action).max();
+    let action = action.unwrap_or(Action::Flag);
+    let mut entry = Entry::new(event, worst, action.name());
+    entry.who = asked.key.as_ref().map(Who::of_key);
+    entry.key = asked.key.clone();
+    entry.agent = Some(asked.agent.clone());
+    entry.request = Some(asked.id);
+    entry.findings = findings.iter().map(Found::from).collect();
+    entry
 }

@@ -45,7 +45,7 @@ pub enum NoAnswer {
 /// The way by which this process asks itself.
 #[async_trait]
 pub trait Inner: Send + Sync {
-    /// Asks, and waits for the whole answer. What texts hold was judged by whoever asks.
+    /// Asks, and waits for the whole answer.
     ///
     /// # Errors
     /// [`NoAnswer`].

@@ -255,7 +255,9 @@ impl Record {
 
     /// Adds a strike, and notes when it is the one that leads to a quarantine for good.
     pub fn strike(&mut self, strike: Strike, rules: &Rules) {
-        self.strikes.push(strike);
+        // Whoever is struck now was let in before, whatever the clock of the one who lifted it says.
+        let at = strike.at.max(self.lifted + 1).max(self.pardoned + 1);
+        self.strikes.push(Strike { at, ..strike });
         self.tidy();
         self.settle(rules);
     }

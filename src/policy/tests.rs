@@ -245,6 +245,7 @@ fn every_key_of_the_policy_is_documented() {
   users: {NAME: {budget_total: 1}}
   user_default: {budget_total: 1}
   gateway: {budget_total: 1}
+  breaker: {timezone: UTC, economy: {to: haiku}, webhook: {url: 'https://x', secret: '0123456789abcdef0123456789abcdef'}}
   prices: {MODEL: {input_usd_per_million: 1, output_usd_per_million: 1, cache_read_usd_per_million: 1, cache_write_usd_per_million: 1, max_output_tokens: 1}}
   agents: {NAME: {budget_total: 1, timezone: UTC, tiers: [{threshold: 0, models: [x]}], allowed_models: [x], limits: LIMITS}}
 auth: {keys: [{id: k, key: '${OPENROUTER_API_KEY}', agent: NAME, user: u, users: [v], expires: 2027-01-01, limits: LIMITS}]}

@@ -235,3 +235,32 @@ fn models_and_providers_of_the_models_file_are_the_policys() {
         assert!(policy.providers.contains_key(&model.provider));
     }
 }
+
+#[test]
+fn what_nobody_describes_is_asked_of_the_openclaw_gateway_that_the_variables_name() {
+    let default = |variables: &[(&str, &str)], text: &str| {
+        let environment = Environment::of(variables.iter().copied());
+        super::parse("p.yaml", text, &environment)
+            .unwrap()
+            .default_provider
+    };
+    let agents = "cost_routing: {agents: {a: {budget_total: 1}}}";
+    let url = ("OPENCLAW_GATEWAY_URL", "http://127.0.0.1:8000");
+    assert_eq!(default(&[], agents), "openrouter");
+    assert_eq!(default(&[url], agents), "openclaw");
+    let key = ("OPENROUTER_API_KEY", "sk-or-1");
+    assert_eq!(default(&[url, key], agents), "openrouter");
+    let elsewhere = "cost_routing: {openrouter: {base_url: 'http://127.0.0.1:1/v1'}, agents: {a: {budget_total: 1}}}";
+    assert_eq!(default(&[url], elsewhere), "openrouter");
+}
+
+#[test]
+fn an_openclaw_gateway_may_be_called_so_in_full() {
+    let text = "models: {m: {provider: openclaw-gateway, engine: e}}";
+    let models = super::models::parse("models.yaml", text, &Environment::default()).unwrap();
+    assert_eq!(models.models["m"].provider, "openclaw");
+    assert!(models.providers.contains_key("openclaw"));
+    let text = "providers: {x: {kind: openclaw-gateway, base_url: 'http://127.0.0.1:1'}}";
+    let models = super::models::parse("models.yaml", text, &Environment::default()).unwrap();
+    assert_eq!(models.providers["x"].kind.name(), "openclaw");
+}

@@ -9,7 +9,7 @@ use super::framing::framing;
 use super::guard;
 use super::journey::Journey;
 use super::link::{Drain, Link};
-use super::receive::{Stop, content_type, last, read_body};
+use super::receive::{Stop, content_type, last, read_body, text};
 use super::relay::Relay;
 use super::reply;
 use super::session;
@@ -21,6 +21,7 @@ use super::{Local, breaker};
 use crate::answer::{Answer, Rest};
 use crate::auth::{self, Identity};
 use crate::budget::tier;
+use crate::gateway::guard::Asked;
 use crate::gateway::{Gateway, Live};
 use crate::json::Limits;
 use crate::money::Nanos;
@@ -187,9 +188,15 @@ async fn proxied(
         live: &live,
         identity: &identity,
         surface,
-        id: ctx.id,
+        session: text(&session.req_header().headers, "x-session-id").map(str::to_owned),
+        asked: Asked {
+            id: ctx.id,
+            agent: identity.agent.id.clone(),
+            key: identity.key.clone(),
+        },
     };
-    let body = incoming.examine(body).await?;
+    let (body, screening) = incoming.examine(body).await?;
+    ctx.screening = screening;
     let depth = Limits {
         depth: limits.json_depth,
     };

@@ -295,11 +295,13 @@ impl Journey {
                 .max_tokens
                 .filter(|tokens| *tokens > 0 && field != request.max_tokens_field);
             let limit = limit.or(renamed);
+            // A model that stands in the path is in no field of the client's.
+            let as_asked = candidate.as_asked && self.model.is_none();
             return Ok(kind.body(
                 request,
                 &Rewrite {
-                    model: (!candidate.as_asked).then_some(written),
-                    fallbacks: if candidate.as_asked { &[] } else { fallbacks },
+                    model: (!as_asked).then_some(written),
+                    fallbacks: if as_asked { &[] } else { fallbacks },
                     max_tokens: limit.map(|tokens| (field, tokens)),
                 },
             ));

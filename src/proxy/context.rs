@@ -2,6 +2,7 @@
 
 use super::journey::Journey;
 use super::link::Link;
+use super::screening::Screening;
 use super::settle::Exchange;
 use super::sign::Signing;
 use crate::balance::Visit;
@@ -33,6 +34,8 @@ pub struct Context {
     pub(crate) recording: Option<Box<super::recording::Recording>>,
     /// How its answer is signed, once that is known.
     pub(crate) signing: Signing,
+    /// How its answer is screened, once that is known.
+    pub(crate) screening: Screening,
     /// The agent, once the caller is known; only while somebody watches.
     pub(crate) agent: Option<AgentId>,
     _in_flight: InFlight,
@@ -109,6 +112,7 @@ impl Context {
             surface: None,
             recording: None,
             signing: Signing::default(),
+            screening: Screening::default(),
             agent: None,
             _in_flight: InFlight::enter(in_flight),
         }

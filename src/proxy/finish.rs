@@ -80,10 +80,15 @@ async fn broken_off(session: &mut Session, ctx: &mut Context) {
         Relay::Translated { .. } => None,
         _ => admission.exchange.meter().map(Meter::finish),
     };
-    let mut last = held
-        .map(|held| held.with(None))
-        .unwrap_or_default()
-        .to_vec();
+    let held = held.map(|held| held.with(None)).unwrap_or_default();
+    let Some(held) = ctx.screening.broken_off(held) else {
+        // It was refused, and said so.
+        return;
+    };
+    let Some(admission) = ctx.admission() else {
+        return;
+    };
+    let mut last = held.to_vec();
     last.extend_from_slice(b"\n\n");
     let event = event::error_event(
         admission.journey.surface,
@@ -121,6 +126,7 @@ pub(crate) fn finished(
     error: Option<&Error>,
     ctx: &mut Context,
 ) {
+    ctx.screening.report(gateway);
     let mut told = Told::of(ctx, error);
     let (route, refused) = (ctx.route, ctx.refused);
     let seen = |session: &Session| {

@@ -3,15 +3,19 @@
 //! Decides what becomes of a finding: the request is refused, its body is changed, or somebody is told. What
 //! is a finding is [`crate::guard`]'s, who wants what done about it the policy's.
 
+use super::inner::asker;
 use super::receive::Stop;
+use super::screening::{Screening, blamed, setting};
 use crate::auth::Identity;
-use crate::gateway::guard::Direction;
+use crate::gateway::guard::{Asked, Direction};
 use crate::gateway::{Gateway, Live};
-use crate::guard::finding::{Action, Control, Finding, Severity};
-use crate::guard::injection::{Options, Verdict, fence};
-use crate::guard::quarantine::Who;
+use crate::guard::canary::Canary;
+use crate::guard::finding::{Action, Control, Finding, Mode, Severity};
+use crate::guard::injection::{self, Verdict, fence};
+use crate::guard::input::{self, Restore};
+use crate::guard::score::Reason;
+use crate::guard::session::{Owner, SessionId, Tokens};
 use crate::guard::{Passage, Source, plant, text};
-use crate::identity::RequestId;
 use crate::policy::guard::{Act, Guard, Taken};
 use crate::refusal::Refusal;
 use crate::surface::Surface;
@@ -38,41 +42,142 @@ pub(super) struct Incoming<'a> {
     pub live: &'a Live,
     pub identity: &'a Identity,
     pub surface: Surface,
-    pub id: RequestId,
+    /// What the client calls the conversation.
+    pub session: Option<String>,
+    pub asked: Asked,
 }
 
 impl Incoming<'_> {
-    /// Looks at a body: the one to go on with.
+    /// Looks at a body: the one to go on with, and how its answer is screened.
     ///
     /// # Errors
     /// When the policy does not let it through.
-    pub(super) async fn examine(&self, body: Bytes) -> Result<Bytes, Stop> {
-        let guard = &self.identity.agent.guard;
-        if !guard.judges() {
-            return Ok(body);
+    pub(super) async fn examine(&self, body: Bytes) -> Result<(Bytes, Screening), Stop> {
+        let guard = &*self.identity.agent.guard;
+        if !guard.looks_in() && !guard.looks_out() {
+            return Ok((body, Screening::default()));
+        }
+        let (body, restore) = self.searched(guard, body).await?;
+        let (body, tokens) = self.planted(guard, body).await?;
+        let canaries: Option<Vec<Canary>> = tokens.map(|tokens| tokens.all().cloned().collect());
+        let screening = Screening::of(
+            self.live,
+            self.identity,
+            self.surface,
+            self.asked.clone(),
+            restore,
+            canaries.as_deref(),
+        );
+        Ok((body, screening))
+    }
+
+    /// The body once its texts were judged and what must not leave was taken out, and what of that is put back
+    /// into its answer.
+    async fn searched(&self, guard: &Guard, body: Bytes) -> Result<(Bytes, Option<Restore>), Stop> {
+        // What this process asks itself was judged by whoever asks.
+        let judges = guard.judges() && !asker().is_some();
+        let redacts = guard.input_secrets.is_on() || guard.input_pii.is_on();
+        if !judges && !redacts {
+            return Ok((body, None));
         }
         let passages = text::passages(self.surface.dialect(), &body);
-        let options = Options {
+        let fenced = if judges {
+            self.judged(guard, &body, &passages).await?
+        } else {
+            None
+        };
+        if !redacts {
+            return Ok((fenced.unwrap_or(body), None));
+        }
+        let taken = match &fenced {
+            // The texts stand at other places now.
+            Some(fenced) => {
+                let passages = text::passages(self.surface.dialect(), fenced);
+                self.redacted(guard, fenced, &passages)?
+            }
+            None => self.redacted(guard, &body, &passages)?,
+        };
+        let (redacted, restore) = taken;
+        Ok((redacted.or(fenced).unwrap_or(body), restore))
+    }
+
+    /// Whether it is an attack; the body, if it has to be another one.
+    async fn judged(
+        &self,
+        guard: &Guard,
+        body: &[u8],
+        passages: &[Passage<'_>],
+    ) -> Result<Option<Bytes>, Stop> {
+        let options = injection::Options {
             from: guard.injection_from,
             untrusted_from: guard.untrusted_from,
             callers: guard.injection.is_on(),
             untrusted: guard.untrusted.is_on(),
-            ..Options::default()
+            ..injection::Options::default()
         };
-        let verdict = self.live.policy.rules.injection.judge(&passages, &options);
-        self.attacks(guard, &verdict, &passages).await?;
+        let verdict = self.live.policy.rules.injection.judge(passages, &options);
+        self.attacks(guard, &verdict, passages).await?;
         if verdict.tainted.is_empty() {
-            return Ok(body);
+            return Ok(None);
         }
-        self.tell(
-            guard.untrusted,
-            &verdict.untrusted.reasons,
-            verdict.tainted.len(),
-        );
+        let reasons = &verdict.untrusted.reasons;
+        self.tell(guard.untrusted, reasons, verdict.tainted.len());
         match guard.untrusted.act() {
             Act::Refuse => Err(Refusal::PromptBlocked("instructions in a tool's result").into()),
-            Act::Fence => Ok(fenced(&body, &passages, &verdict).into()),
-            Act::Flag | Act::Redact => Ok(body),
+            Act::Fence => Ok(Some(fenced(body, passages, &verdict).into())),
+            Act::Flag | Act::Redact => Ok(None),
+        }
+    }
+
+    /// The body without secrets and personal data, where it has any, and what is put back into its answer.
+    fn redacted(
+        &self,
+        guard: &Guard,
+        body: &[u8],
+        passages: &[Passage<'_>],
+    ) -> Result<(Option<Bytes>, Option<Restore>), Stop> {
+        let options = input::Options {
+            secrets: setting(guard.input_secrets),
+            pii: setting(guard.input_pii),
+            contacts: guard.contacts,
+        };
+        let rules = &self.live.policy.rules.screen;
+        let Some(redacted) = input::redact(body, passages, rules, options) else {
+            return Ok((None, None));
+        };
+        self.gateway
+            .guard_noted(&self.asked, Direction::In, &redacted.findings);
+        if redacted.refused {
+            return Err(Refusal::PromptBlocked("secrets or personal data").into());
+        }
+        let restore = Some(redacted.restore).filter(|restore| guard.restore && !restore.is_empty());
+        Ok((redacted.body.map(Bytes::from), restore))
+    }
+
+    /// The body with a word behind its system prompt that no answer may hold.
+    async fn planted(&self, guard: &Guard, body: Bytes) -> Result<(Bytes, Option<Tokens>), Stop> {
+        if guard.canary == Mode::Off || asker().is_some() {
+            return Ok((body, None));
+        }
+        let owner = match &self.identity.key {
+            Some(key) => Owner::Key(key),
+            None => Owner::Caller(self.asked.agent.as_str()),
+        };
+        let session = SessionId::of(owner, self.session.as_deref().unwrap_or_default());
+        let tokens = match self.gateway.canaries.canary_for(&session).await {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                tracing::error!(%error, "a prompt has no canary");
+                return match guard.canary {
+                    Mode::Enforce => Err(Refusal::GuardUnavailable.into()),
+                    Mode::Off | Mode::Observe => Ok((body, None)),
+                };
+            }
+        };
+        let sentence = tokens.current.instruction();
+        match plant::behind_system(self.surface.dialect(), &body, &sentence) {
+            Some(planted) => Ok((planted.into(), Some(tokens))),
+            None => Ok((body, None)),
         }
     }
 
@@ -93,11 +198,8 @@ impl Incoming<'_> {
         if guard.injection.act() != Act::Refuse {
             return Ok(());
         }
-        if let (true, Some(key)) = (guard.quarantine, &self.identity.key) {
-            self.gateway
-                .quarantine
-                .strike(&Who::of_key(key), ATTACK)
-                .await;
+        if let Some(who) = blamed(guard, self.identity) {
+            self.gateway.quarantine.strike(&who, ATTACK).await;
         }
         Err(Refusal::PromptBlocked("an attempt to change its instructions").into())
     }
@@ -134,7 +236,7 @@ impl Incoming<'_> {
     }
 
     /// Tells of the rule that weighs most.
-    fn tell(&self, taken: Taken, reasons: &[crate::guard::score::Reason], count: usize) {
+    fn tell(&self, taken: Taken, reasons: &[Reason], count: usize) {
         let rule = reasons
             .first()
             .map_or_else(|| "score".into(), |reason| Arc::clone(&reason.rule));
@@ -143,20 +245,19 @@ impl Incoming<'_> {
 
     fn found(&self, taken: Taken, rule: Arc<str>, count: u32) {
         let action = taken.outcome();
+        let severity = match action {
+            Action::Refuse => Severity::High,
+            Action::Flag | Action::Redact => Severity::Medium,
+        };
         let finding = Finding {
             control: Control::Injection,
             rule,
-            severity: if action == Action::Refuse {
-                Severity::High
-            } else {
-                Severity::Medium
-            },
+            severity,
             action,
             count,
         };
-        let agent = &self.identity.agent.id;
         self.gateway
-            .guard_found(self.id, agent, Direction::In, &finding);
+            .guard_noted(&self.asked, Direction::In, &[finding]);
     }
 }
 

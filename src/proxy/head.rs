@@ -103,3 +103,9 @@ pub(super) fn announced_length(response: &ResponseHeader) -> Option<usize> {
     let length = response.headers.get(header::CONTENT_LENGTH)?;
     length.to_str().ok()?.parse().ok()
 }
+
+/// Whether what follows is a stream of events.
+pub(super) fn is_stream(response: &ResponseHeader) -> bool {
+    let kind = response.headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}

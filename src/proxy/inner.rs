@@ -1,14 +1,14 @@
 //! Requests that this process makes to itself.
 //!
 //! Decides how a request is known to be one: by the task that serves it, which nothing on any connection can
-//! pretend. Such a request comes from where the one came that it is part of, and its texts were judged there.
+//! pretend. Such a request comes from where the one came that it is part of.
 
 use crate::gateway::inner::Asker;
 use crate::money::Nanos;
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 tokio::task_local! {
     static ASKER: (Asker, Arc<AtomicI64>);
@@ -24,12 +24,6 @@ pub async fn within<T>(asker: Asker, work: impl Future<Output = T>) -> (T, Nanos
 /// Who asks, for a request of this process's own.
 pub(crate) fn asker() -> Option<Asker> {
     ASKER.try_with(|(asker, _)| *asker).ok()
-}
-
-/// Whether the request that this task works on is one of this process's own, whose texts were judged by
-/// whoever makes it.
-pub(crate) fn is_inner() -> bool {
-    asker().is_some()
 }
 
 /// The other end of the connection that a request of this process's own is part of.

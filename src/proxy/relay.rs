@@ -153,11 +153,14 @@ pub(crate) fn header(response: &mut ResponseHeader, ctx: &mut Context) -> Result
         return Ok(());
     }
     prepare(response, ctx)?;
+    let mut screening = std::mem::take(&mut ctx.screening);
     let mut signing = std::mem::take(&mut ctx.signing);
-    let begun = ctx
-        .admission()
-        .map_or(Ok(()), |admission| signing.begin(response, admission));
+    let begun = ctx.admission().map_or(Ok(()), |admission| {
+        screening.begin(response, admission)?;
+        signing.begin(response, admission)
+    });
     ctx.signing = signing;
+    ctx.screening = screening;
     begun
 }
 
@@ -277,16 +280,19 @@ fn key(admission: &Admission) -> Option<&Secret> {
     outgoing.doors.get(admission.door.0)?.secrets().next()
 }
 
-/// Passes a piece of the body on, signed.
+/// Passes a piece of the body on, screened and then signed.
 pub(crate) fn body(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
     relayed(gateway, body, end, ctx);
+    let mut screening = std::mem::take(&mut ctx.screening);
     let mut signing = std::mem::take(&mut ctx.signing);
     if let Some(admission) = ctx.admission() {
         let meter = admission.exchange.meter();
         let done = end || meter.is_some_and(|meter| meter.is_finished());
-        *body = signing.pass(body.take(), done, admission);
+        let screened = screening.pass(body.take(), done, admission);
+        *body = signing.pass(screened, done, admission);
     }
     ctx.signing = signing;
+    ctx.screening = screening;
 }
 
 fn relayed(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
@@ -405,7 +411,8 @@ fn translated(
     joined(passed, finish.with(last.as_deref()))
 }
 
-fn joined(passed: Bytes, rest: Bytes) -> Option<Bytes> {
+/// Both, one after the other; `None` for nothing.
+pub(super) fn joined(passed: Bytes, rest: Bytes) -> Option<Bytes> {
     let all = match (passed.is_empty(), rest.is_empty()) {
         (true, _) => rest,
         (_, true) => passed,

@@ -4,8 +4,9 @@
 //! length. Which answers are signed is the policy's, how is [`crate::signature`]'s.
 
 use super::context::Admission;
-use super::head::{announced_length, unknown_length};
+use super::head::{announced_length, is_stream, unknown_length};
 use super::receive::text;
+use super::relay::joined;
 use super::settle::Phase;
 use super::upstream::now_millis;
 use crate::answer::Answer;
@@ -172,7 +173,7 @@ impl Signing {
         let mut out = signer.push(piece.unwrap_or_default());
         if done {
             let closing = signer.finish(now_millis());
-            out = joined(&out, &closing.last);
+            out = joined(out, closing.last).unwrap_or_default();
             let header = closing.header.map(HeaderValue::try_from);
             if let Some(Ok(header)) = header {
                 admission.link.put(SIGNATURE, header);
@@ -190,19 +191,6 @@ impl Signing {
             return last;
         };
         let out = signer.push(last);
-        joined(&out, &signer.finish(now_millis()).last)
-    }
-}
-
-fn is_stream(response: &ResponseHeader) -> bool {
-    let kind = response.headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
-}
-
-fn joined(one: &Bytes, other: &Bytes) -> Bytes {
-    match (one.is_empty(), other.is_empty()) {
-        (true, _) => other.clone(),
-        (_, true) => one.clone(),
-        _ => Bytes::from([&one[..], &other[..]].concat()),
+        joined(out, signer.finish(now_millis()).last).unwrap_or_default()
     }
 }

@@ -5,14 +5,14 @@ mod receiver;
 mod routes;
 
 use crate::support::gateway::Setup;
-use crate::support::{Agent, Gateway, LOOK, PATIENCE, Provider, Reply, Seen, client};
+use crate::support::{Agent, Gateway, LOOK, PATIENCE, Provider, Reply, Seen, client, eventually};
 use receiver::Receiver;
 use serde_json::{Value, json};
 use std::time::Instant;
 
 const OPUS: &str = "anthropic/claude-opus-4";
 const SONNET: &str = "anthropic/claude-sonnet-4";
-const HAIKU: &str = "anthropic/claude-3.5-haiku";
+const HAIKU: &str = "anthropic/claude-haiku-4.5";
 const EMBEDDING: &str = "openai/text-embedding-3-small";
 
 /// Four levels, a dollar apart; `more` are further settings.
@@ -75,6 +75,29 @@ async fn put(gateway: &Gateway, path: &str, body: &str) -> Reply {
     let request = client::http().put(gateway.url(path)).body(body.to_owned());
     let request = request.header("content-type", "application/json");
     Reply::read(request.send().await.unwrap()).await
+}
+
+/// The events with this in their line, once there are so many.
+async fn events(gateway: &Gateway, part: &str, count: usize) -> Vec<Value> {
+    let path = gateway.directory.join("events.txt");
+    eventually(part, || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let lines = text.lines().filter(|line| line.contains(part));
+        let all: Vec<Value> = lines
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        (all.len() >= count).then_some(all)
+    })
+    .await
+}
+
+/// Waits until so much was told in the log, and nothing else.
+async fn tells(gateway: &Gateway, expected: &[&str]) {
+    eventually(&format!("{expected:?}"), || {
+        (told(gateway).len() >= expected.len()).then_some(())
+    })
+    .await;
+    assert_eq!(told(gateway), expected);
 }
 
 /// What was told in the log, as `before>level`.
@@ -311,7 +334,7 @@ async fn every_change_of_level_is_told_once_to_everybody() {
     let reset = gateway.post("/admin/costs/reset", "").await;
     assert_eq!(reset.status, 200, "{}", reset.text());
     let messages = receiver.taken(3).await;
-    assert_eq!(told(&gateway), ["OK>WARNING", "WARNING>HARD", "HARD>OK"]);
+    tells(&gateway, &["OK>WARNING", "WARNING>HARD", "HARD>OK"]).await;
     let bodies: Vec<Value> = messages.iter().map(|message| message.json()).collect();
     let changes: Vec<_> = bodies
         .iter()
@@ -334,12 +357,8 @@ async fn every_change_of_level_is_told_once_to_everybody() {
         "one message, three tries"
     );
     assert_ne!(first(2), first(3));
-    let events = std::fs::read_to_string(gateway.directory.join("events.txt")).unwrap();
-    assert_eq!(
-        events.matches(r#""type":"breaker.level""#).count(),
-        3,
-        "{events}"
-    );
+    let events = events(&gateway, r#""type":"breaker.level""#, 3).await;
+    assert_eq!((events.len(), &events[1]["level"]), (3, &json!("HARD")));
     assert_eq!(gateway.metric("weir_breaker_changes_total").await, 3.0);
     assert!(!gateway.output().contains(secret));
 }
@@ -379,7 +398,7 @@ async fn what_was_spent_leaves_a_window_that_slides() {
     }
     let reply = ask(&gateway, "chat", OPUS, "again").await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    assert_eq!(told(&gateway), ["OK>EMERGENCY", "EMERGENCY>OK"]);
+    tells(&gateway, &["OK>EMERGENCY", "EMERGENCY>OK"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -387,15 +406,15 @@ async fn a_crash_forgets_nothing_and_tells_nothing_again() {
     let provider = Provider::start().await;
     let gateway = guarded(&provider, &levels("")).start().await;
     spend(&gateway, "2.25").await;
-    let track = json!({"model": HAIKU, "inputTokens": 1_000_000, "outputTokens": 0}).to_string();
+    let track = json!({"model": HAIKU, "inputTokens": 500_000, "outputTokens": 0}).to_string();
     let tracked = gateway.post("/track", &track).await;
     assert_eq!(tracked.status, 200, "{}", tracked.text());
     let sum = tracked.json()["total"].as_f64().unwrap();
     let limits = put(&gateway, "/admin/costs/limits", r#"{"HARD": 3.5}"#).await;
     assert_eq!(limits.status, 200, "{}", limits.text());
     level(&gateway, "SOFT").await;
-    let before = until(&gateway, |_| !told(&gateway).is_empty()).await;
-    assert_eq!(told(&gateway), ["OK>SOFT"]);
+    tells(&gateway, &["OK>SOFT"]).await;
+    let before = level(&gateway, "SOFT").await;
 
     // What it kept for a quick start is of a moment ago, of long ago, or gone.
     let mut gateway = gateway.restart().await;
@@ -416,7 +435,7 @@ async fn a_crash_forgets_nothing_and_tells_nothing_again() {
     // A crash in the middle of an answer charges what was held, and that counts.
     let call = gateway.chat("[[hang=headers]]").field("model", HAIKU);
     let open = tokio::spawn(call.stream().try_open());
-    crate::support::eventually("a hold", || {
+    eventually("a hold", || {
         let intents = gateway.events("intent");
         intents
             .last()
@@ -522,11 +541,8 @@ async fn an_agent_in_a_loop_is_stopped_and_others_are_not() {
     assert_eq!(same("other").send().await.status, 200);
     spend(&gateway, "0.1").await;
     assert_eq!(gateway.metric("weir_breaker_found_total").await, 1.0);
-    let events = std::fs::read_to_string(gateway.directory.join("events.txt")).unwrap();
-    let found = events
-        .lines()
-        .find(|line| line.contains(r#""type":"guard.finding""#));
-    let found: Value = serde_json::from_str(found.unwrap()).unwrap();
+    let all = events(&gateway, r#""type":"guard.finding""#, 1).await;
+    let found = &all[0];
     assert_eq!(
         (&found["control"], &found["rule"], &found["action"]),
         (&json!("breaker"), &json!("repeat"), &json!("refused"))

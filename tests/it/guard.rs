@@ -1,5 +1,7 @@
 //! The guard at work: what callers, tools and models say is looked at, and acted upon as the policy says.
 
+mod out;
+
 use crate::support::gateway::Setup;
 use crate::support::{Agent, Gateway, LOOK, PATIENCE, Provider, Reply};
 use serde_json::{Value, json};

@@ -40,6 +40,7 @@ mod listings;
 mod matrix;
 mod metadata;
 mod metrics;
+mod orchestrator;
 mod otel;
 mod reload;
 mod secure;

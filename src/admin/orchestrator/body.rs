@@ -120,14 +120,14 @@ impl Conversation {
         let system = own.or_else(|| fields.remove("system").filter(|raw| is_prompt(raw)));
         // Whoever passes on a request to the gateway behind it has all that Anthropic's form asks for.
         let may_lack = form == Form::Anthropic || fields.contains_key("max_tokens");
-        let (Some(model), false, false) = (
-            model,
-            messages.is_empty(),
-            system.is_none() && !may_lack,
-        ) else {
+        let (Some(model), false, false) =
+            (model, messages.is_empty(), system.is_none() && !may_lack)
+        else {
             return Err(missing());
         };
-        fields.retain(|name, _| PASSED.contains(&name.as_str()) || ["sessionId", "apiKey"].contains(&name.as_str()));
+        fields.retain(|name, _| {
+            PASSED.contains(&name.as_str()) || ["sessionId", "apiKey"].contains(&name.as_str())
+        });
         let (session, api_key) = (name(&fields, "sessionId"), name(&fields, "apiKey"));
         fields.retain(|name, raw| PASSED.contains(&name.as_str()) && raw.get() != "null");
         Ok(Self {

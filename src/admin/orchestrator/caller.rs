@@ -119,8 +119,9 @@ impl Caller {
     /// # Errors
     /// The refusal to answer with.
     pub(super) fn admit(&self, shared: &Shared) -> Result<(), Denied> {
-        let state: Option<Quarantined> =
-            self.who().and_then(|who| shared.gateway.quarantine.check(&who));
+        let state: Option<Quarantined> = self
+            .who()
+            .and_then(|who| shared.gateway.quarantine.check(&who));
         state.map_or(Ok(()), |state| Err(Denied::quarantined(state)))
     }
 }
@@ -147,7 +148,10 @@ mod tests {
         }
         for text in ["", "  ", "Bearer  "] {
             let name = caller_name(text);
-            assert!(name.is_none() || name.as_deref() == Some("Bearer"), "{text}");
+            assert!(
+                name.is_none() || name.as_deref() == Some("Bearer"),
+                "{text}"
+            );
         }
         assert_eq!(caller_name(&"é".repeat(LONGEST)).unwrap().len(), LONGEST);
     }

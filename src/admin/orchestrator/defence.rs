@@ -121,7 +121,9 @@ pub(super) async fn filter_output(
         Some(session) => shared.gateway.canaries.watched(session).await,
         None => None,
     };
-    let verdict = guarded(move || said::text(&output, tokens.as_ref())).await?;
+    let live = shared.gateway.live();
+    let work = move || said::text(&live.policy.rules.screen, &output, tokens.as_ref());
+    let verdict = guarded(work).await?;
     let mut note = Note::new(&caller, Event::OutputFilter);
     note.session(session.map(|session| session.masked()));
     judged(&shared, &caller, note, &verdict).await;
@@ -239,7 +241,11 @@ pub(super) struct Note {
 impl Note {
     pub(super) fn new(caller: &Caller, event: Event) -> Self {
         let now = jiff::Timestamp::now().as_millisecond();
-        Self::of(caller, event, RequestId::new(u64::try_from(now).unwrap_or_default()))
+        Self::of(
+            caller,
+            event,
+            RequestId::new(u64::try_from(now).unwrap_or_default()),
+        )
     }
 
     pub(super) fn of(caller: &Caller, event: Event, id: RequestId) -> Self {
@@ -269,7 +275,9 @@ impl Note {
         };
         if let Some(agent) = &self.entry.agent {
             for finding in found {
-                shared.gateway.guard_found(self.id, agent, direction, finding);
+                shared
+                    .gateway
+                    .guard_found(self.id, agent, direction, finding);
             }
         }
         self.entry.severity = severity;
@@ -295,6 +303,15 @@ pub(super) async fn judged(shared: &Shared, caller: &Caller, note: Note, verdict
         (true, false) if verdict.findings.is_empty() => "passed",
         (true, false) => "flagged",
     };
-    let worst = verdict.findings.iter().map(|finding| finding.severity).max();
-    note.write(shared, worst.unwrap_or(Severity::Low), outcome, &verdict.findings);
+    let worst = verdict
+        .findings
+        .iter()
+        .map(|finding| finding.severity)
+        .max();
+    note.write(
+        shared,
+        worst.unwrap_or(Severity::Low),
+        outcome,
+        &verdict.findings,
+    );
 }

@@ -4,6 +4,8 @@
 //! with the caller's own credentials. Where the guard fails, nothing passes; that a cost is written late keeps
 //! no answer back.
 
+mod errors;
+
 use super::Denied;
 use super::body::{Conversation, Form, in_anthropics_form};
 use super::caller::Caller;
@@ -28,6 +30,7 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use errors::{details, failed, in_quarantine_now, invalid, too_dear, unsafe_output};
 use http::{Method, Request, StatusCode};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
@@ -364,16 +367,17 @@ impl<'a> Inference<'a> {
         tokens: Tokens,
     ) -> Result<(Map<String, Value>, Verdict), Denied> {
         let unreadable = || failed(StatusCode::BAD_GATEWAY, "the model's answer cannot be read");
-        let message: Value =
-            serde_json::from_slice(response.body()).map_err(|_| unreadable())?;
+        let message: Value = serde_json::from_slice(response.body()).map_err(|_| unreadable())?;
         let Value::Object(mut message) = message else {
             return Err(unreadable());
         };
         let Some(Value::Array(mut parts)) = message.remove("content") else {
             return Err(unreadable());
         };
+        let live = self.shared.gateway.live();
         let (parts, verdict) = guarded(move || {
-            let verdict = said::parts(&mut parts, Some(&tokens));
+            let rules = &live.policy.rules.screen;
+            let verdict = said::parts(rules, &mut parts, Some(&tokens));
             (parts, verdict)
         })
         .await?;
@@ -392,66 +396,4 @@ impl<'a> Inference<'a> {
         }
         Ok((message, verdict))
     }
-}
-
-/// A caller whose strike was one too many.
-fn in_quarantine_now(state: Quarantined) -> Denied {
-    let denied = Denied::quarantined(state);
-    match state.remaining() {
-        Some(left) => denied
-            .with("status", "temporarily_blocked")
-            .with("duration", left)
-            .with("durationMinutes", left.div_ceil(60_000)),
-        None => denied.with("status", "permanently_blocked"),
-    }
-}
-
-fn invalid(details: Value) -> Denied {
-    Denied::new(
-        StatusCode::BAD_REQUEST,
-        json!({"error": "INPUT_VALIDATION_FAILED", "details": details}),
-    )
-}
-
-fn too_dear(limit: &CostLimit) -> Denied {
-    Denied::new(
-        StatusCode::PAYMENT_REQUIRED,
-        json!({
-            "error": "COST_LIMIT_EXCEEDED",
-            "level": limit.level,
-            "total": limit.total.as_usd_f64(),
-            "threshold": limit.threshold.as_usd_f64(),
-            "message": format!("The cost limit is reached: {limit}"),
-        }),
-    )
-}
-
-fn failed(status: StatusCode, details: &str) -> Denied {
-    Denied::new(
-        status,
-        json!({"error": "MODEL_API_FAILED", "details": details}),
-    )
-}
-
-fn unsafe_output(findings: Value, severity: Option<Severity>) -> Denied {
-    let mut body = json!({
-        "error": "OUTPUT_SECURITY_CHECK_FAILED",
-        "message": "Model output contains sensitive information and was blocked",
-        "details": {"findings": findings},
-    });
-    if let Some(severity) = severity {
-        body["severity"] = severity.name().into();
-        body["details"]["error"] = "PROMPT_INJECTION_DETECTED".into();
-    }
-    Denied::new(StatusCode::FORBIDDEN, body)
-}
-
-/// What there is to say of a model's error: its JSON, else the beginning of its text.
-fn details(body: &Value, raw: &[u8]) -> Value {
-    const SHOWN: usize = 500;
-    if !body.is_null() {
-        return body.clone();
-    }
-    let text = String::from_utf8_lossy(raw);
-    text.chars().take(SHOWN).collect::<String>().into()
 }

@@ -111,6 +111,11 @@ fn told(shared: &Shared, peer: Option<IpAddr>, who: Who, lift: Lift, still: bool
     entry.who = Some(who);
     let entry = entry.with("type", kind).with("by", origin(peer));
     shared.gateway.audit.record(entry);
-    shared.told("quarantine.lift", &who.masked(), peer);
-    tracing::info!(caller = who.masked(), admin.peer = origin(peer), kind, "quarantine lifted");
+    shared.announced("quarantine.lift", &who.masked(), peer);
+    tracing::info!(
+        caller = who.masked(),
+        admin.peer = origin(peer),
+        kind,
+        "quarantine lifted"
+    );
 }

@@ -81,7 +81,9 @@ pub(super) async fn stats(
     let since = wanted.since();
     let stats = read(&shared, move |path| Stats::since(path, since)).await?;
     let (temporary, permanent) = shared.gateway.quarantine.held();
-    let head = stats.head.map(|(seq, hash)| json!({"seq": seq, "hash": hash}));
+    let head = stats
+        .head
+        .map(|(seq, hash)| json!({"seq": seq, "hash": hash}));
     Ok(reply(&json!({
         "days": wanted.days(),
         "total": stats.total,
@@ -105,7 +107,10 @@ fn allowed(
     allowed.map_err(|Refused(refusal)| Denied::from(refusal))?;
     let wrong = "The query parameters are 'days', 'severity', 'event', 'limit' and 'before'";
     let Asked(wanted) = wanted.map_err(|_| Denied::from(Refusal::BadRequest(wrong)))?;
-    if wanted.days.is_some_and(|days| !(1..=MOST_DAYS).contains(&days)) {
+    if wanted
+        .days
+        .is_some_and(|days| !(1..=MOST_DAYS).contains(&days))
+    {
         return Err(Refusal::BadRequest("'days' must be between 1 and 3660").into());
     }
     let lines = 1..=MOST_LINES;

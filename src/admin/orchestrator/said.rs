@@ -39,17 +39,15 @@ pub(super) fn leak() -> Finding {
 }
 
 /// Judges one text.
-pub(super) fn text(text: &str, tokens: Option<&Tokens>) -> Verdict {
-    let rules = Rules::bundled();
-    let mut all = All::new(&rules, tokens);
+pub(super) fn text(rules: &Rules, text: &str, tokens: Option<&Tokens>) -> Verdict {
+    let mut all = All::new(rules, tokens);
     let output = all.text(text);
     all.end(output)
 }
 
 /// Judges the parts of an answer in Anthropic's form, and replaces in them what may not be shown.
-pub(super) fn parts(parts: &mut [Value], tokens: Option<&Tokens>) -> Verdict {
-    let rules = Rules::bundled();
-    let mut all = All::new(&rules, tokens);
+pub(super) fn parts(rules: &Rules, parts: &mut [Value], tokens: Option<&Tokens>) -> Verdict {
+    let mut all = All::new(rules, tokens);
     let mut texts = Vec::new();
     for part in parts {
         for name in ["thinking", "input", "content"] {

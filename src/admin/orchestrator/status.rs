@@ -9,7 +9,6 @@ use crate::admin::{Peer, Shared};
 use crate::answer::Answer;
 use crate::gateway::Live;
 use crate::guard::canary::Canary;
-use crate::guard::detect::Rules;
 use crate::policy::provider::Block;
 use crate::policy::upstream::BaseUrl;
 use axum::extract::{Extension, State};
@@ -41,7 +40,9 @@ pub(super) async fn status(
     let trusted = Caller::of(&shared, &headers, peer).is_ok();
     let gateway = &shared.gateway;
     let defence = match Canary::new() {
-        Ok(_) if Rules::bundled().is_empty() => Err("there are no rules".to_owned()),
+        Ok(_) if gateway.live().policy.rules.screen.is_empty() => {
+            Err("there are no rules".to_owned())
+        }
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     };

@@ -14,6 +14,7 @@ use crate::gateway::Gateway;
 use crate::identity::{AgentId, RequestId};
 use crate::money::Nanos;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::mpsc::error::TrySendError;
 
 /// A change of level, for a webhook.
@@ -83,7 +84,10 @@ impl Gateway {
             .await;
         match claimed {
             // Nobody knows, so it is told.
-            Err(_) => Some(before),
+            Err(_) => {
+                self.breaker.owed.store(true, Ordering::Release);
+                Some(before)
+            }
             Ok(None) => Some(before),
             Ok(Some(there)) if there == level.name() => None,
             Ok(Some(there)) => Some(Level::named(&there).unwrap_or(before)),

@@ -10,6 +10,7 @@ use crate::breaker::tracker::Limits;
 use crate::fleet::Fleet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often the others are asked.
@@ -27,8 +28,6 @@ pub(super) struct Shares {
     asked: Option<Instant>,
     all: Option<Instant>,
     limits: i64,
-    /// The level in Redis, where this gateway put it without asking.
-    owed: bool,
 }
 
 /// What this gateway has to say.
@@ -50,7 +49,6 @@ impl Shares {
             asked: None,
             all: None,
             limits: 0,
-            owed: false,
         }
     }
 
@@ -63,19 +61,19 @@ impl Shares {
         if !self.fleet.figures().up {
             // Whatever Redis has by then, it is said and asked for again.
             self.all = None;
-            self.owed = true;
+            gateway.breaker.owed.store(true, Ordering::Release);
             return;
         }
         if self.exchange(gateway).await.is_none() {
             self.all = None;
+            gateway.breaker.owed.store(true, Ordering::Release);
         }
     }
 
     async fn exchange(&mut self, gateway: &Gateway) -> Option<()> {
         // Before anybody hears what makes it so.
-        if self.owed {
+        if gateway.breaker.owed.swap(false, Ordering::AcqRel) {
             self.raise(gateway).await?;
-            self.owed = false;
         }
         self.hear_changes(gateway).await?;
         let (_, own) = gateway
@@ -149,10 +147,10 @@ impl Shares {
     async fn raise(&self, gateway: &Gateway) -> Option<()> {
         let level = gateway.breaker.level();
         let span = gateway.live().policy.breaker.rules.span.clone();
-        let there = self.fleet.breaker_last(&span.tag()).await.ok()?;
-        let there = there.and_then(|name| Level::named(&name));
-        if there.is_none_or(|there| there < level) {
-            let (tag, kept) = (span.tag(), span.kept(now()));
+        let (tag, kept) = (span.tag(), span.kept(now()));
+        let there = self.fleet.breaker_begin(&tag, level.name(), kept);
+        let there = there.await.ok()?.and_then(|name| Level::named(&name));
+        if there.is_some_and(|there| there < level) {
             let put = self.fleet.breaker_level(&tag, level.name(), kept);
             put.await.ok()?;
         }

@@ -1,6 +1,5 @@
 //! One word or phrase, and whether it stands at a place.
 
-use super::Writing;
 use crate::guard::view::fold;
 
 /// How many bytes may stand between two words of a phrase.
@@ -16,11 +15,12 @@ struct Part {
     texts: Vec<Text>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Text {
-    text: String,
+/// One way of writing a word.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Text {
+    pub(super) text: String,
     /// Whether any ending counts.
-    open: bool,
+    pub(super) open: bool,
 }
 
 /// A word or phrase of a class.
@@ -30,20 +30,6 @@ pub(super) struct Entry {
     parts: Vec<Part>,
     /// The part that is looked for first: the longest.
     anchor: usize,
-}
-
-/// How words are told apart.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ways {
-    glued: bool,
-}
-
-impl Ways {
-    pub(super) fn of(writing: Writing) -> Self {
-        Self {
-            glued: writing == Writing::Glued,
-        }
-    }
 }
 
 impl Entry {
@@ -70,48 +56,63 @@ impl Entry {
                 texts: alternatives,
             });
         }
-        let shortest = |part: &Part| part.texts.last().map_or(0, |text| text.text.len());
-        let anchor = (0..parts.len()).max_by_key(|index| shortest(&parts[*index]))?;
-        (shortest(&parts[anchor]) >= 2).then_some(Self {
+        let anchor = (0..parts.len()).min_by_key(|index| parts[*index].cost())?;
+        (parts[anchor].cost() < UNUSABLE).then_some(Self {
             class,
             parts,
             anchor,
         })
     }
 
-    /// What the anchor may begin with: four bytes, or all when it has fewer.
-    pub(super) fn keys(&self) -> impl Iterator<Item = u32> {
-        let texts = &self.parts[self.anchor].texts;
-        texts.iter().filter_map(|text| key(text.text.as_bytes(), 4))
+    /// What is looked for first: the alternatives of the anchor.
+    pub(super) fn anchors(&self) -> impl Iterator<Item = &Text> {
+        self.parts[self.anchor].texts.iter()
     }
 
-    /// Where it stands when its anchor begins at `at`.
-    pub(super) fn stands(&self, text: &str, at: usize, ways: Ways) -> Option<(usize, usize)> {
-        if !ways.glued && !ends_before(text, at) {
-            return None;
-        }
-        let mut end = self.parts[self.anchor].end(text, at, ways)?;
+    /// Whether it is one word.
+    pub(super) fn is_single(&self) -> bool {
+        self.parts.len() == 1
+    }
+
+    /// Where it stands when its anchor stands at `anchor`, and `beside` is what stands beside that.
+    pub(super) fn stands(
+        &self,
+        text: &str,
+        anchor: (usize, usize),
+        beside: Beside,
+        glued: bool,
+    ) -> Option<(usize, usize)> {
+        let (mut start, mut end) = anchor;
+        let mut next = beside.next;
         for part in &self.parts[self.anchor + 1..] {
-            end = part.end(text, after_gap(text, end, ways)?, ways)?;
+            end = part.end(text, next?, glued)?;
+            next = after_gap(text, end, glued);
         }
-        let mut start = at;
+        let mut before = beside.before;
         for part in self.parts[..self.anchor].iter().rev() {
-            start = part.start(text, before_gap(text, start, ways)?, ways)?;
+            start = part.start(text, before?, glued)?;
+            before = before_gap(text, start, glued);
         }
         Some((start, end))
     }
 }
 
-/// The first bytes of a text as a number, ASCII letters without case: `most` of them, or as many as there
-/// are. Fewer bytes never give the number that more bytes give.
-pub(super) fn key(bytes: &[u8], most: usize) -> Option<u32> {
-    let mut first = [0; 4];
-    let length = bytes.len().min(most).min(4);
-    first
-        .get_mut(..length)?
-        .copy_from_slice(bytes.get(..length)?);
-    let without_case = 0x2020_2020_u32.checked_shr(32 - 8 * u32::try_from(length).ok()?)?;
-    Some(u32::from_le_bytes(first) | without_case)
+/// What stands beside a word.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beside {
+    /// Where the word before it ends.
+    before: Option<usize>,
+    /// Where the word after it begins.
+    next: Option<usize>,
+}
+
+impl Beside {
+    pub(super) fn of(text: &str, start: usize, end: usize, glued: bool) -> Self {
+        Self {
+            before: before_gap(text, start, glued),
+            next: after_gap(text, end, glued),
+        }
+    }
 }
 
 /// The words of a word of a file.
@@ -132,25 +133,171 @@ fn texts(word: &str) -> Vec<Text> {
     texts
 }
 
+/// What a word costs that cannot be looked for: it is too short.
+const UNUSABLE: usize = 1_000_000;
+
+/// Words that are everywhere: a phrase is looked for by another of its words, if it has one.
+const COMMON: &[&str] = &[
+    "a",
+    "about",
+    "all",
+    "an",
+    "and",
+    "any",
+    "are",
+    "as",
+    "at",
+    "be",
+    "been",
+    "before",
+    "but",
+    "by",
+    "can",
+    "code",
+    "do",
+    "does",
+    "each",
+    "every",
+    "first",
+    "following",
+    "for",
+    "from",
+    "get",
+    "give",
+    "given",
+    "has",
+    "have",
+    "how",
+    "i",
+    "if",
+    "in",
+    "into",
+    "is",
+    "it",
+    "its",
+    "make",
+    "may",
+    "message",
+    "model",
+    "must",
+    "my",
+    "never",
+    "new",
+    "next",
+    "no",
+    "not",
+    "now",
+    "of",
+    "on",
+    "one",
+    "only",
+    "or",
+    "other",
+    "out",
+    "should",
+    "so",
+    "text",
+    "that",
+    "the",
+    "their",
+    "them",
+    "then",
+    "there",
+    "these",
+    "they",
+    "this",
+    "to",
+    "up",
+    "use",
+    "user",
+    "was",
+    "way",
+    "we",
+    "were",
+    "what",
+    "when",
+    "which",
+    "who",
+    "will",
+    "with",
+    "without",
+    "would",
+    "you",
+    "your",
+    "end",
+    "let",
+    "open",
+    "mode",
+    "request",
+    "answer",
+    "output",
+    "token",
+    "tokens",
+    "input",
+    "chat",
+    "name",
+    "files",
+    "data",
+    "say",
+    "known",
+    "know",
+    "provide",
+    "print",
+    "load",
+    "add",
+    "start",
+    "re",
+    "here",
+    "set",
+    "like",
+    "run",
+    "see",
+];
+
 impl Part {
-    fn end(&self, text: &str, at: usize, ways: Ways) -> Option<usize> {
-        self.texts.iter().find_map(|one| one.end(text, at, ways))
+    /// How often its words are met where the phrase is not: fewer and longer words are better.
+    fn cost(&self) -> usize {
+        let cost = |text: &Text| match text.text.len() {
+            _ if COMMON.contains(&text.text.as_str()) => 1000,
+            0 | 1 => UNUSABLE,
+            2 | 3 if text.open => UNUSABLE,
+            2 => 900,
+            3 => 60,
+            4 => 20,
+            5 => 10,
+            6 => 6,
+            7 => 4,
+            _ => 3,
+        };
+        self.texts.iter().map(cost).sum()
     }
 
-    fn start(&self, text: &str, end: usize, ways: Ways) -> Option<usize> {
-        self.texts.iter().find_map(|one| one.start(text, end, ways))
+    fn end(&self, text: &str, at: usize, glued: bool) -> Option<usize> {
+        self.texts.iter().find_map(|one| one.end(text, at, glued))
+    }
+
+    fn start(&self, text: &str, end: usize, glued: bool) -> Option<usize> {
+        self.texts
+            .iter()
+            .find_map(|one| one.start(text, end, glued))
     }
 }
 
 impl Text {
+    /// Where it ends when it begins at `at`, where no word goes on.
+    pub(super) fn stands(&self, text: &str, at: usize, glued: bool) -> Option<usize> {
+        let end = self.end(text, at, glued)?;
+        (glued || ends_before(text, at)).then_some(end)
+    }
+
     /// Where it ends when it begins at `at`.
-    fn end(&self, text: &str, at: usize, ways: Ways) -> Option<usize> {
+    fn end(&self, text: &str, at: usize, glued: bool) -> Option<usize> {
         let end = at + self.text.len();
         let there = text.as_bytes().get(at..end)?;
         if !there.eq_ignore_ascii_case(self.text.as_bytes()) || !text.is_char_boundary(end) {
             return None;
         }
-        if ways.glued || begins_at(text, end) {
+        if glued || begins_at(text, end) {
             return Some(end);
         }
         if !self.open {
@@ -162,9 +309,9 @@ impl Text {
     }
 
     /// Where it begins when it ends at `end`.
-    fn start(&self, text: &str, end: usize, ways: Ways) -> Option<usize> {
+    fn start(&self, text: &str, end: usize, glued: bool) -> Option<usize> {
         let mut start = end.checked_sub(self.text.len())?;
-        if self.open && !ways.glued {
+        if self.open && !glued {
             start = text[..end]
                 .char_indices()
                 .rev()
@@ -175,7 +322,7 @@ impl Text {
         }
         let there = text.as_bytes().get(start..start + self.text.len())?;
         let same = there.eq_ignore_ascii_case(self.text.as_bytes()) && text.is_char_boundary(start);
-        (same && (ways.glued || ends_before(text, start))).then_some(start)
+        (same && (glued || ends_before(text, start))).then_some(start)
     }
 }
 
@@ -221,8 +368,8 @@ fn begins_at(text: &str, at: usize) -> bool {
 }
 
 /// Where the next word of a phrase begins.
-fn after_gap(text: &str, at: usize, ways: Ways) -> Option<usize> {
-    if ways.glued {
+fn after_gap(text: &str, at: usize, glued: bool) -> Option<usize> {
+    if glued {
         return Some(at);
     }
     let rest = &text[at..];
@@ -232,8 +379,8 @@ fn after_gap(text: &str, at: usize, ways: Ways) -> Option<usize> {
 }
 
 /// Where the word before ends.
-fn before_gap(text: &str, at: usize, ways: Ways) -> Option<usize> {
-    if ways.glued {
+fn before_gap(text: &str, at: usize, glued: bool) -> Option<usize> {
+    if glued {
         return Some(at);
     }
     for (start, character) in text[..at].char_indices().rev() {

@@ -64,7 +64,10 @@ impl Cells {
     pub fn struck(&self, record: &Record, now: u64) -> Struck {
         match record.state(&self.rules, now) {
             Some(state) => Struck::Quarantined(state),
-            None => Struck::Counted(record.count(&self.rules, now)),
+            None => {
+                let last = record.strikes().last().map_or(now, |strike| strike.at);
+                Struck::Counted(record.count(&self.rules, now.max(last)))
+            }
         }
     }
 

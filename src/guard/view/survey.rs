@@ -3,9 +3,10 @@
 //! Sixty-four bytes at a time, as bit masks without a branch between the bytes. What is told is only
 //! where to look closer: every sign here has harmless causes.
 
-use std::ops::Range;
+mod masks;
 
-const BLOCK: usize = 64;
+use masks::{BLOCK, Masks};
+use std::ops::Range;
 
 /// How many letters that stand alone in a block are too many.
 const ALONE: u32 = 5;
@@ -62,15 +63,18 @@ impl Signs {
         before: u64,
         start: &mut impl FnMut(usize),
     ) -> u64 {
-        let letters = mask(block, |byte| (byte | 0x20).wrapping_sub(b'a') < 26);
-        let digits = mask(block, |byte| byte.wrapping_sub(b'0') < 10);
-        let high = mask(block, |byte| byte >= 0x80);
+        let Masks {
+            letters,
+            digits,
+            high,
+        } = Masks::of(block);
         let word = letters | digits;
         let begins = word & !(word << 1 | before);
         let mut places = begins;
         if high != 0 {
             // The first byte of every character that has several.
-            places |= mask(block, |byte| byte >= 0xC0);
+            let firsts = block.iter().enumerate().filter(|(_, byte)| **byte >= 0xC0);
+            places |= firsts.fold(0, |places, (index, _)| places | 1 << index);
         }
         while places != 0 {
             start(at + places.trailing_zeros() as usize);
@@ -111,22 +115,6 @@ fn note(places: &mut Vec<Range<usize>>, place: &Range<usize>) {
         Some(last) if place.start <= last.end + BLOCK => last.end = place.end,
         _ => places.push(place.clone()),
     }
-}
-
-/// For which bytes of a block something holds: bit 0 for the first.
-#[inline(always)]
-fn mask(block: &[u8; BLOCK], holds: impl Fn(u8) -> bool) -> u64 {
-    let mut flags = [0_u8; BLOCK];
-    for (flag, byte) in flags.iter_mut().zip(block) {
-        *flag = u8::from(holds(*byte));
-    }
-    let mut mask = 0;
-    for word in flags.as_chunks::<8>().0.iter().rev() {
-        // Gathers the lowest bits of the eight bytes in the topmost byte.
-        let bits = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        mask = mask << 8 | bits;
-    }
-    mask
 }
 
 #[cfg(test)]

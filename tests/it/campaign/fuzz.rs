@@ -245,9 +245,13 @@ where
     (seen, weights)
 }
 
+/// All that a guard can do, and nobody kept out.
+const GUARD: &str = "guard: {injection: enforce, untrusted: enforce, canary: enforce, secrets: enforce, pii: enforce, \
+                     leak: enforce, input: {secrets: enforce, pii: enforce}, quarantine: false}";
+
 fn rich(setup: Setup) -> Setup {
     setup
-        .agent(Agent::new("default", "1000000"))
+        .agent(Agent::new("default", "1000000").line(GUARD))
         .settings(IMPATIENT)
 }
 

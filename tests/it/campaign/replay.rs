@@ -221,7 +221,8 @@ async fn every_recorded_answer_is_billed_as_it_says_and_passed_on_as_it_is() {
     let start = |metadata: bool| {
         Gateway::over(&provider)
             .policy(&format!(
-                "cost_routing:\n  spend_log: ./spend.jsonl\n  metadata: {metadata}\n  openrouter:\n    \
+                "guard: {{secrets: enforce, pii: enforce, leak: observe, canary: observe}}\n\
+                 cost_routing:\n  spend_log: ./spend.jsonl\n  metadata: {metadata}\n  openrouter:\n    \
                  base_url: \"{}\"\n  agents:\n    default:\n      budget_total: 1000\n",
                 provider.base_url()
             ))
