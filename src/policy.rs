@@ -33,8 +33,8 @@ use crate::guard::Rules;
 use crate::identity::{AgentId, TeamId, UserId};
 use crate::limit::Limits;
 use crate::money::Nanos;
-use crate::provider::{OPENCLAW, Provider as _};
 use crate::provider::openrouter::OpenRouter;
+use crate::provider::{OPENCLAW, Provider as _};
 use crate::settings::ORCHESTRATOR_PORT;
 use crate::settings::environment::Environment;
 use crate::settings::file::{self, Files};
@@ -303,7 +303,9 @@ pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Prob
 /// Whether the variables are those of the API Orchestrator, which has no policy file.
 fn is_orchestrator(environment: &Environment) -> bool {
     let variables = [ORCHESTRATOR_PORT, "OPENCLAW_GATEWAY_URL"];
-    variables.iter().all(|name| environment.filled(name).is_some())
+    variables
+        .iter()
+        .all(|name| environment.filled(name).is_some())
 }
 
 fn read_file(files: &Files, environment: &Environment) -> Result<Policy, Problems> {
@@ -366,7 +368,10 @@ impl Policy {
         }
         let open_router = Block::open_router(&self.upstream);
         // Without a key for OpenRouter, what nobody describes is asked of the gateway that the variables name.
-        let elsewhere = !self.upstream.base_url.is_of(&upstream::BaseUrl::open_router());
+        let elsewhere = !self
+            .upstream
+            .base_url
+            .is_of(&upstream::BaseUrl::open_router());
         if models.openclaw
             && self.default_provider == OpenRouter.name()
             && !(open_router.has_key() || elsewhere)

@@ -151,7 +151,11 @@ pub use openclaw::{ALSO as OPENCLAW_GATEWAY, NAME as OPENCLAW};
 
 /// The provider of that name.
 pub fn named(name: &str) -> Option<&'static dyn Provider> {
-    let name = if name == openclaw::ALSO { OPENCLAW } else { name };
+    let name = if name == openclaw::ALSO {
+        OPENCLAW
+    } else {
+        name
+    };
     ALL.iter().copied().find(|provider| provider.name() == name)
 }
 

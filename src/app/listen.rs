@@ -260,7 +260,9 @@ enum Part {
     /// The admin API, and health.
     Admin,
     /// The API Orchestrator's routes, those for operators where they are not elsewhere.
-    Orchestrator { operators: bool },
+    Orchestrator {
+        operators: bool,
+    },
 }
 
 /// The routes of a listener that are answered inside the process.

@@ -31,7 +31,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             action: Action::Observe,
-            times: 20,
+            times: 50,
             within: Duration::from_secs(300),
             cool_down: Duration::from_secs(60),
         }

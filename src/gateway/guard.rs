@@ -30,7 +30,13 @@ pub struct Asked {
 
 impl Gateway {
     /// Tells of what was found: metrics and an event; never what it was.
-    pub fn guard_found(&self, id: RequestId, agent: &AgentId, direction: Direction, found: &Finding) {
+    pub fn guard_found(
+        &self,
+        id: RequestId,
+        agent: &AgentId,
+        direction: Direction,
+        found: &Finding,
+    ) {
         self.metrics.guard_found(found, direction == Direction::Out);
         self.feed.tell(|| {
             Kind::Finding(event::Finding {

@@ -114,3 +114,7 @@ impl fmt::Debug for Rules {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_files;
+#[cfg(test)]
+mod tests_of_measure;

@@ -95,18 +95,13 @@ impl Lexicon {
     /// Whether a word of some class may begin with this text.
     pub(super) fn knows(&self, word: &str) -> bool {
         let head = index::head(word.as_bytes(), 0);
-        word.len() >= 4 && self.index.anchors(head).any(|anchor| anchor.fits(head))
+        word.len() >= 4 && self.index.anchors(head).next().is_some()
     }
 
     fn look(&self, text: &str, at: usize, head: u64, writing: Writing, hits: &mut Vec<Hit>) {
         let glued = writing == Writing::Glued;
         for anchor in self.index.anchors(head) {
-            let fits = if glued {
-                anchor.fits(head)
-            } else {
-                anchor.fits_whole(head)
-            };
-            if !fits {
+            if !glued && !anchor.ends(head) {
                 continue;
             }
             let Some(end) = anchor.text.stands(text, at, glued) else {

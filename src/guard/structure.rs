@@ -45,40 +45,59 @@ pub(super) enum Shape {
 /// Rules by the classes that bear on them.
 #[derive(Debug, Default)]
 pub(super) struct Structure {
-    shapes: Vec<(u16, Shape)>,
+    shapes: Vec<Placed>,
     /// For each class the shapes that it takes part in.
     bearing: Vec<Vec<u16>>,
+    /// How much all of them remember.
+    memory: usize,
 }
 
-/// What a rule remembers.
-#[derive(Clone, Default)]
-struct Memory {
-    /// For each step the best chain of words so far that ends with it: where it begins and ends.
-    chains: Vec<Option<(usize, usize)>>,
-    /// The last words counted, in a ring.
-    ring: Vec<usize>,
-    counted: usize,
-    told: Option<usize>,
+/// A shape, its rule, and from where on it remembers.
+#[derive(Debug)]
+struct Placed {
+    rule: u16,
+    shape: Shape,
+    from: usize,
 }
+
+/// What the rules remember, all in one piece: for each step of [`Shape::Near`] the best chain of words so
+/// far that ends with it, where it begins and ends; for [`Shape::Many`] the last words counted, in a ring.
+struct Memory {
+    places: Vec<(usize, usize)>,
+    counted: Vec<usize>,
+    /// Where each rule was told last, and one more; 0 for never.
+    told: Vec<usize>,
+}
+
+/// No place.
+const NONE: (usize, usize) = (usize::MAX, usize::MAX);
 
 impl Structure {
     /// Of rules with their numbers.
     pub(super) fn new(shapes: Vec<(u16, Shape)>) -> Self {
-        let mut bearing = vec![Vec::new(); super::phrases::MOST_CLASSES];
-        for (index, (_, shape)) in shapes.iter().enumerate() {
-            let classes = match shape {
-                Shape::Near { steps, .. } => steps.iter().fold(0, |all, step| all | step),
-                Shape::Many { of, .. } => *of,
+        let mut structure = Self {
+            bearing: vec![Vec::new(); super::phrases::MOST_CLASSES],
+            ..Self::default()
+        };
+        for (index, (rule, shape)) in shapes.into_iter().enumerate() {
+            let (classes, size) = match &shape {
+                Shape::Near { steps, .. } => {
+                    (steps.iter().fold(0, |all, step| all | step), steps.len())
+                }
+                Shape::Many { of, least, .. } => (*of, (*least).clamp(1, MOST)),
             };
-            for (class, list) in bearing.iter_mut().enumerate() {
+            for (class, list) in structure.bearing.iter_mut().enumerate() {
                 if classes >> class & 1 == 1
                     && let Ok(index) = u16::try_from(index)
                 {
                     list.push(index);
                 }
             }
+            let from = structure.memory;
+            structure.memory += size;
+            structure.shapes.push(Placed { rule, shape, from });
         }
-        Self { shapes, bearing }
+        structure
     }
 
     /// Adds the rules that `hits`, in the order of their places, meet in `text`. `offset` is added to the
@@ -87,7 +106,11 @@ impl Structure {
         if hits.is_empty() {
             return;
         }
-        let mut memories: Vec<Memory> = vec![Memory::default(); self.shapes.len()];
+        let mut memory = Memory {
+            places: vec![NONE; self.memory],
+            counted: vec![0; self.shapes.len()],
+            told: vec![0; self.shapes.len()],
+        };
         let mut last_of_class = [None; super::phrases::MOST_CLASSES];
         for hit in hits {
             if let Some(last) = last_of_class.get_mut(usize::from(hit.class)) {
@@ -96,24 +119,25 @@ impl Structure {
             let bearing = self.bearing.get(usize::from(hit.class));
             for index in bearing.into_iter().flatten() {
                 let index = usize::from(*index);
-                let (rule, shape) = &self.shapes[index];
-                let memory = &mut memories[index];
-                let Some((start, end)) = memory.step(shape, *hit) else {
+                let placed = &self.shapes[index];
+                let Some((start, end)) = memory.step(index, placed, *hit) else {
                     continue;
                 };
-                if let Shape::Near { across, unless, .. } = shape
+                let told = &mut memory.told[index];
+                if *told != 0 && start < *told + AGAIN {
+                    continue;
+                }
+                if let Shape::Near { across, unless, .. } = &placed.shape
                     && ((!across && breaks(text, start, end))
                         || against(text, *unless, &last_of_class, start))
                 {
                     continue;
                 }
-                if memory.told.is_none_or(|told| start > told + AGAIN) {
-                    memory.told = Some(start);
-                    fired.push(Fired {
-                        at: offset + start,
-                        rule: *rule,
-                    });
-                }
+                *told = start + 1;
+                fired.push(Fired {
+                    at: offset + start,
+                    rule: placed.rule,
+                });
             }
         }
     }
@@ -121,82 +145,83 @@ impl Structure {
 
 impl Memory {
     /// One more word: from where to where it stands what the rule asks for.
-    fn step(&mut self, shape: &Shape, hit: Hit) -> Option<(usize, usize)> {
+    fn step(&mut self, index: usize, placed: &Placed, hit: Hit) -> Option<(usize, usize)> {
         let class: Classes = 1 << hit.class;
-        match shape {
+        match &placed.shape {
             Shape::Near {
                 steps,
                 ordered,
                 within,
                 ..
             } => {
-                self.chains.resize(steps.len(), None);
+                let chains = self
+                    .places
+                    .get_mut(placed.from..placed.from + steps.len())?;
                 if *ordered {
-                    self.in_order(steps, class, hit, *within)
+                    in_order(chains, steps, class, hit, *within)
                 } else {
-                    self.in_any_order(steps, class, hit, *within)
+                    in_any_order(chains, steps, class, hit, *within)
                 }
             }
             Shape::Many { least, within, .. } => {
                 let least = (*least).clamp(1, MOST);
-                self.ring.resize(least, 0);
-                self.ring[self.counted % least] = hit.start;
-                self.counted += 1;
-                if self.counted < least {
+                let ring = self.places.get_mut(placed.from..placed.from + least)?;
+                let counted = &mut self.counted[index];
+                ring[*counted % least] = (hit.start, hit.end);
+                *counted += 1;
+                if *counted < least {
                     return None;
                 }
-                let first = self.ring[self.counted % least];
-                (hit.end - first <= *within).then_some((first, hit.end))
+                let first = ring[*counted % least].0;
+                (hit.end.saturating_sub(first) <= *within).then_some((first, hit.end))
             }
         }
     }
+}
 
-    fn in_order(
-        &mut self,
-        steps: &[Classes],
-        class: Classes,
-        hit: Hit,
-        within: usize,
-    ) -> Option<(usize, usize)> {
-        // From the last step on, so that no word is taken for two.
-        for step in (0..steps.len()).rev() {
-            if steps[step] & class == 0 {
-                continue;
-            }
-            let start = match step.checked_sub(1) {
-                None => Some(hit.start),
-                Some(before) => self.chains[before]
-                    .filter(|(start, end)| *end <= hit.start && hit.end - start <= within)
-                    .map(|(start, _)| start),
-            };
-            if let Some(start) = start {
-                self.chains[step] = Some((start, hit.end));
-                if step + 1 == steps.len() {
-                    return Some((start, hit.end));
-                }
+fn in_order(
+    chains: &mut [(usize, usize)],
+    steps: &[Classes],
+    class: Classes,
+    hit: Hit,
+    within: usize,
+) -> Option<(usize, usize)> {
+    // From the last step on, so that no word is taken for two.
+    for step in (0..steps.len()).rev() {
+        if steps[step] & class == 0 {
+            continue;
+        }
+        let start = match step.checked_sub(1).map(|before| chains[before]) {
+            None => Some(hit.start),
+            Some((start, end)) => (end <= hit.start && hit.end - start <= within).then_some(start),
+        };
+        if let Some(start) = start {
+            chains[step] = (start, hit.end);
+            if step + 1 == steps.len() {
+                return Some((start, hit.end));
             }
         }
-        None
     }
+    None
+}
 
-    fn in_any_order(
-        &mut self,
-        steps: &[Classes],
-        class: Classes,
-        hit: Hit,
-        within: usize,
-    ) -> Option<(usize, usize)> {
-        for (step, chain) in steps.iter().zip(&mut self.chains) {
-            if step & class != 0 {
-                *chain = Some((hit.start, hit.end));
-            }
+fn in_any_order(
+    chains: &mut [(usize, usize)],
+    steps: &[Classes],
+    class: Classes,
+    hit: Hit,
+    within: usize,
+) -> Option<(usize, usize)> {
+    for (step, chain) in steps.iter().zip(chains.iter_mut()) {
+        if step & class != 0 {
+            *chain = (hit.start, hit.end);
         }
-        let mut start = hit.start;
-        for chain in &self.chains {
-            start = start.min((*chain)?.0);
-        }
-        (hit.end - start <= within).then_some((start, hit.end))
     }
+    if chains.contains(&NONE) {
+        return None;
+    }
+    let start = chains.iter().map(|(start, _)| *start).min()?;
+    (hit.end.saturating_sub(start) <= within).then_some((start, hit.end))
 }
 
 /// Whether a sentence ends within a stretch of text.

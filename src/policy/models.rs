@@ -154,7 +154,9 @@ impl Models {
         let named = provider::named(OPENCLAW).and_then(|kind| kind.environment());
         self.openclaw = named.is_some_and(|named| {
             let variables = [named.base_url, named.key];
-            variables.iter().any(|name| environment.filled(name).is_some())
+            variables
+                .iter()
+                .any(|name| environment.filled(name).is_some())
         });
         self.providers = blocks.into_map();
     }

@@ -3,7 +3,7 @@
 //! Decides what becomes of a finding: the request is refused, its body is changed, or somebody is told. What
 //! is a finding is [`crate::guard`]'s, who wants what done about it the policy's.
 
-use super::inner::is_inner;
+use super::inner::asker;
 use super::receive::Stop;
 use super::screening::{Screening, blamed, setting};
 use crate::auth::Identity;
@@ -57,11 +57,7 @@ impl Incoming<'_> {
         if !guard.looks_in() && !guard.looks_out() {
             return Ok((body, Screening::default()));
         }
-        let body = match self.judged(guard, &body).await? {
-            Some(changed) => changed,
-            None => body,
-        };
-        let (body, restore) = self.redacted(guard, body)?;
+        let (body, restore) = self.searched(guard, body).await?;
         let (body, tokens) = self.planted(guard, body).await?;
         let canaries: Option<Vec<Canary>> = tokens.map(|tokens| tokens.all().cloned().collect());
         let screening = Screening::of(
@@ -75,13 +71,43 @@ impl Incoming<'_> {
         Ok((body, screening))
     }
 
-    /// Whether it is an attack; the body, if it has to be another one.
-    async fn judged(&self, guard: &Guard, body: &[u8]) -> Result<Option<Bytes>, Stop> {
-        // What this process asks itself was judged by whoever asks.
-        if !guard.judges() {
-            return Ok(None);
+    /// The body once its texts were judged and what must not leave was taken out, and what of that is put back
+    /// into its answer.
+    async fn searched(&self, guard: &Guard, body: Bytes) -> Result<(Bytes, Option<Restore>), Stop> {
+        // Also what this process asks itself: whoever asks knows patterns, and nothing of an agent's policy.
+        let judges = guard.judges();
+        let redacts = guard.input_secrets.is_on() || guard.input_pii.is_on();
+        if !judges && !redacts {
+            return Ok((body, None));
         }
-        let passages = text::passages(self.surface.dialect(), body);
+        let passages = text::passages(self.surface.dialect(), &body);
+        let fenced = if judges {
+            self.judged(guard, &body, &passages).await?
+        } else {
+            None
+        };
+        if !redacts {
+            return Ok((fenced.unwrap_or(body), None));
+        }
+        let taken = match &fenced {
+            // The texts stand at other places now.
+            Some(fenced) => {
+                let passages = text::passages(self.surface.dialect(), fenced);
+                self.redacted(guard, fenced, &passages)?
+            }
+            None => self.redacted(guard, &body, &passages)?,
+        };
+        let (redacted, restore) = taken;
+        Ok((redacted.or(fenced).unwrap_or(body), restore))
+    }
+
+    /// Whether it is an attack; the body, if it has to be another one.
+    async fn judged(
+        &self,
+        guard: &Guard,
+        body: &[u8],
+        passages: &[Passage<'_>],
+    ) -> Result<Option<Bytes>, Stop> {
         let options = injection::Options {
             from: guard.injection_from,
             untrusted_from: guard.untrusted_from,
@@ -89,8 +115,8 @@ impl Incoming<'_> {
             untrusted: guard.untrusted.is_on(),
             ..injection::Options::default()
         };
-        let verdict = self.live.policy.rules.injection.judge(&passages, &options);
-        self.attacks(guard, &verdict, &passages).await?;
+        let verdict = self.live.policy.rules.injection.judge(passages, &options);
+        self.attacks(guard, &verdict, passages).await?;
         if verdict.tainted.is_empty() {
             return Ok(None);
         }
@@ -98,25 +124,26 @@ impl Incoming<'_> {
         self.tell(guard.untrusted, reasons, verdict.tainted.len());
         match guard.untrusted.act() {
             Act::Refuse => Err(Refusal::PromptBlocked("instructions in a tool's result").into()),
-            Act::Fence => Ok(Some(fenced(body, &passages, &verdict).into())),
+            Act::Fence => Ok(Some(fenced(body, passages, &verdict).into())),
             Act::Flag | Act::Redact => Ok(None),
         }
     }
 
-    /// The body without secrets and personal data, and what is put back into its answer.
-    fn redacted(&self, guard: &Guard, body: Bytes) -> Result<(Bytes, Option<Restore>), Stop> {
-        if !guard.input_secrets.is_on() && !guard.input_pii.is_on() {
-            return Ok((body, None));
-        }
+    /// The body without secrets and personal data, where it has any, and what is put back into its answer.
+    fn redacted(
+        &self,
+        guard: &Guard,
+        body: &[u8],
+        passages: &[Passage<'_>],
+    ) -> Result<(Option<Bytes>, Option<Restore>), Stop> {
         let options = input::Options {
             secrets: setting(guard.input_secrets),
             pii: setting(guard.input_pii),
             contacts: guard.contacts,
         };
-        let passages = text::passages(self.surface.dialect(), &body);
         let rules = &self.live.policy.rules.screen;
-        let Some(redacted) = input::redact(&body, &passages, rules, options) else {
-            return Ok((body, None));
+        let Some(redacted) = input::redact(body, passages, rules, options) else {
+            return Ok((None, None));
         };
         self.gateway
             .guard_noted(&self.asked, Direction::In, &redacted.findings);
@@ -124,12 +151,12 @@ impl Incoming<'_> {
             return Err(Refusal::PromptBlocked("secrets or personal data").into());
         }
         let restore = Some(redacted.restore).filter(|restore| guard.restore && !restore.is_empty());
-        Ok((redacted.body.map_or(body, Bytes::from), restore))
+        Ok((redacted.body.map(Bytes::from), restore))
     }
 
     /// The body with a word behind its system prompt that no answer may hold.
     async fn planted(&self, guard: &Guard, body: Bytes) -> Result<(Bytes, Option<Tokens>), Stop> {
-        if guard.canary == Mode::Off || is_inner() {
+        if guard.canary == Mode::Off || asker().is_some() {
             return Ok((body, None));
         }
         let owner = match &self.identity.key {

@@ -26,11 +26,6 @@ pub(crate) fn asker() -> Option<Asker> {
     ASKER.try_with(|(asker, _)| *asker).ok()
 }
 
-/// Whether the request that this task works on is one of this process's own: it has a canary already.
-pub(crate) fn is_inner() -> bool {
-    asker().is_some()
-}
-
 /// The other end of the connection that a request of this process's own is part of.
 pub(super) fn peer() -> Option<IpAddr> {
     asker()?.peer

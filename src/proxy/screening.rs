@@ -122,12 +122,7 @@ impl Screening {
             AnswerKind::Json
         };
         let dialect = admission.journey.surface.dialect();
-        let screen = Screen::new(
-            dialect,
-            kind,
-            Arc::clone(&plan.rules),
-            plan.options.clone(),
-        );
+        let screen = Screen::new(dialect, kind, Arc::clone(&plan.rules), plan.options.clone());
         if screen.collects() {
             admission.link.keep_back();
             if admission.exchange.phase() == Phase::Dispatched {
@@ -196,7 +191,9 @@ impl Screening {
         }
         if done && collects {
             let longer = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-            admission.link.lengthen(longer(work.given) - longer(work.taken));
+            admission
+                .link
+                .lengthen(longer(work.given) - longer(work.taken));
             admission.link.release();
         }
         (!out.is_empty()).then_some(out)
@@ -235,7 +232,9 @@ impl Screening {
 
 impl Work {
     fn screen(&mut self) -> &mut Screen {
-        self.screen.get_mut().unwrap_or_else(PoisonError::into_inner)
+        self.screen
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The error that takes the place of a whole answer.
@@ -270,7 +269,10 @@ fn watches(canaries: &[Canary]) -> Watches {
     let canaries = canaries.to_vec();
     Arc::new(move || {
         let mut all: Vec<_> = canaries.iter().map(Canary::watch).collect();
-        Box::new(move |piece: &str| all.iter_mut().fold(false, |found, one| found | one.push(piece)))
+        Box::new(move |piece: &str| {
+            all.iter_mut()
+                .fold(false, |found, one| found | one.push(piece))
+        })
     })
 }
 

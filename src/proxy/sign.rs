@@ -5,8 +5,8 @@
 
 use super::context::Admission;
 use super::head::{announced_length, is_stream, unknown_length};
-use super::relay::joined;
 use super::receive::text;
+use super::relay::joined;
 use super::settle::Phase;
 use super::upstream::now_millis;
 use crate::answer::Answer;

@@ -53,6 +53,9 @@ pub struct Verdict {
 /// Between texts that are read together, in bytes.
 const BETWEEN: usize = 2;
 
+/// How many texts in a row are read as one.
+const NEIGHBOURS: usize = 6;
+
 /// How much of two neighbouring texts is read as one, for words that were cut, in bytes of each.
 const SEAM: usize = 48;
 
@@ -120,7 +123,9 @@ impl Rules {
         let mut hits = Vec::new();
         let mut fired = Vec::new();
         let mut offset = 0;
+        let mut starts = Vec::with_capacity(said.len());
         for (index, (passage, reading)) in said.iter().enumerate() {
+            starts.push(offset);
             for hit in &reading.hits {
                 let mut hit = *hit;
                 hit.start += offset;
@@ -138,7 +143,18 @@ impl Rules {
         }
         hits.sort_unstable_by_key(|hit| (hit.start, hit.end, hit.class));
         self.structure.meet("", &hits, 0, &mut fired);
-        self.score(&mut fired, true)
+        fired.sort_unstable();
+        let place = |at: usize| fired.partition_point(|one| one.at < at);
+        let mut worst = Score::default();
+        for (index, start) in starts.iter().enumerate() {
+            let end = starts.get(index + NEIGHBOURS).copied().unwrap_or(offset);
+            let mut near = fired[place(*start)..place(end)].to_vec();
+            raise(&mut worst, &self.score(&mut near, true));
+            if end == offset {
+                break;
+            }
+        }
+        worst
     }
 
     /// Words that begin at the end of one text and end at the beginning of the next.

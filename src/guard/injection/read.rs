@@ -61,7 +61,7 @@ impl Rules {
             for (at, decoded) in decode::decode(&folded, &signs) {
                 self.layer(&decoded, depth + 1, offset + at, reading);
             }
-            if reading.fired.len() > before {
+            if adds(&reading.fired, before) {
                 self.tell(Seen::Encoded, offset, reading);
             }
         }
@@ -147,7 +147,7 @@ impl Rules {
             self.lexicon.read_glued(view, &mut hits);
             self.meet(view, &hits, offset + at, reading);
         }
-        if reading.fired.len() > before {
+        if adds(&reading.fired, before) {
             self.tell(Seen::Disguised, offset, reading);
         }
     }
@@ -158,6 +158,13 @@ impl Rules {
             .fired
             .extend(rules.map(|(_, rule)| Fired { at, rule: *rule }));
     }
+}
+
+/// Whether a view met a rule that what came before it did not: it holds its surroundings, too.
+fn adds(fired: &[Fired], before: usize) -> bool {
+    let (old, new) = fired.split_at(before);
+    new.iter()
+        .any(|new| old.iter().all(|old| old.rule != new.rule))
 }
 
 /// From the first to the last word of some classes.

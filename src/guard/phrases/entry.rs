@@ -1,9 +1,13 @@
 //! One word or phrase, and whether it stands at a place.
 
+use super::index::{Key, head};
 use crate::guard::view::fold;
 
 /// How many bytes may stand between two words of a phrase.
 const GAP: usize = 4;
+
+/// The longest word, in characters.
+const LONGEST: usize = 32;
 
 /// The most alternatives of one word.
 const MOST: usize = 64;
@@ -21,6 +25,7 @@ pub(super) struct Text {
     pub(super) text: String,
     /// Whether any ending counts.
     pub(super) open: bool,
+    pub(super) key: Key,
 }
 
 /// A word or phrase of a class.
@@ -85,34 +90,61 @@ impl Entry {
         let (mut start, mut end) = anchor;
         let mut next = beside.next;
         for part in &self.parts[self.anchor + 1..] {
-            end = part.end(text, next?, glued)?;
-            next = after_gap(text, end, glued);
+            let (at, head) = next?;
+            end = part.end(text, at, head, glued)?;
+            next = next_word(text, end, glued);
         }
         let mut before = beside.before;
         for part in self.parts[..self.anchor].iter().rev() {
             start = part.start(text, before?, glued)?;
-            before = before_gap(text, start, glued);
+            before = word_before(text, start, glued);
         }
         Some((start, end))
     }
 }
 
-/// What stands beside a word.
+/// What stands beside a word: where words begin, and how.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beside {
-    /// Where the word before it ends.
-    before: Option<usize>,
-    /// Where the word after it begins.
-    next: Option<usize>,
+    before: Option<Before>,
+    next: Option<(usize, u64)>,
+}
+
+/// The word before another.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    start: usize,
+    end: usize,
+    head: u64,
 }
 
 impl Beside {
     pub(super) fn of(text: &str, start: usize, end: usize, glued: bool) -> Self {
         Self {
-            before: before_gap(text, start, glued),
-            next: after_gap(text, end, glued),
+            before: word_before(text, start, glued),
+            next: next_word(text, end, glued),
         }
     }
+}
+
+fn next_word(text: &str, at: usize, glued: bool) -> Option<(usize, u64)> {
+    let at = after_gap(text, at, glued)?;
+    Some((at, head(text.as_bytes(), at)))
+}
+
+/// Without anything between words nobody knows where the one before begins.
+fn word_before(text: &str, at: usize, glued: bool) -> Option<Before> {
+    let end = before_gap(text, at, glued)?;
+    let mut start = end;
+    if !glued {
+        let letters = text[..end].chars().rev().take(LONGEST);
+        start -= letters
+            .take_while(|one| is_word(*one))
+            .map(char::len_utf8)
+            .sum::<usize>();
+    }
+    let head = head(text.as_bytes(), start);
+    Some(Before { start, end, head })
 }
 
 /// The words of a word of a file.
@@ -125,6 +157,7 @@ fn texts(word: &str) -> Vec<Text> {
         let end = rest.find(|one: char| !is_word(one)).unwrap_or(rest.len());
         let open = rest[end..].starts_with('*');
         texts.push(Text {
+            key: Key::of(&rest[..end]),
             text: rest[..end].to_owned(),
             open,
         });
@@ -137,128 +170,19 @@ fn texts(word: &str) -> Vec<Text> {
 const UNUSABLE: usize = 1_000_000;
 
 /// Words that are everywhere: a phrase is looked for by another of its words, if it has one.
-const COMMON: &[&str] = &[
-    "a",
-    "about",
-    "all",
-    "an",
-    "and",
-    "any",
-    "are",
-    "as",
-    "at",
-    "be",
-    "been",
-    "before",
-    "but",
-    "by",
-    "can",
-    "code",
-    "do",
-    "does",
-    "each",
-    "every",
-    "first",
-    "following",
-    "for",
-    "from",
-    "get",
-    "give",
-    "given",
-    "has",
-    "have",
-    "how",
-    "i",
-    "if",
-    "in",
-    "into",
-    "is",
-    "it",
-    "its",
-    "make",
-    "may",
-    "message",
-    "model",
-    "must",
-    "my",
-    "never",
-    "new",
-    "next",
-    "no",
-    "not",
-    "now",
-    "of",
-    "on",
-    "one",
-    "only",
-    "or",
-    "other",
-    "out",
-    "should",
-    "so",
-    "text",
-    "that",
-    "the",
-    "their",
-    "them",
-    "then",
-    "there",
-    "these",
-    "they",
-    "this",
-    "to",
-    "up",
-    "use",
-    "user",
-    "was",
-    "way",
-    "we",
-    "were",
-    "what",
-    "when",
-    "which",
-    "who",
-    "will",
-    "with",
-    "without",
-    "would",
-    "you",
-    "your",
-    "end",
-    "let",
-    "open",
-    "mode",
-    "request",
-    "answer",
-    "output",
-    "token",
-    "tokens",
-    "input",
-    "chat",
-    "name",
-    "files",
-    "data",
-    "say",
-    "known",
-    "know",
-    "provide",
-    "print",
-    "load",
-    "add",
-    "start",
-    "re",
-    "here",
-    "set",
-    "like",
-    "run",
-    "see",
-];
+const COMMON: &str = "a about all an and any are as at be been before but by can code do does each every \
+    first following for from get give given has have how i if in into is it its make may \
+    message model must my never new next no not now of on one only or other out should so \
+    text that the their them then there these they this to up use user was way we were \
+    what when which who will with without would you your end let open mode request answer \
+    output token tokens input chat name files data say known know provide print load add \
+    start re here set like run see";
 
 impl Part {
     /// How often its words are met where the phrase is not: fewer and longer words are better.
     fn cost(&self) -> usize {
         let cost = |text: &Text| match text.text.len() {
-            _ if COMMON.contains(&text.text.as_str()) => 1000,
+            _ if COMMON.split(' ').any(|word| word == text.text) => 1000,
             0 | 1 => UNUSABLE,
             2 | 3 if text.open => UNUSABLE,
             2 => 900,
@@ -272,14 +196,20 @@ impl Part {
         self.texts.iter().map(cost).sum()
     }
 
-    fn end(&self, text: &str, at: usize, glued: bool) -> Option<usize> {
-        self.texts.iter().find_map(|one| one.end(text, at, glued))
+    fn end(&self, text: &str, at: usize, head: u64, glued: bool) -> Option<usize> {
+        let mut fitting = self.texts.iter().filter(|one| one.key.fits(head));
+        fitting.find_map(|one| one.end(text, at, glued))
     }
 
-    fn start(&self, text: &str, end: usize, glued: bool) -> Option<usize> {
-        self.texts
-            .iter()
-            .find_map(|one| one.start(text, end, glued))
+    fn start(&self, text: &str, before: Before, glued: bool) -> Option<usize> {
+        let Before { start, end, head } = before;
+        // Among characters that are words by themselves the word may begin later.
+        if glued || !head.to_le_bytes()[0].is_ascii() {
+            return self.texts.iter().find_map(|one| one.start(text, end));
+        }
+        let mut fitting = self.texts.iter().filter(|one| one.key.fits(head));
+        let whole = |one: &Text| one.end(text, start, glued) == Some(end);
+        fitting.any(whole).then_some(start)
     }
 }
 
@@ -294,7 +224,8 @@ impl Text {
     fn end(&self, text: &str, at: usize, glued: bool) -> Option<usize> {
         let end = at + self.text.len();
         let there = text.as_bytes().get(at..end)?;
-        if !there.eq_ignore_ascii_case(self.text.as_bytes()) || !text.is_char_boundary(end) {
+        let same = there.eq_ignore_ascii_case(self.text.as_bytes());
+        if !same || !text.is_char_boundary(end) {
             return None;
         }
         if glued || begins_at(text, end) {
@@ -304,25 +235,16 @@ impl Text {
             return None;
         }
         let rest = &text[end..];
-        let ending = rest.chars().take(24).take_while(|one| is_word(*one));
+        let ending = rest.chars().take(LONGEST).take_while(|one| is_word(*one));
         Some(end + ending.map(char::len_utf8).sum::<usize>())
     }
 
-    /// Where it begins when it ends at `end`.
-    fn start(&self, text: &str, end: usize, glued: bool) -> Option<usize> {
-        let mut start = end.checked_sub(self.text.len())?;
-        if self.open && !glued {
-            start = text[..end]
-                .char_indices()
-                .rev()
-                .take(32)
-                .take_while(|(_, one)| is_word(*one))
-                .last()?
-                .0;
-        }
-        let there = text.as_bytes().get(start..start + self.text.len())?;
-        let same = there.eq_ignore_ascii_case(self.text.as_bytes()) && text.is_char_boundary(start);
-        (same && (glued || ends_before(text, start))).then_some(start)
+    /// Where it begins when it ends at `end`, whatever stands before it.
+    fn start(&self, text: &str, end: usize) -> Option<usize> {
+        let start = end.checked_sub(self.text.len())?;
+        let there = text.as_bytes().get(start..end)?;
+        let same = there.eq_ignore_ascii_case(self.text.as_bytes());
+        (same && text.is_char_boundary(start)).then_some(start)
     }
 }
 

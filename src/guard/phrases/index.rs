@@ -7,8 +7,12 @@ use super::Classes;
 use super::entry::{Entry, Text};
 use std::collections::HashMap;
 
-/// How many bits of a hash are used.
-const BITS: u32 = 14;
+/// How many bits of a hash the filter uses: it must be small enough to stay near the processor, and large
+/// enough to say no nearly always.
+const BITS: u32 = 16;
+
+/// How many bits of a hash the table uses.
+const TABLE_BITS: u32 = 11;
 
 /// A word that is looked for.
 #[derive(Debug)]
@@ -18,42 +22,54 @@ pub(super) struct Anchor {
     pub(super) alone: Classes,
     /// The entries that it is a part of.
     pub(super) entries: Vec<u32>,
+}
+
+/// The beginning of a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
     /// What a text must begin with.
     value: u64,
     /// Which of its bytes count.
     mask: u64,
 }
 
+impl Key {
+    pub(super) fn of(text: &str) -> Self {
+        let mask = low(text.len());
+        Self {
+            value: small(head(text.as_bytes(), 0)) & mask,
+            mask,
+        }
+    }
+
+    /// Whether a text begins as it does, as far as eight bytes tell.
+    #[inline]
+    pub(super) fn fits(self, head: u64) -> bool {
+        small(head) & self.mask == self.value
+    }
+}
+
 impl Anchor {
     fn new(text: Text) -> Self {
-        let mask = low(text.text.len());
         Self {
-            value: small(head(text.text.as_bytes(), 0)) & mask,
-            mask,
             text,
             alone: 0,
             entries: Vec::new(),
         }
     }
 
-    /// Whether a text begins as it does, as far as eight bytes tell.
+    /// Whether the word ends in a text that begins as it does, as far as eight bytes tell.
     #[inline]
-    pub(super) fn fits(&self, head: u64) -> bool {
-        small(head) & self.mask == self.value
-    }
-
-    /// The same, and whether the word ends there if it must.
-    #[inline]
-    pub(super) fn fits_whole(&self, head: u64) -> bool {
+    pub(super) fn ends(&self, head: u64) -> bool {
         let length = self.text.text.len();
-        self.fits(head)
-            && (self.text.open
-                || length >= 8
-                || !head.to_le_bytes()[length].is_ascii_alphanumeric())
+        self.text.open
+            || length >= 8
+            || !self.text.text.is_ascii()
+            || !head.to_le_bytes()[length].is_ascii_alphanumeric()
     }
 
     fn hash(&self) -> usize {
-        hash(self.value & low(4.min(self.text.text.len())))
+        hash(self.text.key.value & low(4.min(self.text.text.len())))
     }
 }
 
@@ -63,7 +79,9 @@ pub(super) struct Index {
     /// One bit for each hash that there are anchors for.
     filter: Vec<u64>,
     /// Where the anchors of each hash begin, and in the end where all of them end.
-    starts: Vec<u32>,
+    starts: Vec<u16>,
+    /// What texts must begin with, in the order of the anchors.
+    keys: Vec<Key>,
     anchors: Vec<Anchor>,
 }
 
@@ -92,6 +110,11 @@ fn low(length: usize) -> u64 {
     } else {
         (1 << (8 * length)) - 1
     }
+}
+
+/// The place of a hash in the table.
+fn row(hash: usize) -> usize {
+    hash >> (BITS - TABLE_BITS)
 }
 
 fn hash(key: u64) -> usize {
@@ -129,10 +152,12 @@ impl Index {
         }
         anchors.sort_by_key(Anchor::hash);
         let mut filter = vec![0_u64; 1 << (BITS - 6)];
-        let mut starts = vec![0_u32; (1 << BITS) + 1];
+        let mut starts = vec![0_u16; (1 << TABLE_BITS) + 1];
+        // More than fit into a number of that size are too many for a file.
+        anchors.truncate(usize::from(u16::MAX));
         for hash in anchors.iter().map(Anchor::hash) {
             filter[hash >> 6] |= 1 << (hash & 63);
-            starts[hash + 1] += 1;
+            starts[row(hash) + 1] += 1;
         }
         let mut sum = 0;
         for start in &mut starts {
@@ -142,31 +167,37 @@ impl Index {
         Self {
             filter,
             starts,
+            keys: anchors.iter().map(|anchor| anchor.text.key).collect(),
             anchors,
         }
     }
 
-    /// Whether there may be anchors for a text.
+    /// Whether there may be anchors for a text that stand there as whole words.
     #[inline]
     pub(super) fn may_hold(&self, head: u64) -> bool {
-        let is_set = |hash: usize| self.filter[hash >> 6] >> (hash & 63) & 1;
-        let [four, three, two] = hashes(head);
-        is_set(four) | is_set(three) | is_set(two) != 0
+        let is_set = |hash: usize| self.filter[hash >> 6] >> (hash & 63) & 1 != 0;
+        let [_, _, third, fourth, ..] = head.to_le_bytes();
+        let small = small(head);
+        // Words of two and three bytes have no open end.
+        if !third.is_ascii_alphanumeric() {
+            return is_set(hash(small & low(2))) || is_set(hash(small & low(4)));
+        }
+        is_set(hash(small & low(4)))
+            || (!fourth.is_ascii_alphanumeric() && is_set(hash(small & low(3))))
     }
 
-    /// What a text may begin with.
+    /// What a text begins with, as far as eight bytes tell.
     #[inline]
     pub(super) fn anchors(&self, head: u64) -> impl Iterator<Item = &Anchor> {
-        let [four, three, two] = hashes(head);
-        // A hash that is there twice is looked up once.
+        let [four, three, two] = hashes(head).map(row);
+        // A row that is there twice is looked up once.
         let three = Some(three).filter(|three| *three != four);
         let two = Some(two).filter(|two| *two != four && Some(*two) != three);
         [Some(four), three, two]
             .into_iter()
             .flatten()
-            .flat_map(|hash| {
-                let range = self.starts[hash] as usize..self.starts[hash + 1] as usize;
-                &self.anchors[range]
-            })
+            .flat_map(|row| usize::from(self.starts[row])..usize::from(self.starts[row + 1]))
+            .filter(move |index| self.keys[*index].fits(head))
+            .map(|index| &self.anchors[index])
     }
 }

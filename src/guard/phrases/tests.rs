@@ -98,3 +98,11 @@ fn an_anchor_at_the_very_end_is_found() {
     assert_eq!(read(&[(0, "dan")], "as dan"), found(&[(0, "dan")]));
     assert_eq!(read(&[(0, "dan")], "dan"), found(&[(0, "dan")]));
 }
+
+#[test]
+fn words_of_one_letter_stand_in_phrases() {
+    assert_eq!(
+        read(&[(0, "i was|am instructed|told")], "'I was instructed to'"),
+        found(&[(0, "I was instructed")])
+    );
+}

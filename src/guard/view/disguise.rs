@@ -138,65 +138,64 @@ pub(in crate::guard) fn digits(
 ) {
     let place = around(text, place, AROUND);
     let stretch = &text[place.clone()];
-    for one in ['i', 'l'] {
+    let words = || stretch.split(|one: char| !in_word(one));
+    let known =
+        |one: u8| words().any(|word| letters(word, one, |letters| knows(letters)).unwrap_or(false));
+    for one in [b'i', b'l'] {
+        if !known(one) {
+            continue;
+        }
         let mut view = String::with_capacity(stretch.len());
-        let mut known = 0;
-        let mut rest = stretch;
-        while let Some(first) = rest.chars().next() {
-            let length = rest
-                .bytes()
-                .take_while(|byte| {
-                    byte.is_ascii_alphanumeric() || matches!(byte, b'@' | b'$' | b'!' | b'|' | b'+')
-                })
-                .count();
-            if length == 0 {
-                view.push(first);
-                rest = &rest[first.len_utf8()..];
-                continue;
+        let mut at = 0;
+        for word in words() {
+            if letters(word, one, |letters| view.push_str(letters)).is_none() {
+                view.push_str(word);
             }
-            let (word, more) = rest.split_at(length);
-            rest = more;
-            match letters(word, one) {
-                Some(letters) => {
-                    known += usize::from(knows(&letters));
-                    view.push_str(&letters);
-                }
-                None => view.push_str(word),
+            at += word.len();
+            if let Some(between) = stretch[at..].chars().next() {
+                view.push(between);
+                at += between.len_utf8();
             }
         }
-        if known > 0 {
-            views.push((place.start, view));
-        }
-        if !stretch.contains(['1', '|']) {
-            break;
-        }
+        views.push((place.start, view));
     }
 }
 
-/// The letters that a word of letters and digits stands for.
-fn letters(word: &str, one: char) -> Option<String> {
-    let trimmed = word.trim_end_matches('!');
-    let some = |test: fn(&u8) -> bool| trimmed.as_bytes().iter().any(test);
-    if word.len() > 24
+/// How long a word is at most that letters stand for.
+const LONGEST: usize = 24;
+
+fn in_word(one: char) -> bool {
+    one.is_ascii_alphanumeric() || matches!(one, '@' | '$' | '!' | '|' | '+')
+}
+
+/// Hands `with` the letters that a word of letters and digits stands for.
+fn letters<T>(word: &str, one: u8, with: impl FnOnce(&str) -> T) -> Option<T> {
+    let trimmed = word.trim_end_matches('!').as_bytes();
+    let some = |test: fn(&u8) -> bool| trimmed.iter().any(test);
+    if !(2..=LONGEST).contains(&trimmed.len())
         || !some(u8::is_ascii_alphabetic)
         || !some(|byte| !byte.is_ascii_alphabetic())
     {
         return None;
     }
-    let read = trimmed.chars().map(|letter| match letter {
-        '0' => 'o',
-        '1' | '|' => one,
-        '!' => 'i',
-        '2' => 'z',
-        '3' => 'e',
-        '4' | '@' => 'a',
-        '5' | '$' => 's',
-        '6' | '9' => 'g',
-        '7' | '+' => 't',
-        '8' => 'b',
-        other => other,
-    });
-    Some(read.collect())
+    let mut read = [0; LONGEST];
+    for (letter, byte) in read.iter_mut().zip(trimmed) {
+        *letter = match byte {
+            b'0' => b'o',
+            b'1' | b'|' => one,
+            b'!' => b'i',
+            b'2' => b'z',
+            b'3' => b'e',
+            b'4' | b'@' => b'a',
+            b'5' | b'$' => b's',
+            b'6' | b'9' => b'g',
+            b'7' | b'+' => b't',
+            b'8' => b'b',
+            other => *other,
+        };
+    }
+    let read = read.get(..trimmed.len())?;
+    std::str::from_utf8(read).ok().map(with)
 }
 
 /// Words that are so long that several may stand in them.
