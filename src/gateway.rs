@@ -202,7 +202,7 @@ impl Gateway {
             feed: Arc::default(),
             tracer: None,
             classifier: Asking::default(),
-            quarantine: Arc::new(Quarantine::in_memory(Rules::default(), Clock::default())),
+            quarantine: Arc::new(Quarantine::in_memory(&Rules::default(), Clock::default())),
             canaries: Arc::new(Canaries::new(Lasting::default(), Clock::default())),
             audit: Arc::new(Audit::off()),
             day,

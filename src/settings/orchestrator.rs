@@ -10,8 +10,6 @@ use super::problem::Complaint;
 use super::reader::Section;
 use super::sections::read::{address, bytes, file, number, time};
 use super::units;
-use crate::guard::quarantine::{KEPT, Rules};
-use crate::guard::session::Lasting;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +20,9 @@ pub const ORCHESTRATOR_PORT: &str = "ORCHESTRATOR_PORT";
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// The most strikes that a rule may count: as many as are remembered of a caller.
+const STRIKES: usize = 64;
 
 /// The longest that anything is remembered.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
@@ -36,11 +37,11 @@ pub struct Orchestrator {
     /// Output tokens of a request that names none.
     pub max_tokens: u64,
     /// When a caller is put into quarantine.
-    pub quarantine: Rules,
+    pub quarantine: QuarantineSettings,
     /// The file of quarantines; beside the spend log if nothing is said.
     pub quarantine_file: Option<PathBuf>,
     /// How long sessions are remembered.
-    pub sessions: Lasting,
+    pub sessions: SessionSettings,
     /// The audit.
     pub audit: AuditSettings,
 }
@@ -54,6 +55,32 @@ pub struct MessageLimits {
     pub turns: usize,
     /// Characters of a system prompt.
     pub system: usize,
+}
+
+/// When a caller is put into quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuarantineSettings {
+    /// Strikes within the window that lead to a quarantine for a while.
+    pub strikes: usize,
+    /// How long that is.
+    pub hold: Duration,
+    /// Strikes within the window that lead to one for good.
+    pub permanent: usize,
+    /// How long a strike counts.
+    pub window: Duration,
+    /// Callers that are remembered.
+    pub identities: usize,
+}
+
+/// How long sessions and their tokens last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionSettings {
+    /// How long a session is remembered after its last turn.
+    pub idle: Duration,
+    /// After how long it gets a new token.
+    pub rotation: Duration,
+    /// Sessions that are remembered.
+    pub most: usize,
 }
 
 /// Where the audit is written.
@@ -79,9 +106,19 @@ impl Default for Orchestrator {
                 system: 2000,
             },
             max_tokens: 2000,
-            quarantine: Rules::default(),
+            quarantine: QuarantineSettings {
+                strikes: 3,
+                hold: Duration::from_secs(3600),
+                permanent: 10,
+                window: DAY,
+                identities: 100_000,
+            },
             quarantine_file: None,
-            sessions: Lasting::default(),
+            sessions: SessionSettings {
+                idle: DAY,
+                rotation: DAY,
+                most: 100_000,
+            },
             audit: AuditSettings {
                 enabled: true,
                 file: None,
@@ -117,15 +154,15 @@ pub(super) fn read(section: &Section<'_>, listen: &Listen, taken: &[SocketAddr])
             system: most(&limits, "system_characters", limit.system, 100_000_000),
         },
         max_tokens: to_u64(most(section, "max_tokens", tokens, 10_000_000)),
-        quarantine: Rules {
-            strikes: most(&quarantine, "strikes", rules.strikes, KEPT),
+        quarantine: QuarantineSettings {
+            strikes: most(&quarantine, "strikes", rules.strikes, STRIKES),
             hold: time(&quarantine, "hold", rules.hold, SECOND),
-            permanent: most(&quarantine, "permanent_strikes", rules.permanent, KEPT),
+            permanent: most(&quarantine, "permanent_strikes", rules.permanent, STRIKES),
             window: time(&quarantine, "window", rules.window, MINUTE),
             identities: most(&quarantine, "identities", rules.identities, 10_000_000),
         },
         quarantine_file: file(&quarantine, "file"),
-        sessions: Lasting {
+        sessions: SessionSettings {
             idle: long(&sessions, "idle", lasting.idle),
             rotation: long(&sessions, "rotation", lasting.rotation),
             most: most(&sessions, "most", lasting.most, 10_000_000),

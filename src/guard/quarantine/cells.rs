@@ -24,12 +24,12 @@ pub struct Cells {
 
 impl Cells {
     /// No records yet.
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: &Rules) -> Self {
         Self {
             rules: Rules {
                 permanent: rules.permanent.min(KEPT),
                 strikes: rules.strikes.min(KEPT),
-                ..rules
+                ..rules.clone()
             },
             shards: std::array::from_fn(|_| RwLock::default()),
             records: AtomicUsize::new(0),
