@@ -60,6 +60,7 @@ fn worst(criterion: &mut Criterion) {
         ("accounts", "DE89 "),
         ("keys of many lines", "-----BEGIN PRIVATE KEY-----\n"),
         ("commands", "curl -u "),
+        ("manifests", "kind: Secret data: a: b "),
         ("addresses", "a@a.a"),
     ] {
         for size in [1_000_000, 10_000_000] {

@@ -246,7 +246,7 @@ impl Secrets {
         }
     }
 
-    /// Takes a match in, if it is a secret by all that its rule says.
+    /// Takes a match in, if it is a secret by all that its rule says. Where it ends.
     fn take(
         &self,
         text: &[u8],
@@ -255,7 +255,7 @@ impl Secrets {
         whole: Range<usize>,
         limit: usize,
         out: &mut Vec<Hit>,
-    ) {
+    ) -> usize {
         let mut span = whole.clone();
         if regex.captures_len() > 1
             && let Some(groups) = regex.captures_at(&text[..limit], whole.start)
@@ -267,10 +267,10 @@ impl Secrets {
         {
             span = group.range();
         }
-        self.judge(text, number, whole, span, out);
+        self.judge(text, number, whole, span, out)
     }
 
-    /// Takes in what stands at `span`, if it is a secret by all that its rule says.
+    /// Takes in what stands at `span`, if it is a secret by all that its rule says. Where the match ends.
     fn judge(
         &self,
         text: &[u8],
@@ -278,9 +278,10 @@ impl Secrets {
         whole: Range<usize>,
         mut span: Range<usize>,
         out: &mut Vec<Hit>,
-    ) {
+    ) -> usize {
+        let end = whole.end;
         let Some(rule) = self.rules.get(number) else {
-            return;
+            return end;
         };
         let value = &text[span.clone()];
         if rule.entropy.is_some_and(|least| Bits::of(value) < least)
@@ -290,7 +291,7 @@ impl Secrets {
                 .is_some_and(|allow| allow.passes(value, &text[whole]))
             || (!rule.examples && self.never.passes(value, value))
         {
-            return;
+            return end;
         }
         if rule.to_end {
             let more = text[span.end..].iter();
@@ -298,6 +299,8 @@ impl Secrets {
                 .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
                 .count();
         }
+        let end = end.max(span.end);
         out.push(Hit { rule: number, span });
+        end
     }
 }

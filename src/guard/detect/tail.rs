@@ -84,9 +84,10 @@ impl Rules {
 
     /// Notes the words in `range` that rules look near.
     fn look(&self, text: &[u8], range: Range<usize>, seen: &mut Vec<Seen>) {
+        let before = seen.len();
         self.phrases.find(text, range, |number, at| {
             if let Some(&rule) = self.near.get(number)
-                && !seen.contains(&(rule, at))
+                && !seen[..before].contains(&(rule, at))
             {
                 seen.push((rule, at));
             }
@@ -133,6 +134,9 @@ impl Rules {
             let Some(Form::Near(near)) = self.secrets.rule(rule).map(|rule| &rule.form) else {
                 continue;
             };
+            if word.saturating_sub(near.before) >= open {
+                continue;
+            }
             if let (Some(until), Some(begin)) = (&near.until, near.pattern.get()) {
                 let limit = (word + begin.longest).min(text.len());
                 let head = begin.regex.find_at(&text[..limit], word);

@@ -3,11 +3,16 @@
 //! Decides the order, which never changes, but that comments need not wait. An event waits as long as a part
 //! of its text does, or an event before it.
 
+mod out;
+mod shape;
+
+use self::out::Out;
+use self::shape::Shape;
 use super::PATIENCE;
 use super::judge::Judge;
 use super::rewrite::{self, Data, Part};
 use super::stream::Stream;
-use super::walk::{Walk, walk};
+use super::walk::{Leaf, Walk, walk};
 use super::whole;
 use crate::json;
 use crate::stream::sse::{Ended, Reader};
@@ -17,6 +22,9 @@ use std::ops::Range;
 
 /// The largest event that is read, in bytes.
 const LARGEST: usize = 8 << 20;
+
+/// For how many events one with a piece of another name counts.
+const CHANGED: u32 = 4;
 
 /// The most texts that are followed at once.
 const STREAMS: usize = 1024;
@@ -54,18 +62,6 @@ struct Piece {
     span: Range<usize>,
     /// Where it is in the data, without its quotation marks.
     at: Range<usize>,
-}
-
-/// An event that has one piece of text and says nothing else: only that piece differs from the next one of
-/// its kind.
-struct Shape {
-    before: Vec<u8>,
-    after: Vec<u8>,
-    /// Where the data are in `before`.
-    data: usize,
-    /// How much of `after` is data.
-    tail: usize,
-    stream: usize,
 }
 
 impl Events {
@@ -221,7 +217,7 @@ impl Events {
             for leaf in &walk.leaves {
                 if let Some(key) = leaf.piece_of {
                     let value = json::unescape(&text[leaf.at.clone()]);
-                    let Some(stream) = self.stream(key, leaf.group, leaf.is_nested(), judge) else {
+                    let Some(stream) = self.stream(leaf, key, judge) else {
                         judge.unreadable();
                         return;
                     };
@@ -240,7 +236,7 @@ impl Events {
             self.learn(raw, &data, &walk, &event);
             event.walk = Some(walk);
         }
-        self.grow_idle(judge);
+        self.grow_idle(&event.pieces, judge);
         if judge.refused().is_some() {
             return;
         }
@@ -258,11 +254,11 @@ impl Events {
     }
 
     /// The text with this key, which may be new. `None` when there are too many.
-    fn stream(&mut self, key: u64, group: u64, nested: bool, judge: &Judge) -> Option<usize> {
+    fn stream(&mut self, leaf: &Leaf, key: u64, judge: &Judge) -> Option<usize> {
         let known = self.streams.iter().position(|stream| stream.key == key);
         known.or_else(|| {
             (self.streams.len() < STREAMS).then(|| {
-                self.streams.push(Stream::new(key, group, nested, judge));
+                self.streams.push(Stream::new(leaf, key, judge));
                 self.streams.len() - 1
             })
         })
@@ -295,12 +291,22 @@ impl Events {
     }
 
     /// Counts an event against the texts that wait, and ends the waiting of those that waited for too many.
-    fn grow_idle(&mut self, judge: &mut Judge) {
+    /// Pieces with another name count more: who answers has stopped thinking.
+    fn grow_idle(&mut self, pieces: &[Piece], judge: &mut Judge) {
         if self.queue.is_empty() {
             return;
         }
-        for stream in self.streams.iter_mut().filter(|stream| stream.waits()) {
-            stream.idle += 1;
+        for index in 0..self.streams.len() {
+            let stream = &self.streams[index];
+            if !stream.waits() {
+                continue;
+            }
+            let other = pieces.iter().any(|piece| {
+                let said = &self.streams[piece.stream];
+                said.group == stream.group && said.name != stream.name
+            });
+            let stream = &mut self.streams[index];
+            stream.idle += if other { CHANGED } else { 1 };
             if stream.idle > PATIENCE {
                 stream.flush(judge);
             }
@@ -359,121 +365,5 @@ impl Events {
             self.streams[piece.stream].left(piece.span.end);
         }
         rewritten.unwrap_or(raw)
-    }
-
-    /// Remembers an event with one piece of text and nothing else to be searched.
-    fn learn(&mut self, raw: &[u8], data: &Data, walk: &Walk, event: &Event) {
-        let (Data::Line(data), [piece]) = (data, &event.pieces[..]) else {
-            return;
-        };
-        if !event.changes.is_empty()
-            || walk.all_ended
-            || !walk.ended.is_empty()
-            || !walk.logprobs.is_empty()
-        {
-            return;
-        }
-        let (start, end) = (data.start + piece.at.start, data.start + piece.at.end);
-        self.shape = Some(Shape {
-            before: raw[..start].to_vec(),
-            after: raw[end..].to_vec(),
-            data: data.start,
-            tail: data.end - end,
-            stream: piece.stream,
-        });
-    }
-
-    /// Takes in an event that differs from the last one of its kind in one piece of text only: that piece, and
-    /// where the data of the event are.
-    fn of_shape(&mut self, raw: &[u8], judge: &mut Judge) -> Option<(Piece, Range<usize>)> {
-        let shape = self.shape.as_ref()?;
-        let tail = raw.len().checked_sub(shape.after.len())?;
-        let inner = raw.get(shape.before.len()..tail)?;
-        if !raw.starts_with(&shape.before) || !raw.ends_with(&shape.after) {
-            return None;
-        }
-        let inner = std::str::from_utf8(inner)
-            .ok()
-            .filter(|inner| is_inner(inner))?;
-        let stream = &mut self.streams[shape.stream];
-        let start = stream.length();
-        stream.push(&json::unescape(inner), judge);
-        let text = Piece {
-            stream: shape.stream,
-            span: start..stream.length(),
-            at: shape.before.len() - shape.data..tail - shape.data,
-        };
-        let data = shape.data..tail + shape.tail;
-        self.grow_idle(judge);
-        Some((text, data))
-    }
-}
-
-/// Whether this is the inside of one JSON string.
-fn is_inner(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while let Some(found) = bytes[at..]
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\') || *byte < b' ')
-    {
-        at += found;
-        if bytes[at] != b'\\' {
-            return false;
-        }
-        at += 2;
-        if at > bytes.len() {
-            return false;
-        }
-    }
-    true
-}
-
-/// What leaves: mostly a part of the piece that came, as it is.
-struct Out<'p> {
-    piece: &'p Bytes,
-    made: Vec<u8>,
-    /// A part of the piece that follows what was made.
-    passed: Option<Range<usize>>,
-}
-
-impl<'p> Out<'p> {
-    const fn new(piece: &'p Bytes) -> Self {
-        Self {
-            piece,
-            made: Vec::new(),
-            passed: None,
-        }
-    }
-
-    /// Puts bytes out, which are at `place` of the piece unless they began earlier.
-    fn put(&mut self, raw: &[u8], place: Option<Range<usize>>) {
-        match (&mut self.passed, place) {
-            (Some(passed), Some(place)) if passed.end == place.start => passed.end = place.end,
-            (_, Some(place)) => {
-                self.settle();
-                self.passed = Some(place);
-            }
-            (_, None) => {
-                self.settle();
-                self.made.extend_from_slice(raw);
-            }
-        }
-    }
-
-    fn settle(&mut self) {
-        if let Some(passed) = self.passed.take() {
-            self.made.extend_from_slice(&self.piece[passed]);
-        }
-    }
-
-    fn done(mut self) -> Bytes {
-        match &self.passed {
-            Some(passed) if self.made.is_empty() => self.piece.slice(passed.clone()),
-            _ => {
-                self.settle();
-                self.made.into()
-            }
-        }
     }
 }

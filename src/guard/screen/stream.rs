@@ -6,6 +6,7 @@
 use super::WAITING;
 use super::Watch;
 use super::judge::{Edit, Judge, unnested};
+use super::walk::{Leaf, Name};
 use crate::guard::detect::{Rules, Seen, is_token};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,6 +20,8 @@ pub(super) struct Stream {
     pub(super) key: u64,
     /// The choice, the block or the item that it belongs to.
     pub(super) group: u64,
+    /// What its pieces are called.
+    pub(super) name: Name,
     /// It is JSON itself.
     nested: bool,
     text: String,
@@ -38,11 +41,12 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(key: u64, group: u64, nested: bool, judge: &Judge) -> Self {
+    pub(super) fn new(leaf: &Leaf, key: u64, judge: &Judge) -> Self {
         Self {
             key,
-            group,
-            nested,
+            group: leaf.group,
+            name: leaf.name.clone(),
+            nested: leaf.is_nested(),
             text: String::new(),
             base: 0,
             decided: 0,

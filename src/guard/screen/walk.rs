@@ -168,6 +168,8 @@ impl Walk {
             }
             "logprobs" => self.logprobs(text, value),
             "delta" | "text" => self.value(text, value, &key.into(), Some(0), 2),
+            // Some say so what others call `delta`.
+            "message" => self.value(text, value, &key.into(), Some(1), 2),
             _ => self.value(text, value, &key.into(), None, 2),
         })?;
         for leaf in &mut self.leaves[start..] {
