@@ -171,7 +171,7 @@ async fn a_quarantine_is_told_at_the_top_with_what_is_left_of_it() {
 async fn an_answer_with_a_secret_is_kept_back_and_one_with_a_card_is_shown_without_it() {
     let provider = Provider::start().await;
     let gateway = setup(&provider).start().await;
-    let key = "sk-ant-REDACTED";
+    let key = super::anthropic_key();
     let reply = infer(&gateway, &request(&format!("[[text=Here:~{key}]]"))).await;
     let body = reply.json();
     assert_eq!(reply.status, 403, "{body}");
@@ -182,7 +182,7 @@ async fn an_answer_with_a_secret_is_kept_back_and_one_with_a_card_is_shown_witho
     assert_eq!(findings[0]["type"], "api_key_leak");
     assert_eq!(findings[0]["pattern"], "anthropic_key");
     assert_eq!(findings[0]["count"], 1);
-    assert!(!reply.text().contains(key));
+    assert!(!reply.text().contains(&key));
 
     let reply = infer(&gateway, &request("[[text=Card~4111111111111111~ok]]")).await;
     let body = reply.json();
@@ -422,12 +422,13 @@ async fn every_provider_serves_it_by_the_route_of_any_request() {
     assert_eq!(reply.status, 200, "{}", reply.text());
     gateway.bill("research").await;
     let asked = provider.only_record().await.body();
-    assert_eq!(
-        asked["model"],
-        crate::support::gateway::MODEL,
+    let asked = asked.to_string();
+    let model = crate::support::gateway::MODEL;
+    assert!(
+        asked.contains(model) && !asked.contains(HAIKU),
         "the tier decides"
     );
-    assert!(!asked.to_string().contains("weir-key-1"));
+    assert!(!asked.contains("weir-key-1"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

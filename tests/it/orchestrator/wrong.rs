@@ -196,8 +196,8 @@ async fn sixteen_digits_are_no_card_and_a_key_counts_once() {
     let number = "Order 1234567812345678 was sent, 000-12-3456 too";
     let said = filter(number).await.json();
     assert_eq!(said, json!({"safe": true, "output": number}));
-    let key = "sk-ant-REDACTED";
-    let said = filter(key).await.json();
+    let key = super::anthropic_key();
+    let said = filter(&key).await.json();
     let findings = said["findings"].as_array().unwrap();
     assert_eq!(findings.len(), 1, "{said}");
     assert_eq!(
