@@ -151,7 +151,8 @@ impl Models {
         self.circles(&drafts);
         self.aliases = names.into_aliases();
         let environment = root.reader().environment;
-        let named = provider::named(OPENCLAW).and_then(|kind| kind.environment());
+        let named =
+            provider::named(OPENCLAW).and_then(|kind| provider::Provider::environment(kind));
         self.openclaw = named.is_some_and(|named| {
             let variables = [named.base_url, named.key];
             variables

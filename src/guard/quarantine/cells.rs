@@ -25,12 +25,12 @@ pub struct Cells {
 
 impl Cells {
     /// No records yet.
-    pub fn new(rules: QuarantineRules) -> Self {
+    pub fn new(rules: &QuarantineRules) -> Self {
         Self {
             rules: QuarantineRules {
                 permanent: rules.permanent.min(KEPT_STRIKES),
                 strikes: rules.strikes.min(KEPT_STRIKES),
-                ..rules
+                ..rules.clone()
             },
             shards: std::array::from_fn(|_| RwLock::default()),
             records: AtomicUsize::new(0),
