@@ -10,7 +10,7 @@ use weir::guard::screen::{Options, Screen, Setting};
 use weir::stream::{AnswerKind, Meter, MeterOptions};
 use weir::wire::Dialect;
 
-const CHUNKS: u64 = 1000;
+const CHUNKS: usize = 1000;
 
 /// The size of an agent's turn, in bytes.
 const TURN: usize = 36_000;
@@ -98,11 +98,11 @@ fn stream(criterion: &mut Criterion) {
     let pieces: Vec<Bytes> = prose
         .iter()
         .cycle()
-        .take(CHUNKS as usize)
+        .take(CHUNKS)
         .map(|word| chunk(word))
         .collect();
     let mut group = criterion.benchmark_group("stream of 1000 chunks");
-    group.throughput(Throughput::Elements(CHUNKS));
+    group.throughput(Throughput::Elements(CHUNKS as u64));
     for (name, options) in [
         ("meter alone", None),
         ("meter and screen", Some(enforced())),

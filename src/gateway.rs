@@ -21,8 +21,8 @@ use crate::classifier::Asking;
 use crate::custody::{Audit, Canaries, Quarantine};
 use crate::feed::Feed;
 use crate::fleet::Fleet;
-use crate::guard::quarantine::Rules;
-use crate::guard::session::Lasting;
+use crate::settings::{Lasting, QuarantineRules};
+
 use crate::identity::AgentId;
 use crate::insight::Insights;
 use crate::ledger::Book;
@@ -202,7 +202,10 @@ impl Gateway {
             feed: Arc::default(),
             tracer: None,
             classifier: Asking::default(),
-            quarantine: Arc::new(Quarantine::in_memory(&Rules::default(), Clock::default())),
+            quarantine: Arc::new(Quarantine::in_memory(
+                &QuarantineRules::default(),
+                Clock::default(),
+            )),
             canaries: Arc::new(Canaries::new(Lasting::default(), Clock::default())),
             audit: Arc::new(Audit::off()),
             day,

@@ -27,8 +27,8 @@ pub mod yaml;
 pub use events::{EVENTS_PORT, EventFile, EventStream, Events};
 pub use insights::{InsightSettings, InsightText};
 pub use orchestrator::{
-    AuditSettings, MessageLimits, ORCHESTRATOR_PORT, Orchestrator, QuarantineSettings,
-    SessionSettings,
+    AuditSettings, KEPT_STRIKES, Lasting, MessageLimits, ORCHESTRATOR_PORT, Orchestrator,
+    QuarantineRules,
 };
 pub use sections::{
     Admin, Drain, Durability, Http2, Limits, Listen, Log, LogFormat, Reload, Shutdown, SpendLog,

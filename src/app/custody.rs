@@ -3,10 +3,7 @@
 use crate::custody::{Audit, AuditFiles, Canaries, Quarantine};
 use crate::fleet::connect::Connector;
 use crate::gateway::Gateway;
-use crate::guard::quarantine::Rules;
-use crate::guard::session::Lasting;
 use crate::ledger::log::Clock;
-use crate::settings::{QuarantineSettings, SessionSettings};
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,10 +36,10 @@ pub(super) fn kept(gateway: Gateway) -> anyhow::Result<Gateway> {
     };
     let audit = Arc::new(audit);
     let path = beside(&settings.quarantine_file, "quarantine.jsonl");
-    let quarantine = Quarantine::open(&rules(&settings.quarantine), clock.clone(), &path)
+    let quarantine = Quarantine::open(&settings.quarantine, clock.clone(), &path)
         .with_context(shown("quarantine", &path))?;
     let quarantine = Arc::new(quarantine.audited(Arc::clone(&audit)));
-    let canaries = Arc::new(Canaries::new(lasting(&settings.sessions), clock));
+    let canaries = Arc::new(Canaries::new(settings.sessions.clone(), clock));
     if let Some(redis) = &gateway.settings.stores.redis {
         let connector = Connector::new(redis).context("Redis")?;
         let wards = quarantine.share(connector, redis);
@@ -50,24 +47,6 @@ pub(super) fn kept(gateway: Gateway) -> anyhow::Result<Gateway> {
     }
     drop(live);
     Ok(gateway.guarding(quarantine, canaries, audit))
-}
-
-fn rules(settings: &QuarantineSettings) -> Rules {
-    Rules {
-        strikes: settings.strikes,
-        hold: settings.hold,
-        permanent: settings.permanent,
-        window: settings.window,
-        identities: settings.identities,
-    }
-}
-
-fn lasting(settings: &SessionSettings) -> Lasting {
-    Lasting {
-        idle: settings.idle,
-        rotation: settings.rotation,
-        most: settings.most,
-    }
 }
 
 fn shown(what: &'static str, path: &Path) -> impl FnOnce() -> String + use<> {

@@ -11,9 +11,10 @@ use crate::fleet::Wards;
 use crate::fleet::connect::Connector;
 use crate::guard::audit::{Entry, Event};
 use crate::guard::finding::Severity;
-use crate::guard::quarantine::{Cells, Lift, Quarantined, Record, Rules, Strike, Struck, Who};
+use crate::guard::quarantine::{Cells, Lift, Quarantined, Record, Strike, Struck, Who};
 use crate::identity::KeyId;
 use crate::ledger::log::Clock;
+use crate::settings::QuarantineRules;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -42,7 +43,7 @@ pub struct Quarantine {
 
 impl Quarantine {
     /// One that is in memory only.
-    pub fn in_memory(rules: &Rules, clock: Clock) -> Self {
+    pub fn in_memory(rules: &QuarantineRules, clock: Clock) -> Self {
         Self {
             cells: Arc::new(Cells::new(rules)),
             clock,
@@ -56,7 +57,7 @@ impl Quarantine {
     ///
     /// # Errors
     /// When the file cannot be read, or the system gives no thread.
-    pub fn open(rules: &Rules, clock: Clock, path: &Path) -> io::Result<Self> {
+    pub fn open(rules: &QuarantineRules, clock: Clock, path: &Path) -> io::Result<Self> {
         let mut quarantine = Self::in_memory(rules, clock);
         let journal = Journal::open(path, &quarantine.cells, &quarantine.clock)?;
         quarantine.journal = Some(Arc::new(journal));

@@ -6,8 +6,9 @@
 
 use crate::fleet::Wards;
 use crate::guard::canary::Canary;
-use crate::guard::session::{Known, Lasting, SessionId, Sessions, Tokens};
+use crate::guard::session::{Known, SessionId, Sessions, Tokens};
 use crate::ledger::log::Clock;
+use crate::settings::Lasting;
 use std::sync::{Arc, OnceLock};
 
 /// There is no token: the system has no random numbers. Nothing may be sent without one.

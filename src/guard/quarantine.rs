@@ -15,12 +15,10 @@ mod cells;
 pub use cells::Cells;
 
 use crate::identity::KeyId;
+use crate::settings::{KEPT_STRIKES, QuarantineRules};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::time::Duration;
-
-/// The most strikes of a caller that are remembered: more than any rule counts.
-pub const KEPT: usize = 64;
 
 /// Bytes of a digest.
 const BYTES: usize = 32;
@@ -111,33 +109,6 @@ impl Who {
 impl fmt::Debug for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.masked())
-    }
-}
-
-/// When somebody is put into quarantine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Strikes within the window that lead to a quarantine for a while.
-    pub strikes: usize,
-    /// How long that is.
-    pub hold: Duration,
-    /// Strikes within the window that lead to one for good.
-    pub permanent: usize,
-    /// How long a strike counts.
-    pub window: Duration,
-    /// Callers that are remembered.
-    pub identities: usize,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            strikes: 3,
-            hold: Duration::from_secs(60 * 60),
-            permanent: 10,
-            window: Duration::from_secs(24 * 60 * 60),
-            identities: 100_000,
-        }
     }
 }
 
@@ -246,7 +217,7 @@ impl Record {
     fn tidy(&mut self) {
         self.strikes.sort_unstable();
         self.strikes.dedup();
-        let old = self.strikes.len().saturating_sub(KEPT);
+        let old = self.strikes.len().saturating_sub(KEPT_STRIKES);
         self.strikes.drain(..old);
         if self.permanent <= self.pardoned {
             self.permanent = 0;
@@ -254,7 +225,7 @@ impl Record {
     }
 
     /// Adds a strike, and notes when it is the one that leads to a quarantine for good.
-    pub fn strike(&mut self, strike: Strike, rules: &Rules) {
+    pub fn strike(&mut self, strike: Strike, rules: &QuarantineRules) {
         // Whoever is struck now was let in before, whatever the clock of the one who lifted it says.
         let at = strike.at.max(self.lifted + 1).max(self.pardoned + 1);
         self.strikes.push(Strike { at, ..strike });
@@ -263,7 +234,7 @@ impl Record {
     }
 
     /// Notes a quarantine for good that the strikes of several records together have led to.
-    pub fn settle(&mut self, rules: &Rules) {
+    pub fn settle(&mut self, rules: &QuarantineRules) {
         if self.permanent > 0 {
             return;
         }
@@ -289,7 +260,7 @@ impl Record {
     }
 
     /// Whether the caller is in quarantine at `now`, in Unix milliseconds.
-    pub fn state(&self, rules: &Rules, now: u64) -> Option<Quarantined> {
+    pub fn state(&self, rules: &QuarantineRules, now: u64) -> Option<Quarantined> {
         if self.permanent > self.pardoned {
             return Some(Quarantined::Permanent);
         }
@@ -300,12 +271,12 @@ impl Record {
     }
 
     /// How many strikes count towards a quarantine for a while at `now`.
-    pub fn count(&self, rules: &Rules, now: u64) -> usize {
+    pub fn count(&self, rules: &QuarantineRules, now: u64) -> usize {
         self.counted(self.lifted.max(self.pardoned), now, rules)
     }
 
     /// When the last quarantine for a while ends, or has ended.
-    fn until(&self, rules: &Rules) -> Option<u64> {
+    fn until(&self, rules: &QuarantineRules) -> Option<u64> {
         let after = self.lifted.max(self.pardoned);
         let last = self.strikes.iter().rev();
         let mut last = last.take_while(|strike| strike.at > after);
@@ -314,7 +285,7 @@ impl Record {
     }
 
     /// The strikes after `after` that count at `now`, `now` included.
-    fn counted(&self, after: u64, now: u64, rules: &Rules) -> usize {
+    fn counted(&self, after: u64, now: u64, rules: &QuarantineRules) -> usize {
         let window = millis(rules.window);
         let counts =
             |strike: &&Strike| strike.at > after && strike.at <= now && now - strike.at < window;
@@ -322,7 +293,7 @@ impl Record {
     }
 
     /// When nothing of it matters any more; `None` for never.
-    pub fn ends(&self, rules: &Rules) -> Option<u64> {
+    pub fn ends(&self, rules: &QuarantineRules) -> Option<u64> {
         if self.permanent > self.pardoned {
             return None;
         }

@@ -9,6 +9,7 @@
 
 use super::canary::Canary;
 use crate::identity::KeyId;
+use crate::settings::Lasting;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -89,27 +90,6 @@ impl SessionId {
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.masked())
-    }
-}
-
-/// How long sessions and their tokens last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lasting {
-    /// How long a session is remembered after its last turn.
-    pub idle: Duration,
-    /// After how long a session gets a new token.
-    pub rotation: Duration,
-    /// Sessions that are remembered.
-    pub most: usize,
-}
-
-impl Default for Lasting {
-    fn default() -> Self {
-        Self {
-            idle: Duration::from_secs(24 * 60 * 60),
-            rotation: Duration::from_secs(24 * 60 * 60),
-            most: 100_000,
-        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::catalog::PriceOverride;
 use crate::identity::AccountId;
 use crate::limit::Limits;
 use crate::money::Nanos;
-use crate::provider::{self, OPENCLAW, Provider};
+use crate::provider::{self, OPENCLAW};
 use crate::settings::environment::Environment;
 use crate::settings::file;
 use crate::settings::origin::Fact;
@@ -151,7 +151,7 @@ impl Models {
         self.circles(&drafts);
         self.aliases = names.into_aliases();
         let environment = root.reader().environment;
-        let named = provider::named(OPENCLAW).and_then(Provider::environment);
+        let named = provider::named(OPENCLAW).and_then(provider::Provider::environment);
         self.openclaw = named.is_some_and(|named| {
             let variables = [named.base_url, named.key];
             variables

@@ -21,11 +21,59 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The most strikes that a rule may count: as many as are remembered of a caller.
-const STRIKES: usize = 64;
-
 /// The longest that anything is remembered.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+/// The most strikes of a caller that are remembered: more than any rule counts.
+pub const KEPT_STRIKES: usize = 64;
+
+/// When somebody is put into quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuarantineRules {
+    /// Strikes within the window that lead to a quarantine for a while.
+    pub strikes: usize,
+    /// How long that is.
+    pub hold: Duration,
+    /// Strikes within the window that lead to one for good.
+    pub permanent: usize,
+    /// How long a strike counts.
+    pub window: Duration,
+    /// Callers that are remembered.
+    pub identities: usize,
+}
+
+impl Default for QuarantineRules {
+    fn default() -> Self {
+        Self {
+            strikes: 3,
+            hold: Duration::from_secs(60 * 60),
+            permanent: 10,
+            window: Duration::from_secs(24 * 60 * 60),
+            identities: 100_000,
+        }
+    }
+}
+
+/// How long sessions and their tokens last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lasting {
+    /// How long a session is remembered after its last turn.
+    pub idle: Duration,
+    /// After how long a session gets a new token.
+    pub rotation: Duration,
+    /// Sessions that are remembered.
+    pub most: usize,
+}
+
+impl Default for Lasting {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(24 * 60 * 60),
+            rotation: Duration::from_secs(24 * 60 * 60),
+            most: 100_000,
+        }
+    }
+}
 
 /// The routes of the API Orchestrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +85,11 @@ pub struct Orchestrator {
     /// Output tokens of a request that names none.
     pub max_tokens: u64,
     /// When a caller is put into quarantine.
-    pub quarantine: QuarantineSettings,
+    pub quarantine: QuarantineRules,
     /// The file of quarantines; beside the spend log if nothing is said.
     pub quarantine_file: Option<PathBuf>,
     /// How long sessions are remembered.
-    pub sessions: SessionSettings,
+    pub sessions: Lasting,
     /// The audit.
     pub audit: AuditSettings,
 }
@@ -55,32 +103,6 @@ pub struct MessageLimits {
     pub turns: usize,
     /// Characters of a system prompt.
     pub system: usize,
-}
-
-/// When a caller is put into quarantine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuarantineSettings {
-    /// Strikes within the window that lead to a quarantine for a while.
-    pub strikes: usize,
-    /// How long that is.
-    pub hold: Duration,
-    /// Strikes within the window that lead to one for good.
-    pub permanent: usize,
-    /// How long a strike counts.
-    pub window: Duration,
-    /// Callers that are remembered.
-    pub identities: usize,
-}
-
-/// How long sessions and their tokens last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionSettings {
-    /// How long a session is remembered after its last turn.
-    pub idle: Duration,
-    /// After how long it gets a new token.
-    pub rotation: Duration,
-    /// Sessions that are remembered.
-    pub most: usize,
 }
 
 /// Where the audit is written.
@@ -106,19 +128,9 @@ impl Default for Orchestrator {
                 system: 2000,
             },
             max_tokens: 2000,
-            quarantine: QuarantineSettings {
-                strikes: 3,
-                hold: Duration::from_secs(3600),
-                permanent: 10,
-                window: DAY,
-                identities: 100_000,
-            },
+            quarantine: QuarantineRules::default(),
             quarantine_file: None,
-            sessions: SessionSettings {
-                idle: DAY,
-                rotation: DAY,
-                most: 100_000,
-            },
+            sessions: Lasting::default(),
             audit: AuditSettings {
                 enabled: true,
                 file: None,
@@ -154,15 +166,20 @@ pub(super) fn read(section: &Section<'_>, listen: &Listen, taken: &[SocketAddr])
             system: most(&limits, "system_characters", limit.system, 100_000_000),
         },
         max_tokens: to_u64(most(section, "max_tokens", tokens, 10_000_000)),
-        quarantine: QuarantineSettings {
-            strikes: most(&quarantine, "strikes", rules.strikes, STRIKES),
+        quarantine: QuarantineRules {
+            strikes: most(&quarantine, "strikes", rules.strikes, KEPT_STRIKES),
             hold: time(&quarantine, "hold", rules.hold, SECOND),
-            permanent: most(&quarantine, "permanent_strikes", rules.permanent, STRIKES),
+            permanent: most(
+                &quarantine,
+                "permanent_strikes",
+                rules.permanent,
+                KEPT_STRIKES,
+            ),
             window: time(&quarantine, "window", rules.window, MINUTE),
             identities: most(&quarantine, "identities", rules.identities, 10_000_000),
         },
         quarantine_file: file(&quarantine, "file"),
-        sessions: SessionSettings {
+        sessions: Lasting {
             idle: long(&sessions, "idle", lasting.idle),
             rotation: long(&sessions, "rotation", lasting.rotation),
             most: most(&sessions, "most", lasting.most, 10_000_000),

@@ -1,6 +1,7 @@
 //! What is said to the functions of `wards.lua`, and what they say.
 
-use crate::guard::quarantine::{KEPT, Record, Strike, Who};
+use crate::guard::quarantine::{Record, Strike, Who};
+use crate::settings::KEPT_STRIKES;
 use redis::Cmd;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -110,7 +111,7 @@ pub(super) fn record(fields: &Fields) -> Option<Record> {
     if fields.is_empty() {
         return None;
     }
-    let mut strikes = Vec::with_capacity(fields.len().min(KEPT));
+    let mut strikes = Vec::with_capacity(fields.len().min(KEPT_STRIKES));
     let mut times = [0_u64; 3];
     for (name, value) in fields {
         let Some((letter, rest)) = name.split_once(':') else {

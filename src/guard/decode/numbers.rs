@@ -123,7 +123,7 @@ pub(super) fn morse(text: &str, places: &[Range<usize>]) -> Option<(usize, Strin
         let from = (from..=place.start).find(|at| text.is_char_boundary(*at))?;
         let to = (place.end + 64).min(text.len());
         let to = (to..=text.len()).find(|at| text.is_char_boundary(*at))?;
-        if memchr::memchr2_iter(b'.', b'-', text[from..to].as_bytes()).count() < 2 * FEWEST {
+        if memchr::memchr2_iter(b'.', b'-', &text.as_bytes()[from..to]).count() < 2 * FEWEST {
             continue;
         }
         let mut letters = String::new();

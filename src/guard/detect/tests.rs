@@ -51,7 +51,10 @@ fn every_bundled_pattern_can_be_compiled_and_is_bounded() {
         }
         // Its own patterns of what passes are read when they are needed.
         assert!(
-            !rule.allow.as_ref().is_some_and(|allow| allow.is_broken()),
+            !rule
+                .allow
+                .as_ref()
+                .is_some_and(super::super::secrets::allow::Allow::is_broken),
             "{}",
             rule.about.rule
         );

@@ -182,9 +182,9 @@ impl Part {
     /// How often its words are met where the phrase is not: fewer and longer words are better.
     fn cost(&self) -> usize {
         let cost = |text: &Text| match text.text.len() {
-            _ if COMMON.split(' ').any(|word| word == text.text) => 1000,
             0 | 1 => UNUSABLE,
             2 | 3 if text.open => UNUSABLE,
+            _ if COMMON.split(' ').any(|word| word == text.text) => 1000,
             2 => 900,
             3 => 60,
             4 => 20,

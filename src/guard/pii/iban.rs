@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+/// So many characters of one kind, one kind after the other.
+type Form = &'static [(usize, u8)];
+
 /// The countries, and what follows their four first characters: so many digits (`n`), capital letters (`a`)
 /// or either (`c`).
 #[rustfmt::skip]
-const COUNTRIES: &[(&[u8; 2], &[(usize, u8)])] = &[
+const COUNTRIES: &[(&[u8; 2], Form)] = &[
     (b"AD", &[(8, b'n'), (12, b'c')]),
     (b"AE", &[(19, b'n')]),
     (b"AL", &[(8, b'n'), (16, b'c')]),

@@ -4,7 +4,8 @@
 //! first, those longest without a strike first. Nobody who only gives himself a new name each time can push
 //! out a key, or somebody who is in quarantine.
 
-use super::{KEPT, Kind, Lift, Quarantined, Record, Rules, Strike, Struck, Who};
+use super::{Kind, Lift, Quarantined, Record, Strike, Struck, Who};
+use crate::settings::{KEPT_STRIKES, QuarantineRules};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ const SHARDS: usize = 16;
 /// The records of all callers.
 #[derive(Debug)]
 pub struct Cells {
-    rules: Rules,
+    rules: QuarantineRules,
     shards: [RwLock<HashMap<Who, Record>>; SHARDS],
     /// How many records there are: as long as there are none, nobody is looked for.
     records: AtomicUsize,
@@ -24,11 +25,11 @@ pub struct Cells {
 
 impl Cells {
     /// No records yet.
-    pub fn new(rules: &Rules) -> Self {
+    pub fn new(rules: &QuarantineRules) -> Self {
         Self {
-            rules: Rules {
-                permanent: rules.permanent.min(KEPT),
-                strikes: rules.strikes.min(KEPT),
+            rules: QuarantineRules {
+                permanent: rules.permanent.min(KEPT_STRIKES),
+                strikes: rules.strikes.min(KEPT_STRIKES),
                 ..rules.clone()
             },
             shards: std::array::from_fn(|_| RwLock::default()),
@@ -37,7 +38,7 @@ impl Cells {
     }
 
     /// The rules.
-    pub fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &QuarantineRules {
         &self.rules
     }
 

@@ -7,7 +7,7 @@ const HOUR: u64 = 60 * MINUTE;
 const START: u64 = 1_800_000_000_000;
 
 fn cells() -> Cells {
-    Cells::new(&Rules::default())
+    Cells::new(&QuarantineRules::default())
 }
 
 fn who() -> Who {
@@ -112,9 +112,9 @@ fn what_is_over_is_forgotten() {
 
 #[test]
 fn new_names_push_out_neither_keys_nor_those_in_quarantine() {
-    let cells = Cells::new(&Rules {
+    let cells = Cells::new(&QuarantineRules {
         identities: 64,
-        ..Rules::default()
+        ..QuarantineRules::default()
     });
     let key = Who::of_key(&KeyId::new("k").unwrap());
     let held = Who::of_caller("held");

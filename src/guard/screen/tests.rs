@@ -277,7 +277,7 @@ fn keys_of_many_lines_wait_to_their_end() {
     for line in 0..30 {
         text.push_str(&format!(
             "{line:02}{}\n",
-            "MIIEowIBAAKCAQEAq7Zx2Lm9Kp4Tv8Rb3Wn6Yc5Hs1Jd0GfA".repeat(1)
+            "MIIEowIBAAKCAQEAq7Zx2Lm9Kp4Tv8Rb3Wn6Yc5Hs1Jd0GfA"
         ));
     }
     text.push_str("-----END RSA PRIVATE KEY-----\nbye now");

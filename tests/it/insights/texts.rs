@@ -11,15 +11,38 @@ const TEXTS: &str =
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn texts_are_kept_only_where_that_is_asked_for() {
     let provider = Provider::start().await;
-    let gateway = watched(&provider).start().await;
-    assert_eq!(
-        gateway.chat("a secret").agent("one").send().await.status,
-        200
-    );
+    let gateway = Gateway::over(&provider)
+        .settings("insights: {interval: 50ms, text: off}")
+        .start()
+        .await;
+    assert_eq!(gateway.chat("a secret").send().await.status, 200);
     agrees(&gateway, &[&gateway]).await;
     assert_eq!(gateway.answer(TEXTS).await, ["-|-|-|-"]);
-    let file = std::fs::read(gateway.directory.join("spend.insights.sqlite")).unwrap();
-    assert!(!String::from_utf8_lossy(&file).contains("a secret"));
+    assert!(!kept(&gateway).contains("a secret"));
+}
+
+/// All that is in the file.
+fn kept(gateway: &Gateway) -> String {
+    let files = ["spend.insights.sqlite", "spend.insights.sqlite-wal"];
+    let bytes = files.map(|name| std::fs::read(gateway.directory.join(name)).unwrap_or_default());
+    String::from_utf8_lossy(&bytes.concat()).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_and_personal_data_are_kept_by_nobody_who_did_not_ask_for_them() {
+    let provider = Provider::start().await;
+    let gateway = watched(&provider).start().await;
+    let prompt = "Is 4111 1111 1111 1111 a card? [[text=yes,~4111~1111~1111~1111|~is]]";
+    assert_eq!(gateway.chat(prompt).agent("one").send().await.status, 200);
+    let card = "[REDACTED_CREDIT_CARD_1]";
+    let (asked, answered) = (format!("Is {card} a card?"), format!("|yes, {card} is|"));
+    comes("texts", &true, async || {
+        let rows = gateway.answer(TEXTS).await;
+        rows.iter()
+            .any(|row| row.contains(&asked) && row.contains(&answered))
+    })
+    .await;
+    assert!(!kept(&gateway).contains("4111 1111 1111 1111"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,7 +25,7 @@ impl Masks {
         for (index, bytes) in block.as_chunks::<8>().0.iter().enumerate() {
             let word = u64::from_le_bytes(*bytes);
             let shift = 8 * index;
-            masks.letters |= gather(within(word | ONES * 0x20, b'a', b'z') & !word) << shift;
+            masks.letters |= gather(within(word | (ONES * 0x20), b'a', b'z') & !word) << shift;
             masks.digits |= gather(within(word, b'0', b'9') & !word) << shift;
             masks.high |= gather(word) << shift;
         }
