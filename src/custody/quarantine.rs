@@ -45,7 +45,7 @@ impl Quarantine {
     /// One that is in memory only.
     pub fn in_memory(rules: QuarantineRules, clock: Clock) -> Self {
         Self {
-            cells: Arc::new(Cells::new(&rules)),
+            cells: Arc::new(Cells::new(rules)),
             clock,
             journal: None,
             audit: Arc::new(Audit::off()),

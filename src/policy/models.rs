@@ -152,7 +152,7 @@ impl Models {
         self.aliases = names.into_aliases();
         let environment = root.reader().environment;
         let named =
-            provider::named(OPENCLAW).and_then(|kind| provider::Provider::environment(kind));
+            provider::named(OPENCLAW).and_then(provider::Provider::environment);
         self.openclaw = named.is_some_and(|named| {
             let variables = [named.base_url, named.key];
             variables
