@@ -151,8 +151,7 @@ impl Models {
         self.circles(&drafts);
         self.aliases = names.into_aliases();
         let environment = root.reader().environment;
-        let named =
-            provider::named(OPENCLAW).and_then(provider::Provider::environment);
+        let named = provider::named(OPENCLAW).and_then(provider::Provider::environment);
         self.openclaw = named.is_some_and(|named| {
             let variables = [named.base_url, named.key];
             variables

@@ -14,6 +14,7 @@ use super::judge::{self, Judged, findings};
 use super::said::{self, Verdict};
 use crate::admin::{Peer, Shared, reply};
 use crate::breaker::Standing;
+use crate::budget::Balance;
 use crate::gateway::breaker::Verdict as Cost;
 use crate::gateway::inner::{Asker, NoAnswer, Said};
 use crate::guard::audit::Event;
@@ -232,7 +233,7 @@ impl<'a> Inference<'a> {
         {
             return Err(in_quarantine_now(state).with("details", judged.shown()));
         }
-        Err(invalid(judged.shown()))
+        Err(invalid(&judged.shown()))
     }
 
     /// What the system prompt may be.
@@ -247,7 +248,7 @@ impl<'a> Inference<'a> {
             return Ok(());
         }
         let details = json!({"valid": false, "errors": errors, "field": "systemPrompt"});
-        Err(invalid(details))
+        Err(invalid(&details))
     }
 
     /// What runs at the breaker's level. Gives the model that is taken instead of `model`.
@@ -319,8 +320,8 @@ impl<'a> Inference<'a> {
                 })
             }
             Some("budget_exhausted") => self.exhausted(message),
-            Some("prompt_blocked") => invalid(json!({"valid": false, "errors": [message]})),
-            Some("answer_blocked") => unsafe_output(json!([]), None),
+            Some("prompt_blocked") => invalid(&json!({"valid": false, "errors": [message]})),
+            Some("answer_blocked") => unsafe_output(&json!([]), None),
             Some("api_key_quarantined") => {
                 let left = self.caller.who();
                 let state = left.and_then(|who| self.shared.gateway.quarantine.check(&who));
@@ -344,7 +345,7 @@ impl<'a> Inference<'a> {
         let tightest = self.caller.accounts(&live.policy).into_iter();
         let tightest = tightest.filter(|spec| spec.hard);
         let tightest = tightest.map(|spec| gateway.book.glance(&spec));
-        let tightest = tightest.min_by_key(|balance| balance.remaining());
+        let tightest = tightest.min_by_key(Balance::remaining);
         let total = tightest.map(|balance| balance.posted.as_usd_f64());
         let threshold = tightest.map(|balance| balance.limit.as_usd_f64());
         Denied::new(
@@ -387,12 +388,12 @@ impl<'a> Inference<'a> {
         if verdict.leaked {
             let severity = Some(Severity::Critical);
             return Err(unsafe_output(
-                json!([{"type": "canary_token_leak", "severity": Severity::Critical.name()}]),
+                &json!([{"type": "canary_token_leak", "severity": Severity::Critical.name()}]),
                 severity,
             ));
         }
         if !verdict.safe {
-            return Err(unsafe_output(verdict.told, None));
+            return Err(unsafe_output(&verdict.told, None));
         }
         Ok((message, verdict))
     }

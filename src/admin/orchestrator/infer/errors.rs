@@ -20,7 +20,7 @@ pub(super) fn in_quarantine_now(state: Quarantined) -> Denied {
 }
 
 /// Texts that are not valid.
-pub(super) fn invalid(details: Value) -> Denied {
+pub(super) fn invalid(details: &Value) -> Denied {
     Denied::new(
         StatusCode::BAD_REQUEST,
         json!({"error": "INPUT_VALIDATION_FAILED", "details": details}),
@@ -50,7 +50,7 @@ pub(super) fn failed(status: StatusCode, details: &str) -> Denied {
 }
 
 /// An answer that may not be shown.
-pub(super) fn unsafe_output(findings: Value, severity: Option<Severity>) -> Denied {
+pub(super) fn unsafe_output(findings: &Value, severity: Option<Severity>) -> Denied {
     let mut body = json!({
         "error": "OUTPUT_SECURITY_CHECK_FAILED",
         "message": "Model output contains sensitive information and was blocked",
