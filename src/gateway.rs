@@ -203,7 +203,7 @@ impl Gateway {
             tracer: None,
             classifier: Asking::default(),
             quarantine: Arc::new(Quarantine::in_memory(
-                &QuarantineRules::default(),
+                QuarantineRules::default(),
                 Clock::default(),
             )),
             canaries: Arc::new(Canaries::new(Lasting::default(), Clock::default())),

@@ -36,7 +36,7 @@ pub(super) fn kept(gateway: Gateway) -> anyhow::Result<Gateway> {
     };
     let audit = Arc::new(audit);
     let path = beside(&settings.quarantine_file, "quarantine.jsonl");
-    let quarantine = Quarantine::open(&settings.quarantine, clock.clone(), &path)
+    let quarantine = Quarantine::open(settings.quarantine.clone(), clock.clone(), &path)
         .with_context(shown("quarantine", &path))?;
     let quarantine = Arc::new(quarantine.audited(Arc::clone(&audit)));
     let canaries = Arc::new(Canaries::new(settings.sessions.clone(), clock));

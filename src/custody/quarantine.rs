@@ -43,7 +43,7 @@ pub struct Quarantine {
 
 impl Quarantine {
     /// One that is in memory only.
-    pub fn in_memory(rules: &QuarantineRules, clock: Clock) -> Self {
+    pub fn in_memory(rules: QuarantineRules, clock: Clock) -> Self {
         Self {
             cells: Arc::new(Cells::new(rules)),
             clock,
@@ -57,7 +57,7 @@ impl Quarantine {
     ///
     /// # Errors
     /// When the file cannot be read, or the system gives no thread.
-    pub fn open(rules: &QuarantineRules, clock: Clock, path: &Path) -> io::Result<Self> {
+    pub fn open(rules: QuarantineRules, clock: Clock, path: &Path) -> io::Result<Self> {
         let mut quarantine = Self::in_memory(rules, clock);
         let journal = Journal::open(path, &quarantine.cells, &quarantine.clock)?;
         quarantine.journal = Some(Arc::new(journal));

@@ -335,7 +335,7 @@ async fn every_change_of_level_is_told_once_to_everybody() {
     assert_eq!(reset.status, 200, "{}", reset.text());
     let messages = receiver.taken(3).await;
     tells(&gateway, &["OK>WARNING", "WARNING>HARD", "HARD>OK"]).await;
-    let bodies: Vec<Value> = messages.iter().map(|message| message.json()).collect();
+    let bodies: Vec<Value> = messages.iter().map(receiver::Message::json).collect();
     let changes: Vec<_> = bodies
         .iter()
         .map(|body| format!("{}>{}", body["before"], body["level"]).replace('"', ""))

@@ -44,7 +44,7 @@ impl Time {
 }
 
 fn open(folder: &Folder, time: &Time) -> Quarantine {
-    Quarantine::open(&QuarantineRules::default(), time.clock(), &folder.file()).unwrap()
+    Quarantine::open(QuarantineRules::default(), time.clock(), &folder.file()).unwrap()
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ impl Part {
         let now = Arc::new(AtomicU64::new(START));
         let clock = Arc::clone(&now);
         let clock = Clock::new(move || clock.load(Ordering::Relaxed));
-        let cells = Arc::new(Cells::new(&QuarantineRules::default()));
+        let cells = Arc::new(Cells::new(QuarantineRules::default()));
         let connector = Connector::new(&settings).unwrap();
         let heard: Heard = Box::new(|_, _| {});
         let wards = Wards::start(connector, &settings, Arc::clone(&cells), clock, heard).unwrap();

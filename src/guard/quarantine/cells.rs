@@ -25,13 +25,11 @@ pub struct Cells {
 
 impl Cells {
     /// No records yet.
-    pub fn new(rules: &QuarantineRules) -> Self {
+    pub fn new(mut rules: QuarantineRules) -> Self {
+        rules.permanent = rules.permanent.min(KEPT_STRIKES);
+        rules.strikes = rules.strikes.min(KEPT_STRIKES);
         Self {
-            rules: QuarantineRules {
-                permanent: rules.permanent.min(KEPT_STRIKES),
-                strikes: rules.strikes.min(KEPT_STRIKES),
-                ..rules.clone()
-            },
+            rules,
             shards: std::array::from_fn(|_| RwLock::default()),
             records: AtomicUsize::new(0),
         }

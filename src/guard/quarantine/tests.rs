@@ -7,7 +7,7 @@ const HOUR: u64 = 60 * MINUTE;
 const START: u64 = 1_800_000_000_000;
 
 fn cells() -> Cells {
-    Cells::new(&QuarantineRules::default())
+    Cells::new(QuarantineRules::default())
 }
 
 fn who() -> Who {
@@ -112,7 +112,7 @@ fn what_is_over_is_forgotten() {
 
 #[test]
 fn new_names_push_out_neither_keys_nor_those_in_quarantine() {
-    let cells = Cells::new(&QuarantineRules {
+    let cells = Cells::new(QuarantineRules {
         identities: 64,
         ..QuarantineRules::default()
     });
