@@ -256,10 +256,13 @@ fn what_nobody_describes_is_asked_of_the_openclaw_gateway_that_the_variables_nam
 
 #[test]
 fn an_openclaw_gateway_may_be_called_so_in_full() {
+    let token = ("OPENCLAW_GATEWAY_TOKEN", "t");
+    let environment = Environment::of([token]);
     let text = "models: {m: {provider: openclaw-gateway, engine: e}}";
-    let models = super::models::parse("models.yaml", text, &Environment::default()).unwrap();
-    assert_eq!(models.models["m"].provider, "openclaw");
-    assert!(models.providers.contains_key("openclaw"));
+    let models = super::models::parse("models.yaml", text, &environment).unwrap();
+    let block = &models.providers[&models.models["m"].provider];
+    assert_eq!((block.kind.name(), block.has_key()), ("openclaw", true));
+    assert_eq!(block.endpoints[0].base_url.port, 8000);
     let text = "providers: {x: {kind: openclaw-gateway, base_url: 'http://127.0.0.1:1'}}";
     let models = super::models::parse("models.yaml", text, &Environment::default()).unwrap();
     assert_eq!(models.providers["x"].kind.name(), "openclaw");

@@ -77,6 +77,10 @@ impl<'r> Blocks<'r> {
             }
             blocks.add(kind.name(), &section.section(kind.name()));
         }
+        let also = provider::OPENCLAW_GATEWAY;
+        if wanted.contains(also) && !blocks.written.contains(also) {
+            blocks.add(also, &section.section(also));
+        }
         blocks
     }
 
@@ -115,10 +119,7 @@ impl<'r> Blocks<'r> {
             .filter(|kind| kind.environment().is_some())
             .map(|kind| kind.name());
         let known: BTreeSet<&str> = self.written.iter().copied().chain(built_in).collect();
-        if name == provider::OPENCLAW_GATEWAY && !known.contains(name) {
-            return Ok(provider::OPENCLAW.to_owned());
-        }
-        if known.contains(name) {
+        if known.contains(name) || name == provider::OPENCLAW_GATEWAY {
             return Ok(name.to_owned());
         }
         if provider::named(name).is_some() {

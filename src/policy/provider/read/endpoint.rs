@@ -41,7 +41,7 @@ impl<'s> Outer<'s> {
             kind,
             reader: section.reader(),
             path: section.path().to_owned(),
-            built_in: name == kind.name(),
+            built_in: provider::named(name) == Some(kind),
             refused: base_url.is_none() && section.get("base_url").is_some(),
             base_url,
             api_key: secret(section),
