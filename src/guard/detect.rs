@@ -1,8 +1,8 @@
 //! The search for secrets, personal data and words of a system prompt in a text.
 //!
 //! Decides which findings count where several overlap. The rules are files (`conf/guard`), to which a user
-//! adds; what each kind of rule looks for is decided by [`super::secrets`], [`super::pii`] and
-//! [`super::leak`]. Ordinary text is passed over fast: only runs of token characters, places with many
+//! adds; what each kind of rule looks for is decided by `secrets`, `pii` and
+//! `leak`. Ordinary text is passed over fast: only runs of token characters, places with many
 //! digits, `@` and a few words are looked at closely.
 
 mod load;

@@ -9,6 +9,7 @@ mod compile;
 mod fence;
 mod file;
 mod judge;
+mod known;
 mod read;
 
 pub use fence::fence;
@@ -43,6 +44,8 @@ pub struct Rules {
     /// Words of these classes are what a disguise hides.
     backwards: Classes,
     rot13: Classes,
+    /// Texts that came before.
+    known: known::Known,
 }
 
 /// A rule by its name, and what it adds.

@@ -110,6 +110,7 @@ impl Compiler<'_> {
             classes: draft.words.iter().map(|(name, _)| name.clone()).collect(),
             backwards: 1 << backwards,
             rot13: 1 << rot13,
+            known: super::known::Known::default(),
         };
         let mut shapes = Vec::new();
         for (index, rule) in draft.rules.iter().enumerate() {

@@ -4,6 +4,7 @@ use super::Rules;
 use super::read::Reading;
 use crate::guard::score::{Fired, Reason, Score, heaviest};
 use crate::guard::{Passage, Source};
+use std::sync::Arc;
 
 /// Whose texts are judged, and from which score on they count as attacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Rules {
     /// Judges the texts of a request.
     pub fn judge(&self, passages: &[Passage<'_>], options: &Options) -> Verdict {
         let mut verdict = Verdict::default();
-        let mut said: Vec<(&Passage<'_>, Reading)> = Vec::new();
+        let mut said: Vec<(&Passage<'_>, Arc<Reading>)> = Vec::new();
         for (index, passage) in passages.iter().enumerate() {
             let asked = match passage.source {
                 Source::User => options.callers,
@@ -74,9 +75,11 @@ impl Rules {
             if !asked {
                 continue;
             }
-            let mut reading = self.read(&passage.text);
+            let reading = self
+                .known
+                .reading(&passage.text, || self.read(&passage.text));
             let trusted = passage.source != Source::Tool;
-            let score = self.score(&mut reading.fired, trusted);
+            let score = self.score(&mut reading.fired.clone(), trusted);
             if trusted {
                 raise(&mut verdict.caller, &score);
                 said.push((passage, reading));
@@ -119,7 +122,7 @@ impl Rules {
     }
 
     /// What a caller says in several texts, read as one: an attack may be cut into pieces.
-    fn together(&self, said: &[(&Passage<'_>, Reading)]) -> Score {
+    fn together(&self, said: &[(&Passage<'_>, Arc<Reading>)]) -> Score {
         let mut hits = Vec::new();
         let mut fired = Vec::new();
         let mut offset = 0;
