@@ -13,6 +13,7 @@ use crate::settings::file::{Files, Flags};
 use crate::settings::fingerprint::Fingerprint;
 use crate::settings::problem::{Problem, Problems};
 use crate::settings::{self, Settings};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -150,15 +151,26 @@ impl Source {
         running: &Settings,
         others: &[PathBuf],
     ) -> (Fingerprint, Result<Reading, Problems>) {
-        let mut before = self.fingerprint(others);
+        // Contents alone would not tell of files that changed and changed back meanwhile.
+        let look = || {
+            let stamps: Vec<Option<Stamp>> = self
+                .paths()
+                .iter()
+                .chain(others)
+                .map(|path| stamp(path))
+                .collect();
+            (stamps, self.fingerprint(others))
+        };
+        let mut before = look();
         for _ in 0..TRIES {
             let read = self.read_once(running);
-            let after = self.fingerprint(others);
+            let after = look();
             if after == before {
-                return (after, read);
+                return (after.1, read);
             }
             before = after;
         }
+        let before = before.1;
         let policy = self.files.policy.path.display().to_string();
         let problem = Problem::of_file(&policy, "the files keep changing while they are read");
         (before, Err(problem.into()))
@@ -181,6 +193,14 @@ impl Source {
             (Err(problems), Err(more)) => Err(Problems([problems.0, more.0].concat())),
         }
     }
+}
+
+/// Which file it is, and when it was changed last: seconds and nanoseconds.
+type Stamp = (u64, i64, i64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.ino(), about.ctime(), about.ctime_nsec()))
 }
 
 /// What a process keeps for as long as it runs, whatever the files say later.
