@@ -267,14 +267,15 @@ async fn reloads_under_load_fail_no_request_and_lose_no_bill() {
     }
     let begin = Instant::now();
     let mut figures = reloads(&gateway, &provider, count, seed).await;
-    // A start finds what the first one did.
-    put(&gateway, "models.yaml", &(models(0) + "\n"));
-    put(
-        &gateway,
-        "policy.yaml",
-        &first.policy_text(&gateway.directory),
-    );
+    // A start finds what the first one did. Meanwhile the models are those of both versions: any two files
+    // may be read together.
+    let last = models(count - count / INVALID);
+    let both = models(0) + last.trim_start_matches("models:\n");
+    put(&gateway, "models.yaml", &both);
+    let policy = first.policy_text(&gateway.directory);
+    put(&gateway, "policy.yaml", &policy);
     figures.ids.push(in_force(&key_of(0), gateway.addr).await);
+    put(&gateway, "models.yaml", &(models(0) + "\n"));
     let seconds = begin.elapsed().as_secs_f64();
     stop.send_replace(true);
     let (mut requests, mut connections) = (0, 0);
