@@ -129,6 +129,11 @@ impl Link {
         lock(&self.late).status = Some(status);
     }
 
+    /// The status that an answer which was kept back will have instead of its own.
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        lock(&self.late).status
+    }
+
     /// The body of an answer that was kept back has become longer by so many bytes, or shorter.
     pub(crate) fn lengthen(&self, by: i64) {
         lock(&self.late).longer += by;

@@ -172,6 +172,9 @@ impl Signing {
         let waited = signer.header_waits();
         let mut out = signer.push(piece.unwrap_or_default());
         if done {
+            if let Some(status) = admission.link.status() {
+                signer.set_status(status.as_u16());
+            }
             let closing = signer.finish(now_millis());
             out = joined(out, closing.last).unwrap_or_default();
             let header = closing.header.map(HeaderValue::try_from);

@@ -66,6 +66,13 @@ impl Signer {
         }
     }
 
+    /// The answer has another status than it began with.
+    pub const fn set_status(&mut self, status: u16) {
+        if let Some(seal) = &mut self.seal {
+            seal.set_status(status);
+        }
+    }
+
     /// Whether the header has to wait for the end.
     pub fn header_waits(&self) -> bool {
         self.seal

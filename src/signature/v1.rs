@@ -171,6 +171,11 @@ impl Seal {
         }
     }
 
+    /// The status has become another one, which the header that waited will have.
+    pub const fn set_status(&mut self, status: u16) {
+        self.status = status;
+    }
+
     /// How the answer is framed.
     pub const fn form(&self) -> Form {
         self.form

@@ -102,6 +102,29 @@ async fn an_unreachable_provider_and_another_models_answer_are_signed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_guard_makes_of_an_answer_is_what_is_signed() {
+    let provider = Provider::that("text=card~4111~1111~1111~1111|~it~is");
+    for (action, code, status) in [("refuse", "answer_blocked", 403), ("redact", "", 200)] {
+        let gateway = signing(&provider.base_url(), "titan: all, v1: all")
+            .agent(Agent::new("default", "10").line(&format!(
+                "guard: {{pii: {{mode: enforce, action: {action}}}}}"
+            )))
+            .start()
+            .await;
+        for stream in [false, true] {
+            let saved = Ask::of("/v1/chat/completions", &chat(stream))
+                .send(&gateway)
+                .await;
+            let expected = if stream { 200 } else { status };
+            assert_eq!(saved.reply.status, expected, "{action}");
+            let text = saved.reply.text();
+            assert!(!text.contains("4111") && text.contains(code), "{text}");
+            assert_eq!(saved.check(&["--scheme", "v1"]), Ok(()), "{text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_broke_off_ends_with_a_signed_error() {
     let provider = Provider::that("chunks=8 cut_at=3");
     let gateway = signing(&provider.base_url(), "titan: all, v1: all")
