@@ -223,3 +223,37 @@ async fn an_attack_cut_over_messages_or_disguised_is_seen() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_classifier_is_asked_and_lets_nothing_pass_when_it_says_nothing() {
+    let flags = |axum::Json(asked): axum::Json<Value>| async move {
+        let flagged = asked["input"].to_string().contains("purple");
+        axum::Json(json!({"results": [{"flagged": flagged}]}))
+    };
+    let router = axum::Router::new().route("/judge", axum::routing::post(flags));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/judge", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let provider = keeping();
+    let guard = |more: &str| {
+        format!("{{injection: enforce, quarantine: false, classifier: {{url: \"{url}\"{more}}}}}")
+    };
+    let strict = guarded(&provider, &guard("")).start().await;
+    let lenient = guarded(&provider, &guard(", on_failure: pass"))
+        .start()
+        .await;
+    let flagged = says(&strict, KEY, "a purple weir").await;
+    assert_eq!(
+        (flagged.status, flagged.code().as_str()),
+        (400, "prompt_blocked")
+    );
+    assert_eq!(says(&strict, KEY, "a green weir").await.status, 200);
+    serving.abort();
+    let _ = serving.await;
+    let unjudged = says(&strict, KEY, "another weir").await;
+    assert_eq!(
+        (unjudged.status, unjudged.code().as_str()),
+        (503, "guard_unavailable")
+    );
+    assert_eq!(says(&lenient, KEY, "another weir").await.status, 200);
+}
