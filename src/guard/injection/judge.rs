@@ -43,6 +43,8 @@ pub struct Verdict {
     pub caller: Score,
     /// Whether that counts as an attack.
     pub attack: bool,
+    /// The newest texts that make it one, by their numbers among the passages.
+    pub blamed: Vec<usize>,
     /// The worst of what a tool says.
     pub untrusted: Score,
     /// Which texts of tools count as attacks, by their numbers among the passages.
@@ -55,7 +57,7 @@ pub struct Verdict {
 const BETWEEN: usize = 2;
 
 /// How many texts in a row are read as one.
-const NEIGHBOURS: usize = 6;
+pub(super) const NEIGHBOURS: usize = 6;
 
 /// How much of two neighbouring texts is read as one, for words that were cut, in bytes of each.
 const SEAM: usize = 48;
@@ -96,7 +98,11 @@ impl Rules {
         if said.len() > 1 {
             raise(&mut verdict.caller, &self.together(&said));
         }
-        verdict.attack = options.callers && verdict.caller.total >= options.from.max(1);
+        let from = options.from.max(1);
+        verdict.attack = options.callers && verdict.caller.total >= from;
+        if verdict.attack {
+            verdict.blamed = self.blamed(passages, &said, &verdict.scores, from);
+        }
         verdict
     }
 
@@ -122,7 +128,7 @@ impl Rules {
     }
 
     /// What a caller says in several texts, read as one: an attack may be cut into pieces.
-    fn together(&self, said: &[(&Passage<'_>, Arc<Reading>)]) -> Score {
+    pub(super) fn together(&self, said: &[(&Passage<'_>, Arc<Reading>)]) -> Score {
         let mut hits = Vec::new();
         let mut fired = Vec::new();
         let mut offset = 0;
