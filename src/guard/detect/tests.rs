@@ -235,7 +235,7 @@ fn labelled_secrets_are_found_and_others_are_not() {
         }
     }
     assert!(
-        missed.len() * 5 <= positives,
+        missed.is_empty(),
         "{} of {positives}: {missed:#?}",
         missed.len()
     );
