@@ -1,7 +1,9 @@
 //! The guard at work: what callers, tools and models say is looked at, and acted upon as the policy says.
 
+mod leak;
 mod once;
 mod out;
+mod rules;
 
 use crate::support::gateway::Setup;
 use crate::support::{Agent, Gateway, LOOK, PATIENCE, Provider, Reply};
