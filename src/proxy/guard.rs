@@ -37,6 +37,16 @@ pub(super) fn admitted(gateway: &Gateway, identity: &Identity) -> Result<(), Ref
     }
 }
 
+/// How deep a body may be nested: no deeper than it is read, where it is.
+pub(super) fn deepest(identity: &Identity, limit: usize) -> usize {
+    let guard = &identity.agent.guard;
+    if guard.looks_in() || guard.looks_out() {
+        limit.min(text::DEPTH)
+    } else {
+        limit
+    }
+}
+
 /// One request on its way in.
 pub(super) struct Incoming<'a> {
     pub gateway: &'a Gateway,
@@ -81,6 +91,7 @@ impl Incoming<'_> {
         if !judges && !redacts {
             return Ok((body, None));
         }
+        self.readable(guard, &body)?;
         let passages = text::passages(self.surface.dialect(), &body);
         let fenced = if judges {
             self.judged(guard, &body, &passages).await?
@@ -100,6 +111,18 @@ impl Incoming<'_> {
         };
         let (redacted, restore) = taken;
         Ok((redacted.or(fenced).unwrap_or(body), restore))
+    }
+
+    /// Refuses what cannot be read, where something would be done about what it says.
+    fn readable(&self, guard: &Guard, body: &[u8]) -> Result<(), Stop> {
+        // What is embedded gives no orders.
+        let judges = guard.injection.act() == Act::Refuse && self.surface != Surface::Embeddings;
+        let redacts = [guard.input_secrets, guard.input_pii];
+        let redacts = redacts.iter().any(|taken| taken.act() != Act::Flag);
+        if (judges || redacts) && text::has_token_numbers(self.surface.dialect(), body) {
+            return Err(Refusal::PromptBlocked("numbers of tokens in the place of a text").into());
+        }
+        Ok(())
     }
 
     /// Whether it is an attack; the body, if it has to be another one.
@@ -205,7 +228,9 @@ impl Incoming<'_> {
         if guard.injection.act() != Act::Refuse {
             return Ok(());
         }
-        if let Some(who) = blamed(guard, self.identity) {
+        // What is embedded is a document more often than not, and nobody is blamed for those.
+        let who = blamed(guard, self.identity).filter(|_| self.surface != Surface::Embeddings);
+        if let Some(who) = who {
             let texts = culprits.iter().filter_map(|at| passages.get(*at));
             self.strike(&who, texts.map(|passage| &*passage.text)).await;
         }

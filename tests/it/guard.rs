@@ -1,5 +1,6 @@
 //! The guard at work: what callers, tools and models say is looked at, and acted upon as the policy says.
 
+mod around;
 mod leak;
 mod once;
 mod out;
