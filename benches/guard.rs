@@ -5,7 +5,6 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
-use std::borrow::Cow;
 use std::hint::black_box;
 use std::time::Instant;
 use weir::guard::injection::{Options, Rules};
@@ -52,11 +51,11 @@ fn turn() -> String {
 fn judge(criterion: &mut Criterion) {
     let body = turn();
     let rules = Rules::bundled();
-    let found = passages(Dialect::Chat, body.as_bytes());
+    let found = passages(Dialect::Chat, &body);
     let mut group = criterion.benchmark_group(format!("a turn of {} bytes", body.len()));
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("find its texts", |bencher| {
-        bencher.iter(|| passages(Dialect::Chat, black_box(body.as_bytes())).len());
+        bencher.iter(|| passages(Dialect::Chat, black_box(&body)).len());
     });
     group.bench_function("judge them", |bencher| {
         bencher.iter(|| rules.judge(black_box(&found), &Options::default()).attack);
@@ -87,11 +86,8 @@ const WORST: [(&str, &str); 16] = [
 fn scaling(_: &mut Criterion) {
     let rules = Rules::bundled();
     let time = |text: &str, size: usize| {
-        let passages = [Passage {
-            source: Source::Tool,
-            text: Cow::Owned(text.repeat(size / text.len())),
-            at: 0..0,
-        }];
+        let text = text.repeat(size / text.len());
+        let passages = [Passage::plain(Source::Tool, text)];
         let start = Instant::now();
         black_box(rules.judge(&passages, &Options::default()));
         start.elapsed()
