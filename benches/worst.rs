@@ -5,7 +5,7 @@
 //! texts that are bad for what all rules share. Each is searched at 1 MB, and the worst of a rule at 10 MB, too, of
 //! which it may take ten times as long. Prints a line for each that takes longest, and the worst of all.
 
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 use serde_yaml::Value;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -237,7 +237,7 @@ fn written(hir: &Hir, text: &mut String) {
             text.extend(class.iter().next().map(|range| char::from(range.end())));
         }
         HirKind::Class(Class::Unicode(class)) => {
-            text.extend(class.iter().next().map(|range| range.end()));
+            text.extend(class.iter().next().map(ClassUnicodeRange::end));
         }
         HirKind::Repetition(repetition) => {
             let most = repetition.max.unwrap_or(OFTEN).min(OFTEN);
