@@ -16,41 +16,34 @@ use std::ops::Range;
 /// The deepest nesting that is read, the body being 1. One that goes deeper may hold texts that are not found.
 pub const DEPTH: usize = 100;
 
-/// The texts of a request in the order in which they stand there. A text without escapes is borrowed.
+/// The texts of a request in the order in which they stand there.
 ///
-/// The body has been checked by [`json::object`]. Of one that was not, everything up to its first
-/// mistake is found.
-pub fn passages(dialect: Dialect, body: &[u8]) -> Vec<Passage<'_>> {
-    let text = match std::str::from_utf8(body) {
-        Ok(text) => text,
-        Err(error) => std::str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default(),
-    };
+/// Nobody has checked the body: of one that is no JSON everything up to its first mistake is found.
+pub fn passages(dialect: Dialect, body: &str) -> Vec<Passage<'_>> {
     let mut walk = Walk {
-        text,
+        text: body,
         found: Vec::new(),
     };
     // Where it ends early, what was found until then is there.
-    let _ = Cursor::new(text).object(|key, value| walk.field(dialect, key, value));
+    let _ = Cursor::new(body).object(|key, value| walk.field(dialect, key, value));
     walk.found
         .into_iter()
-        .map(|leaf| Passage {
-            source: leaf.source.unwrap_or(Source::Tool),
-            text: json::unescape(leaf.inner),
-            at: leaf.at,
+        .map(|leaf| {
+            let source = leaf.source.unwrap_or(Source::Tool);
+            Passage::json(source, leaf.inner, leaf.at)
         })
         .collect()
 }
 
 /// Whether what a model is to read stands there as numbers of tokens, which are no text here.
-pub fn has_token_numbers(dialect: Dialect, body: &[u8]) -> bool {
+pub fn has_token_numbers(dialect: Dialect, body: &str) -> bool {
     let name = match dialect {
         Dialect::Completions => "prompt",
         Dialect::Embeddings => "input",
         _ => return false,
     };
-    let text = std::str::from_utf8(body).unwrap_or_default();
     let mut numbers = false;
-    let _ = Cursor::new(text).object(|key, value| {
+    let _ = Cursor::new(body).object(|key, value| {
         if key != name {
             return value.skip().map(drop);
         }

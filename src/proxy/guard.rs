@@ -68,8 +68,14 @@ impl Incoming<'_> {
         if !guard.looks_in() && !guard.looks_out() {
             return Ok((body, Screening::default()));
         }
-        let (body, restore) = self.searched(guard, body).await?;
-        let (body, tokens) = self.planted(guard, body).await?;
+        // Nobody reads a body that is no text: it is refused when it is parsed.
+        let Ok(text) = std::str::from_utf8(&body) else {
+            return Ok((body, Screening::default()));
+        };
+        let (changed, restore) = self.searched(guard, text).await?;
+        let text = changed.as_deref().unwrap_or(text);
+        let (planted, tokens) = self.planted(guard, text).await?;
+        let body = planted.or(changed.map(Bytes::from)).unwrap_or(body);
         let canaries: Option<Vec<Canary>> = tokens.map(|tokens| tokens.all().cloned().collect());
         let screening = Screening::of(
             self.live,
@@ -82,39 +88,42 @@ impl Incoming<'_> {
         Ok((body, screening))
     }
 
-    /// The body once its texts were judged and what must not leave was taken out, and what of that is put back
-    /// into its answer.
-    async fn searched(&self, guard: &Guard, body: Bytes) -> Result<(Bytes, Option<Restore>), Stop> {
+    /// The body once its texts were judged and what must not leave was taken out, where that changes it, and
+    /// what of that is put back into its answer.
+    async fn searched(
+        &self,
+        guard: &Guard,
+        body: &str,
+    ) -> Result<(Option<String>, Option<Restore>), Stop> {
         // Also what this process asks itself: whoever asks knows patterns, and nothing of an agent's policy.
         let judges = guard.judges();
         let redacts = guard.input_secrets.is_on() || guard.input_pii.is_on();
         if !judges && !redacts {
-            return Ok((body, None));
+            return Ok((None, None));
         }
-        self.readable(guard, &body)?;
-        let passages = text::passages(self.surface.dialect(), &body);
+        self.readable(guard, body)?;
+        let passages = text::passages(self.surface.dialect(), body);
         let fenced = if judges {
-            self.judged(guard, &body, &passages).await?
+            self.judged(guard, body, &passages).await?
         } else {
             None
         };
         if !redacts {
-            return Ok((fenced.unwrap_or(body), None));
+            return Ok((fenced, None));
         }
-        let taken = match &fenced {
+        let (redacted, restore) = match &fenced {
             // The texts stand at other places now.
             Some(fenced) => {
                 let passages = text::passages(self.surface.dialect(), fenced);
                 self.redacted(guard, fenced, &passages)?
             }
-            None => self.redacted(guard, &body, &passages)?,
+            None => self.redacted(guard, body, &passages)?,
         };
-        let (redacted, restore) = taken;
-        Ok((redacted.or(fenced).unwrap_or(body), restore))
+        Ok((redacted.or(fenced), restore))
     }
 
     /// Refuses what cannot be read, where something would be done about what it says.
-    fn readable(&self, guard: &Guard, body: &[u8]) -> Result<(), Stop> {
+    fn readable(&self, guard: &Guard, body: &str) -> Result<(), Stop> {
         // What is embedded gives no orders.
         let judges = guard.injection.act() == Act::Refuse && self.surface != Surface::Embeddings;
         let redacts = [guard.input_secrets, guard.input_pii];
@@ -129,9 +138,9 @@ impl Incoming<'_> {
     async fn judged(
         &self,
         guard: &Guard,
-        body: &[u8],
+        body: &str,
         passages: &[Passage<'_>],
-    ) -> Result<Option<Bytes>, Stop> {
+    ) -> Result<Option<String>, Stop> {
         let options = injection::Options {
             from: guard.injection_from,
             untrusted_from: guard.untrusted_from,
@@ -148,7 +157,7 @@ impl Incoming<'_> {
         self.tell(guard.untrusted, reasons, verdict.tainted.len());
         match guard.untrusted.act() {
             Act::Refuse => Err(Refusal::PromptBlocked("instructions in a tool's result").into()),
-            Act::Fence => Ok(Some(fenced(body, passages, &verdict).into())),
+            Act::Fence => Ok(Some(fenced(body, passages, &verdict))),
             Act::Flag | Act::Redact => Ok(None),
         }
     }
@@ -157,9 +166,9 @@ impl Incoming<'_> {
     fn redacted(
         &self,
         guard: &Guard,
-        body: &[u8],
+        body: &str,
         passages: &[Passage<'_>],
-    ) -> Result<(Option<Bytes>, Option<Restore>), Stop> {
+    ) -> Result<(Option<String>, Option<Restore>), Stop> {
         let options = input::Options {
             secrets: setting(guard.input_secrets),
             pii: setting(guard.input_pii),
@@ -175,13 +184,17 @@ impl Incoming<'_> {
             return Err(Refusal::PromptBlocked("secrets or personal data").into());
         }
         let restore = Some(redacted.restore).filter(|restore| guard.restore && !restore.is_empty());
-        Ok((redacted.body.map(Bytes::from), restore))
+        Ok((redacted.body, restore))
     }
 
     /// The body with a word behind its system prompt that no answer may hold.
-    async fn planted(&self, guard: &Guard, body: Bytes) -> Result<(Bytes, Option<Tokens>), Stop> {
+    async fn planted(
+        &self,
+        guard: &Guard,
+        body: &str,
+    ) -> Result<(Option<Bytes>, Option<Tokens>), Stop> {
         if guard.canary == Mode::Off || asker().is_some() {
-            return Ok((body, None));
+            return Ok((None, None));
         }
         let owner = match &self.identity.key {
             Some(key) => Owner::Key(key),
@@ -194,15 +207,17 @@ impl Incoming<'_> {
                 tracing::error!(%error, "a prompt has no canary");
                 return match guard.canary {
                     Mode::Enforce => Err(Refusal::GuardUnavailable.into()),
-                    Mode::Off | Mode::Observe => Ok((body, None)),
+                    Mode::Off | Mode::Observe => Ok((None, None)),
                 };
             }
         };
         let sentence = tokens.current.instruction();
-        match plant::behind_system(self.surface.dialect(), &body, &sentence) {
-            Some(planted) => Ok((planted.into(), Some(tokens))),
-            None => Ok((body, None)),
-        }
+        Ok(
+            match plant::behind_system(self.surface.dialect(), body, &sentence) {
+                Some(planted) => (Some(planted.into()), Some(tokens)),
+                None => (None, None),
+            },
+        )
     }
 
     /// What the caller says.
@@ -232,7 +247,7 @@ impl Incoming<'_> {
         let who = blamed(guard, self.identity).filter(|_| self.surface != Surface::Embeddings);
         if let Some(who) = who {
             let texts = culprits.iter().filter_map(|at| passages.get(*at));
-            self.strike(&who, texts.map(|passage| &*passage.text)).await;
+            self.strike(&who, texts.map(Passage::text)).await;
         }
         Err(Refusal::PromptBlocked("an attempt to change its instructions").into())
     }
@@ -264,7 +279,7 @@ impl Incoming<'_> {
         let numbered = passages.iter().enumerate().skip(last);
         let (numbers, said): (Vec<usize>, Vec<&str>) = numbered
             .filter(|(_, passage)| passage.source == Source::User)
-            .map(|(number, passage)| (number, &*passage.text))
+            .map(|(number, passage)| (number, passage.text()))
             .unzip();
         if said.is_empty() {
             return Ok(Vec::new());
@@ -312,10 +327,10 @@ impl Incoming<'_> {
 }
 
 /// The body with marks around what tools say that looks like instructions.
-fn fenced(body: &[u8], passages: &[Passage<'_>], verdict: &Verdict) -> Vec<u8> {
+fn fenced(body: &str, passages: &[Passage<'_>], verdict: &Verdict) -> String {
     let tainted = verdict.tainted.iter().filter_map(|at| passages.get(*at));
     let texts: Vec<_> = tainted
-        .map(|passage| (passage.at.clone(), fence(&passage.text)))
+        .map(|passage| (passage.at.clone(), fence(passage.text())))
         .collect();
     plant::replaced(body, &texts)
 }

@@ -24,10 +24,10 @@ type Said<'p, 't> = (&'p Passage<'t>, Arc<Reading>);
 impl Rules {
     /// The newest texts, by their numbers among the passages, that score `from` or more. `scores` are those
     /// of single texts.
-    pub(super) fn blamed(
+    pub(super) fn blamed<'t>(
         &self,
-        passages: &[Passage<'_>],
-        said: &[Said<'_, '_>],
+        passages: &[Passage<'t>],
+        said: &[Said<'_, 't>],
         scores: &[(usize, Score)],
         from: u16,
     ) -> Vec<usize> {
