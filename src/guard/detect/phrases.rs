@@ -173,18 +173,32 @@ fn begins_inside(text: &[u8], start: usize) -> bool {
         .is_some_and(|before| text[before].is_ascii_alphanumeric())
 }
 
+/// The pairs of letters that English has most often (P. Norvig, English Letter Frequency Counts, 2012).
+const PAIRS: &str = "th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co \
+    me de hi ri ro ic ne ea ra ce li ch ll be ma si om ur";
+
 /// Where the three bytes are that ordinary text has least often.
 fn rarest(text: &[u8]) -> Option<usize> {
-    let frequency = |byte: u8| match byte {
-        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 8,
-        b' ' | b'h' | b'l' | b'd' | b'c' | b'u' => 6,
-        b'm' | b'p' | b'f' | b'g' | b'y' => 4,
-        b'w' | b'b' | b'v' | b'k' | b'-' | b'.' => 2,
-        _ => 1,
+    let letter = |byte: u8| match byte {
+        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 4,
+        b' ' | b'h' | b'l' | b'd' | b'c' | b'u' => 3,
+        b'm' | b'p' | b'f' | b'g' | b'y' => 2,
+        b'w' | b'b' | b'v' | b'k' | b'-' | b'.' => 1,
+        _ => 0,
+    };
+    let is_common = |pair: &[u8]| PAIRS.split(' ').any(|common| common.as_bytes() == pair);
+    let pair = |pair: &[u8]| match pair {
+        _ if pair.contains(&b' ') => 10,
+        _ if is_common(pair) => 10,
+        _ => 0,
+    };
+    let cost = |window: &[u8]| {
+        let letters = window.iter().map(|byte| letter(*byte)).sum::<u32>();
+        letters + window.windows(2).map(pair).sum::<u32>()
     };
     let windows = text.windows(3).enumerate();
     windows
-        .min_by_key(|(_, window)| window.iter().map(|byte| frequency(*byte)).sum::<u32>())
+        .min_by_key(|(_, window)| cost(window))
         .map(|(at, _)| at)
 }
 
