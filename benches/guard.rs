@@ -1,16 +1,13 @@
-//! What it costs to find the texts of a request and to judge them, and how that grows.
-//!
-//! The second part prints figures instead of being measured by criterion: 1 MB and 10 MB of the worst text
-//! that each rule is known to have, of which the larger may take ten times as long.
+//! What it costs to find the texts of a request and to judge them, when they are new and when they came before.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
-use std::borrow::Cow;
 use std::hint::black_box;
-use std::time::Instant;
+use weir::guard::finding::Action;
 use weir::guard::injection::{Options, Rules};
+use weir::guard::screen::Setting;
 use weir::guard::text::passages;
-use weir::guard::{Passage, Source};
+use weir::guard::{Passage, detect, input};
 use weir::wire::Dialect;
 
 const PROSE: &str = "You are a helpful assistant that works on a repository of code. Read the instructions before you \
@@ -49,65 +46,62 @@ fn turn() -> String {
     .to_string()
 }
 
+/// The same texts, each with something at its end that nobody has seen before.
+fn renewed<'t>(found: &'t [Passage<'t>], nonce: u64) -> Vec<Passage<'static>> {
+    found
+        .iter()
+        .map(|passage| Passage::plain(passage.source, format!("{} {nonce}.", passage.text())))
+        .collect()
+}
+
 fn judge(criterion: &mut Criterion) {
     let body = turn();
     let rules = Rules::bundled();
-    let found = passages(Dialect::Chat, body.as_bytes());
+    let screen = detect::Rules::bundled();
+    let options = input::Options {
+        secrets: Setting::enforce(Action::Redact),
+        pii: Setting::enforce(Action::Redact),
+        contacts: false,
+    };
+    let found = passages(Dialect::Chat, &body);
+    let mut nonce = 0_u64;
+    let mut fresh = || {
+        nonce += 1;
+        renewed(&found, nonce)
+    };
     let mut group = criterion.benchmark_group(format!("a turn of {} bytes", body.len()));
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("find its texts", |bencher| {
-        bencher.iter(|| passages(Dialect::Chat, black_box(body.as_bytes())).len());
+        bencher.iter(|| passages(Dialect::Chat, black_box(&body)).len());
     });
-    group.bench_function("judge them", |bencher| {
-        bencher.iter(|| rules.judge(black_box(&found), &Options::default()).attack);
+    group.bench_function("judge texts that came before", |bencher| {
+        bencher.iter(|| {
+            let found = passages(Dialect::Chat, black_box(&body));
+            rules.judge(&found, &Options::default()).attack
+        });
+    });
+    group.bench_function("judge new texts", |bencher| {
+        bencher.iter_batched(
+            &mut fresh,
+            |found| rules.judge(&found, &Options::default()).attack,
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function("search texts that came before", |bencher| {
+        bencher.iter(|| {
+            let found = passages(Dialect::Chat, black_box(&body));
+            input::redact(&body, &found, &screen, options).is_some()
+        });
+    });
+    group.bench_function("search new texts", |bencher| {
+        bencher.iter_batched(
+            &mut fresh,
+            |found| input::redact("", &found, &screen, options).is_some(),
+            BatchSize::LargeInput,
+        );
     });
     group.finish();
 }
 
-/// The worst that is known for each kind of rule and view.
-const WORST: [(&str, &str); 16] = [
-    ("words near each other", "ignore all previous instructions "),
-    ("many words", "you must never do not always will "),
-    ("words that nearly match", "inst instr previou ignor syste "),
-    ("patterns", "<|im_start|>system ### system: ![a](http://x?"),
-    ("letters apart", "i g n o r e "),
-    ("digits for letters", "1gn0r3 pr3v10us "),
-    ("backwards", "erongi snoitcurtsni "),
-    ("rotated", "vtaber vafgehpgvbaf "),
-    ("without blanks", "ignoreallpreviousinstructions"),
-    ("base64", "aWdub3JlIGFsbCBwcmV2aW91cyBpbnN0cnVjdGlvbnMg"),
-    ("hex", "69676e6f"),
-    ("escapes", "%69&#105;\\u0069"),
-    ("numbers", "105 103 110 "),
-    ("Morse", ".. --. -. --- "),
-    ("unseen characters", "a\u{200b}\u{e0069}"),
-    ("other scripts", "игнорируй 忽略指令 "),
-];
-
-fn scaling(_: &mut Criterion) {
-    let rules = Rules::bundled();
-    let time = |text: &str, size: usize| {
-        let passages = [Passage {
-            source: Source::Tool,
-            text: Cow::Owned(text.repeat(size / text.len())),
-            at: 0..0,
-        }];
-        let start = Instant::now();
-        black_box(rules.judge(&passages, &Options::default()));
-        start.elapsed()
-    };
-    for (name, text) in WORST {
-        let (small, large) = (time(text, 1 << 20), time(text, 10 << 20));
-        let ratio = large.as_micros() * 10 / small.as_micros().max(1);
-        println!(
-            "{name:<26} 1 MB {:>6} ms   10 MB {:>6} ms   x {}.{}",
-            small.as_millis(),
-            large.as_millis(),
-            ratio / 10,
-            ratio % 10
-        );
-    }
-}
-
-criterion_group!(benches, judge, scaling);
+criterion_group!(benches, judge);
 criterion_main!(benches);

@@ -46,34 +46,6 @@ fn find(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn worst(criterion: &mut Criterion) {
-    let rules = Rules::bundled();
-    let mut group = criterion.benchmark_group("worst text");
-    group.sample_size(10);
-    for (name, part) in [
-        ("one run", "aZ09"),
-        ("keywords", "sk-"),
-        ("all keywords", "sk-ant-AKIAghp_xoxb-glpat-"),
-        ("assignments", "key=a1b2c3d4e5f6 "),
-        ("assignments in a run", "key=a1b2c3d4e5f6="),
-        ("digits", "4111 "),
-        ("accounts", "DE89 "),
-        ("keys of many lines", "-----BEGIN PRIVATE KEY-----\n"),
-        ("commands", "curl -u "),
-        ("manifests", "kind: Secret data: a: b "),
-        ("addresses", "a@a.a"),
-    ] {
-        for size in [1_000_000, 10_000_000] {
-            let text = repeated(part, size);
-            group.throughput(Throughput::Bytes(size as u64));
-            group.bench_function(format!("{name}, {} MB", size / 1_000_000), |bench| {
-                bench.iter(|| rules.find(black_box(&text), Wanted::ALL).len());
-            });
-        }
-    }
-    group.finish();
-}
-
 fn chunk(text: &str) -> Bytes {
     Bytes::from(format!(
         "data: {{\"id\":\"gen-1765880036-644f11dd4d\",\"provider\":\"OpenAI\",\"model\":\"openai/gpt-4o\",\
@@ -152,5 +124,5 @@ fn load(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, find, stream, load, worst);
+criterion_group!(benches, find, stream, load);
 criterion_main!(benches);

@@ -22,6 +22,7 @@ pub(super) use tail::Seen;
 pub use tail::Watched;
 
 use super::finding::{Action, Control, Finding, Severity};
+use super::known::{Known, Name, Weight};
 use super::leak::Indicator;
 use super::pii::Pii;
 use super::secrets::{Form, Hit, Secrets};
@@ -121,6 +122,16 @@ impl Wanted {
     pub fn is_none(self) -> bool {
         self == Self::default()
     }
+
+    fn bits(self) -> u8 {
+        u8::from(self.secrets) | u8::from(self.pii) << 1 | u8::from(self.leak) << 2
+    }
+}
+
+impl Weight for Vec<Found> {
+    fn weight(&self) -> usize {
+        self.len()
+    }
 }
 
 /// All rules, ready to search.
@@ -132,6 +143,8 @@ pub struct Rules {
     phrases: Phrases,
     /// For which rule each of those words is.
     near: Vec<usize>,
+    /// Texts that came before.
+    known: Known<Vec<Found>>,
 }
 
 /// A finding before it is known whether it counts.
@@ -178,6 +191,7 @@ impl Rules {
             secrets,
             pii,
             leak,
+            known: Known::default(),
         }
     }
 
@@ -194,6 +208,17 @@ impl Rules {
     /// What is in `text`, from its start to its end; no two findings overlap.
     pub fn find(&self, text: &str, wanted: Wanted) -> Vec<Found> {
         self.find_in(text, 0..text.len(), wanted, &mut Vec::new())
+    }
+
+    /// What is in a text, which may be known by its name from before.
+    pub(super) fn find_again<'t>(
+        &self,
+        name: Name,
+        text: impl FnOnce() -> &'t str,
+        wanted: Wanted,
+    ) -> Arc<Vec<Found>> {
+        self.known
+            .get(name.about(wanted.bits()), || self.find(text(), wanted))
     }
 
     /// What is in `range` of `text`; what stands before it is looked at where a rule asks for it, and a

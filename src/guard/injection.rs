@@ -9,12 +9,12 @@ mod compile;
 mod fence;
 mod file;
 mod judge;
-mod known;
 mod read;
 
 pub use fence::fence;
 pub use judge::{Options, Verdict};
 
+use super::known::Known;
 use super::phrases::{Classes, Lexicon};
 use super::structure::Structure;
 use crate::settings::problem::Problems;
@@ -45,7 +45,7 @@ pub struct Rules {
     backwards: Classes,
     rot13: Classes,
     /// Texts that came before.
-    known: known::Known,
+    known: Known<read::Reading>,
 }
 
 /// A rule by its name, and what it adds.

@@ -59,7 +59,7 @@ impl fmt::Debug for Restore {
 #[derive(Debug, Default)]
 pub struct Redacted {
     /// The body as it may leave; `None` when it stays as it is.
-    pub body: Option<Vec<u8>>,
+    pub body: Option<String>,
     /// What was taken out.
     pub restore: Restore,
     /// What was found.
@@ -71,7 +71,7 @@ pub struct Redacted {
 /// Searches the texts of a request, and takes out of `body` what the options say. `None` when nothing was
 /// found.
 pub fn redact(
-    body: &[u8],
+    body: &str,
     passages: &[Passage<'_>],
     rules: &Rules,
     options: Options,
@@ -89,7 +89,7 @@ pub fn redact(
     order.sort_by_key(|passage| passage.at.start);
     let mut work = Work {
         body,
-        out: Vec::new(),
+        out: String::new(),
         from: 0,
         redactor: Redactor::default(),
         counts: Vec::new(),
@@ -103,8 +103,8 @@ pub fn redact(
 }
 
 struct Work<'b> {
-    body: &'b [u8],
-    out: Vec<u8>,
+    body: &'b str,
+    out: String,
     /// Up to where `out` has the body.
     from: usize,
     redactor: Redactor,
@@ -115,10 +115,11 @@ struct Work<'b> {
 
 impl Work<'_> {
     fn passage(&mut self, passage: &Passage<'_>, rules: &Rules, wanted: Wanted) {
-        let text: &str = &passage.text;
+        let all = rules.find_again(passage.name(), || passage.text(), wanted);
+        let text = if all.is_empty() { "" } else { passage.text() };
         let mut changed = String::new();
         let mut from = 0;
-        for found in rules.find(text, wanted) {
+        for found in all.iter() {
             let action = self.outcome(&found.about);
             self.count(&found.about, action);
             if action != Action::Redact {
@@ -140,10 +141,9 @@ impl Work<'_> {
             return;
         }
         changed.push_str(&text[from..]);
-        self.out
-            .extend_from_slice(&self.body[self.from..passage.at.start]);
-        let quoted = serde_json::to_vec(&changed).unwrap_or_default();
-        self.out.extend_from_slice(&quoted);
+        self.out.push_str(&self.body[self.from..passage.at.start]);
+        let quoted = serde_json::Value::from(changed).to_string();
+        self.out.push_str(&quoted);
         self.from = passage.at.end;
     }
 
@@ -175,7 +175,7 @@ impl Work<'_> {
         }
         let changed = self.from > 0;
         if changed {
-            self.out.extend_from_slice(&self.body[self.from..]);
+            self.out.push_str(&self.body[self.from..]);
         }
         let counts = self.counts.iter();
         Some(Redacted {
@@ -204,11 +204,8 @@ mod tests {
         while let Some(at) = body[from..].find("\"content\":") {
             let start = from + at + "\"content\":".len();
             let end = start + 1 + body[start + 1..].find('"').unwrap() + 1;
-            found.push(Passage {
-                source: Source::User,
-                text: crate::json::unescape(&body[start + 1..end - 1]),
-                at: start..end,
-            });
+            let inner = &body[start + 1..end - 1];
+            found.push(Passage::json(Source::User, inner, start..end));
             from = end;
         }
         found
@@ -227,15 +224,9 @@ mod tests {
         let body = format!(
             r#"{{"messages":[{{"content":"key {KEY} \u00e9"}}, {{"content":"plain\n"}},{{"content":"SSN 123-45-6789, {KEY}"}}]}}"#
         );
-        let done = redact(
-            body.as_bytes(),
-            &passages(&body),
-            &Rules::bundled(),
-            enforced(),
-        )
-        .unwrap();
+        let done = redact(&body, &passages(&body), &Rules::bundled(), enforced()).unwrap();
         assert_eq!(
-            String::from_utf8(done.body.unwrap()).unwrap(),
+            done.body.unwrap(),
             r#"{"messages":[{"content":"key [REDACTED_API_KEY_ANTHROPIC_KEY_1] é"}, {"content":"plain\n"},{"content":"SSN [REDACTED_SSN_1], [REDACTED_API_KEY_ANTHROPIC_KEY_1]"}]}"#
         );
         assert_eq!(
@@ -251,15 +242,7 @@ mod tests {
     #[test]
     fn a_body_without_findings_is_not_copied() {
         let body = r#"{"content":"hello"}"#;
-        assert!(
-            redact(
-                body.as_bytes(),
-                &passages(body),
-                &Rules::bundled(),
-                enforced()
-            )
-            .is_none()
-        );
+        assert!(redact(body, &passages(body), &Rules::bundled(), enforced()).is_none());
     }
 
     #[test]
@@ -270,13 +253,7 @@ mod tests {
             pii: Setting::observe(),
             contacts: true,
         };
-        let done = redact(
-            body.as_bytes(),
-            &passages(&body),
-            &Rules::bundled(),
-            options,
-        )
-        .unwrap();
+        let done = redact(&body, &passages(&body), &Rules::bundled(), options).unwrap();
         assert!(done.refused && done.body.is_none() && done.restore.is_empty());
         assert_eq!(done.findings.len(), 2);
     }

@@ -9,32 +9,31 @@ use std::ops::Range;
 
 /// The body with `sentence` at the end of its system prompt, which it may have to get first; `None` where the
 /// dialect has no such thing, and for a body of another form.
-pub fn behind_system(dialect: Dialect, body: &[u8], sentence: &str) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(body).ok()?;
+pub fn behind_system(dialect: Dialect, body: &str, sentence: &str) -> Option<String> {
     let edit = match dialect {
-        Dialect::Chat => in_messages(text, sentence),
-        Dialect::Messages => in_field(text, "system", sentence),
-        Dialect::Responses => in_field(text, "instructions", sentence),
+        Dialect::Chat => in_messages(body, sentence),
+        Dialect::Messages => in_field(body, "system", sentence),
+        Dialect::Responses => in_field(body, "instructions", sentence),
         Dialect::Completions | Dialect::Embeddings | Dialect::Gemini => None,
     }?;
-    Some(edit.applied(text))
+    Some(edit.applied(body))
 }
 
 /// Replaces texts of a body: each place is a whole JSON string, with its quotation marks.
-pub fn replaced(body: &[u8], texts: &[(Range<usize>, String)]) -> Vec<u8> {
+pub fn replaced(body: &str, texts: &[(Range<usize>, String)]) -> String {
     let mut order: Vec<&(Range<usize>, String)> = texts.iter().collect();
     order.sort_by_key(|(at, _)| at.start);
-    let mut out = Vec::with_capacity(body.len() + 256 * texts.len());
+    let mut out = String::with_capacity(body.len() + 256 * texts.len());
     let mut from = 0;
     for (at, text) in order {
         if at.start < from || at.end > body.len() {
             continue;
         }
-        out.extend_from_slice(&body[from..at.start]);
-        out.extend_from_slice(quoted(text).as_bytes());
+        out.push_str(&body[from..at.start]);
+        out.push_str(&quoted(text));
         from = at.end;
     }
-    out.extend_from_slice(&body[from..]);
+    out.push_str(&body[from..]);
     out
 }
 
@@ -52,10 +51,8 @@ impl Edit {
         }
     }
 
-    fn applied(self, body: &str) -> Vec<u8> {
-        [&body[..self.at.start], &self.text, &body[self.at.end..]]
-            .concat()
-            .into_bytes()
+    fn applied(self, body: &str) -> String {
+        [&body[..self.at.start], &self.text, &body[self.at.end..]].concat()
     }
 }
 
@@ -105,7 +102,7 @@ fn in_field(body: &str, name: &str, sentence: &str) -> Option<Edit> {
     cursor.object(|key, value| {
         let raw = value.skip()?;
         if key == name {
-            prompt = Some(raw.trim());
+            prompt = Some(raw);
         }
         Some(())
     })?;
@@ -113,27 +110,43 @@ fn in_field(body: &str, name: &str, sentence: &str) -> Option<Edit> {
         Some(prompt) => behind(body, prompt, sentence),
         None => {
             let field = format!("{}:{}", quoted(name), quoted(sentence.trim_start()));
-            first_in(body, b'{', &field)
+            let at = body.find('{')? + 1;
+            Some(first_at(body, at, &field))
         }
     }
 }
 
 /// The first message of the system's, which there may not be yet.
 fn in_messages(body: &str, sentence: &str) -> Option<Edit> {
-    let mut messages = None;
+    let mut list = None;
     Cursor::new(body).object(|key, value| {
-        let raw = value.skip()?;
-        if key == "messages" {
-            messages = Some(raw.trim());
+        if key != "messages" {
+            return value.skip().map(drop);
         }
+        let is_list = value.peek()? == b'[';
+        let start = value.at();
+        let content = prompt_in(value)?;
+        list = is_list.then_some((start, content));
         Some(())
     })?;
-    let messages: &str = messages.filter(|raw: &&str| raw.starts_with('['))?;
+    let (start, content) = list?;
+    if let Some(edit) = content.and_then(|content| behind(body, content, sentence)) {
+        return Some(edit);
+    }
+    let message = format!(
+        r#"{{"role":"system","content":{}}}"#,
+        quoted(sentence.trim_start())
+    );
+    Some(first_at(body, start + 1, &message))
+}
+
+/// What the first message of the system's says, among all of them.
+fn prompt_in<'a>(messages: &mut Cursor<'a>) -> Option<Option<&'a str>> {
     let mut found = None;
-    Cursor::new(messages).array(|element| {
+    messages.array(|element| {
         let (mut system, mut content) = (false, None);
         element.object(|key, value| {
-            let raw = value.skip()?.trim();
+            let raw = value.skip()?;
             match key {
                 "role" => {
                     let role = json::string(raw);
@@ -149,31 +162,14 @@ fn in_messages(body: &str, sentence: &str) -> Option<Edit> {
         }
         Some(())
     })?;
-    if let Some(edit) = found.and_then(|content| behind(body, content, sentence)) {
-        return Some(edit);
-    }
-    let message = format!(
-        r#"{{"role":"system","content":{}}}"#,
-        quoted(sentence.trim_start())
-    );
-    let edit = first_in(messages, b'[', &message)?;
-    let start = place(body, messages).start;
-    Some(Edit {
-        at: edit.at.start + start..edit.at.end + start,
-        text: edit.text,
-    })
+    Some(found)
 }
 
-/// Puts something first into an object or a list.
-fn first_in(whole: &str, opening: u8, what: &str) -> Option<Edit> {
-    let at = whole.bytes().position(|byte| byte == opening)? + 1;
-    let rest = whole[at..].trim_start();
-    let comma = if rest.starts_with(['}', ']']) {
-        ""
-    } else {
-        ","
-    };
-    Some(Edit::at(at, format!("{what}{comma}")))
+/// Puts something first into an object or a list, which begins before `at`.
+fn first_at(body: &str, at: usize, what: &str) -> Edit {
+    let empty = body[at..].trim_start().starts_with(['}', ']']);
+    let comma = if empty { "" } else { "," };
+    Edit::at(at, format!("{what}{comma}"))
 }
 
 #[cfg(test)]
@@ -184,8 +180,8 @@ mod tests {
 
     fn planted(dialect: Dialect, body: &Value) -> Value {
         let body = body.to_string();
-        let after = behind_system(dialect, body.as_bytes(), "\n\n[\"x\"]").unwrap();
-        serde_json::from_slice(&after).unwrap()
+        let after = behind_system(dialect, &body, "\n\n[\"x\"]").unwrap();
+        serde_json::from_str(&after).unwrap()
     }
 
     #[test]
@@ -227,25 +223,25 @@ mod tests {
         let asked = json!({"instructions": "be", "input": "hi"});
         let planted = planted(Dialect::Responses, &asked);
         assert_eq!(planted["instructions"], "be\n\n[\"x\"]");
-        assert_eq!(behind_system(Dialect::Embeddings, b"{}", "x"), None);
+        assert_eq!(behind_system(Dialect::Embeddings, "{}", "x"), None);
         assert_eq!(
-            behind_system(Dialect::Chat, br#"{"messages": 3}"#, "x"),
+            behind_system(Dialect::Chat, r#"{"messages": 3}"#, "x"),
             None
         );
     }
 
     #[test]
     fn texts_are_replaced_where_they_stand() {
-        let body = br#"{"a":"one","b":["two"]}"#;
+        let body = r#"{"a":"one","b":["two"]}"#;
         let texts = [(16..21, "2\"".to_owned()), (5..10, "1".to_owned())];
-        assert_eq!(replaced(body, &texts), br#"{"a":"1","b":["2\""]}"#);
+        assert_eq!(replaced(body, &texts), r#"{"a":"1","b":["2\""]}"#);
     }
 
     proptest! {
         #[test]
         fn no_body_makes_it_panic(body in ".{0,200}") {
             for dialect in [Dialect::Chat, Dialect::Messages, Dialect::Responses] {
-                let _ = behind_system(dialect, body.as_bytes(), "x");
+                let _ = behind_system(dialect, &body, "x");
             }
         }
     }

@@ -229,12 +229,13 @@ impl Secrets {
                 continue;
             };
             let mut at = region.start;
-            while let Some(found) = pattern.regex.find_at(&text[..limit], at) {
-                if found.start() >= region.end {
-                    break;
-                }
-                self.take(text, number, &pattern.regex, found.range(), limit, out);
-                at = found.end().max(at + 1);
+            while at < region.end
+                && let Some(found) = pattern.regex.find_at(&text[..limit], at)
+                && found.start() < region.end
+            {
+                // What a match took in behind it is not searched for another.
+                let end = self.take(text, number, &pattern.regex, found.range(), limit, out);
+                at = end.max(at + 1);
             }
         }
     }

@@ -3,12 +3,11 @@
 //! Decides that all of it is replaced, addresses of people included, whatever the policy says about texts
 //! that pass. The rules are those that Weir brings.
 
-use super::detect::{Rules, Wanted};
-use super::plant;
+use super::detect::{Found, Rules, Wanted};
 use super::redact::Redactor;
-use crate::json::{self, Cursor};
+use super::{Passage, Source, plant};
+use crate::json::Cursor;
 use std::borrow::Cow;
-use std::ops::Range;
 
 /// What is replaced.
 const WANTED: Wanted = Wanted {
@@ -30,8 +29,14 @@ impl Stored {
     /// A text as it may be kept.
     pub fn text<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
         let found = Rules::bundled().find(text, WANTED);
+        self.without(text, &found)
+            .map_or(Cow::Borrowed(text), Cow::Owned)
+    }
+
+    /// A text without what was found in it; `None` when that is nothing.
+    fn without(&mut self, text: &str, found: &[Found]) -> Option<String> {
         if found.is_empty() {
-            return Cow::Borrowed(text);
+            return None;
         }
         let mut out = String::with_capacity(text.len());
         let mut from = 0;
@@ -42,32 +47,33 @@ impl Stored {
             from = one.span.end;
         }
         out.push_str(&text[from..]);
-        Cow::Owned(out)
+        Some(out)
     }
 
     /// A JSON value as it may be kept: every string in it is searched. `None` when it is none.
     pub fn json<'t>(&mut self, raw: &'t str) -> Option<Cow<'t, str>> {
         let mut strings = Vec::new();
         walk(&mut Cursor::new(raw), raw, &mut strings, 0)?;
+        let rules = Rules::bundled();
         let mut changed = Vec::new();
-        for (at, inner) in strings {
-            let text = json::unescape(inner);
-            if let Cow::Owned(clean) = self.text(&text) {
-                changed.push((at, clean));
+        for string in strings {
+            let found = rules.find_again(string.name(), || string.text(), WANTED);
+            let clean = (!found.is_empty()).then(|| self.without(string.text(), &found));
+            if let Some(clean) = clean.flatten() {
+                changed.push((string.at, clean));
             }
         }
         if changed.is_empty() {
             return Some(Cow::Borrowed(raw));
         }
-        let out = plant::replaced(raw.as_bytes(), &changed);
-        String::from_utf8(out).ok().map(Cow::Owned)
+        Some(Cow::Owned(plant::replaced(raw, &changed)))
     }
 }
 
 fn walk<'t>(
     cursor: &mut Cursor<'t>,
     whole: &'t str,
-    strings: &mut Vec<(Range<usize>, &'t str)>,
+    strings: &mut Vec<Passage<'t>>,
     depth: usize,
 ) -> Option<()> {
     if depth > DEPTH {
@@ -77,7 +83,9 @@ fn walk<'t>(
         b'"' => {
             let inner = cursor.string()??;
             let start = inner.as_ptr().addr().saturating_sub(whole.as_ptr().addr());
-            strings.push((start.saturating_sub(1)..start + inner.len() + 1, inner));
+            let at = start.saturating_sub(1)..start + inner.len() + 1;
+            // Whoever said it: all of it is kept.
+            strings.push(Passage::json(Source::User, inner, at));
             Some(())
         }
         b'[' => cursor.array(|element| walk(element, whole, strings, depth + 1)),

@@ -16,27 +16,21 @@ use std::ops::Range;
 /// The deepest nesting that is walked; bodies are checked for less.
 const DEPTH: usize = 100;
 
-/// The texts of a request in the order in which they stand there. A text without escapes is borrowed.
+/// The texts of a request in the order in which they stand there.
 ///
-/// The body has been checked by [`json::object`]. Of one that was not, everything up to its first
-/// mistake is found.
-pub fn passages(dialect: Dialect, body: &[u8]) -> Vec<Passage<'_>> {
-    let text = match std::str::from_utf8(body) {
-        Ok(text) => text,
-        Err(error) => std::str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default(),
-    };
+/// Nobody has checked the body: of one that is no JSON everything up to its first mistake is found.
+pub fn passages(dialect: Dialect, body: &str) -> Vec<Passage<'_>> {
     let mut walk = Walk {
-        text,
+        text: body,
         found: Vec::new(),
     };
     // Where it ends early, what was found until then is there.
-    let _ = Cursor::new(text).object(|key, value| walk.field(dialect, key, value));
+    let _ = Cursor::new(body).object(|key, value| walk.field(dialect, key, value));
     walk.found
         .into_iter()
-        .map(|leaf| Passage {
-            source: leaf.source.unwrap_or(Source::Tool),
-            text: json::unescape(leaf.inner),
-            at: leaf.at,
+        .map(|leaf| {
+            let source = leaf.source.unwrap_or(Source::Tool);
+            Passage::json(source, leaf.inner, leaf.at)
         })
         .collect()
 }

@@ -227,11 +227,13 @@ fn prepared(said: &Said, redacts: bool) -> Text {
 
 /// A prompt as JSON that a database takes. One that is too long is its beginning, as text.
 fn kept(raw: &str) -> Option<Box<RawValue>> {
-    if raw.len() > LONGEST || serde_json::from_str::<&RawValue>(raw).is_err() {
-        let text = serde_json::to_string(&clean(raw, LONGEST)).ok()?;
-        return RawValue::from_string(without_zeros(&text)).ok();
+    if raw.len() <= LONGEST
+        && let Ok(whole) = RawValue::from_string(without_zeros(raw))
+    {
+        return Some(whole);
     }
-    RawValue::from_string(without_zeros(raw)).ok()
+    let text = serde_json::to_string(&clean(raw, LONGEST)).ok()?;
+    RawValue::from_string(without_zeros(&text)).ok()
 }
 
 /// JSON text in which no string has a zero character: PostgreSQL takes none, not even escaped.

@@ -32,6 +32,11 @@ impl<'a> Cursor<'a> {
         bytes.get(self.at).copied()
     }
 
+    /// Where it is, in bytes: at the next value, after [`Self::peek`].
+    pub const fn at(&self) -> usize {
+        self.at
+    }
+
     /// Whether nothing but white space is left.
     pub fn at_end(&mut self) -> bool {
         self.peek().is_none()

@@ -57,8 +57,14 @@ impl Incoming<'_> {
         if !guard.looks_in() && !guard.looks_out() {
             return Ok((body, Screening::default()));
         }
-        let (body, restore) = self.searched(guard, body).await?;
-        let (body, tokens) = self.planted(guard, body).await?;
+        // Nobody reads a body that is no text: it is refused when it is parsed.
+        let Ok(text) = std::str::from_utf8(&body) else {
+            return Ok((body, Screening::default()));
+        };
+        let (changed, restore) = self.searched(guard, text).await?;
+        let text = changed.as_deref().unwrap_or(text);
+        let (planted, tokens) = self.planted(guard, text).await?;
+        let body = planted.or(changed.map(Bytes::from)).unwrap_or(body);
         let canaries: Option<Vec<Canary>> = tokens.map(|tokens| tokens.all().cloned().collect());
         let screening = Screening::of(
             self.live,
@@ -71,43 +77,46 @@ impl Incoming<'_> {
         Ok((body, screening))
     }
 
-    /// The body once its texts were judged and what must not leave was taken out, and what of that is put back
-    /// into its answer.
-    async fn searched(&self, guard: &Guard, body: Bytes) -> Result<(Bytes, Option<Restore>), Stop> {
+    /// The body once its texts were judged and what must not leave was taken out, where that changes it, and
+    /// what of that is put back into its answer.
+    async fn searched(
+        &self,
+        guard: &Guard,
+        body: &str,
+    ) -> Result<(Option<String>, Option<Restore>), Stop> {
         // Also what this process asks itself: whoever asks knows patterns, and nothing of an agent's policy.
         let judges = guard.judges();
         let redacts = guard.input_secrets.is_on() || guard.input_pii.is_on();
         if !judges && !redacts {
-            return Ok((body, None));
+            return Ok((None, None));
         }
-        let passages = text::passages(self.surface.dialect(), &body);
+        let passages = text::passages(self.surface.dialect(), body);
         let fenced = if judges {
-            self.judged(guard, &body, &passages).await?
+            self.judged(guard, body, &passages).await?
         } else {
             None
         };
         if !redacts {
-            return Ok((fenced.unwrap_or(body), None));
+            return Ok((fenced, None));
         }
-        let taken = match &fenced {
+        let (redacted, restore) = match &fenced {
             // The texts stand at other places now.
             Some(fenced) => {
                 let passages = text::passages(self.surface.dialect(), fenced);
                 self.redacted(guard, fenced, &passages)?
             }
-            None => self.redacted(guard, &body, &passages)?,
+            None => self.redacted(guard, body, &passages)?,
         };
-        let (redacted, restore) = taken;
-        Ok((redacted.or(fenced).unwrap_or(body), restore))
+        Ok((redacted.or(fenced), restore))
     }
 
     /// Whether it is an attack; the body, if it has to be another one.
     async fn judged(
         &self,
         guard: &Guard,
-        body: &[u8],
+        body: &str,
         passages: &[Passage<'_>],
-    ) -> Result<Option<Bytes>, Stop> {
+    ) -> Result<Option<String>, Stop> {
         let options = injection::Options {
             from: guard.injection_from,
             untrusted_from: guard.untrusted_from,
@@ -124,7 +133,7 @@ impl Incoming<'_> {
         self.tell(guard.untrusted, reasons, verdict.tainted.len());
         match guard.untrusted.act() {
             Act::Refuse => Err(Refusal::PromptBlocked("instructions in a tool's result").into()),
-            Act::Fence => Ok(Some(fenced(body, passages, &verdict).into())),
+            Act::Fence => Ok(Some(fenced(body, passages, &verdict))),
             Act::Flag | Act::Redact => Ok(None),
         }
     }
@@ -133,9 +142,9 @@ impl Incoming<'_> {
     fn redacted(
         &self,
         guard: &Guard,
-        body: &[u8],
+        body: &str,
         passages: &[Passage<'_>],
-    ) -> Result<(Option<Bytes>, Option<Restore>), Stop> {
+    ) -> Result<(Option<String>, Option<Restore>), Stop> {
         let options = input::Options {
             secrets: setting(guard.input_secrets),
             pii: setting(guard.input_pii),
@@ -151,13 +160,17 @@ impl Incoming<'_> {
             return Err(Refusal::PromptBlocked("secrets or personal data").into());
         }
         let restore = Some(redacted.restore).filter(|restore| guard.restore && !restore.is_empty());
-        Ok((redacted.body.map(Bytes::from), restore))
+        Ok((redacted.body, restore))
     }
 
     /// The body with a word behind its system prompt that no answer may hold.
-    async fn planted(&self, guard: &Guard, body: Bytes) -> Result<(Bytes, Option<Tokens>), Stop> {
+    async fn planted(
+        &self,
+        guard: &Guard,
+        body: &str,
+    ) -> Result<(Option<Bytes>, Option<Tokens>), Stop> {
         if guard.canary == Mode::Off || asker().is_some() {
-            return Ok((body, None));
+            return Ok((None, None));
         }
         let owner = match &self.identity.key {
             Some(key) => Owner::Key(key),
@@ -170,15 +183,17 @@ impl Incoming<'_> {
                 tracing::error!(%error, "a prompt has no canary");
                 return match guard.canary {
                     Mode::Enforce => Err(Refusal::GuardUnavailable.into()),
-                    Mode::Off | Mode::Observe => Ok((body, None)),
+                    Mode::Off | Mode::Observe => Ok((None, None)),
                 };
             }
         };
         let sentence = tokens.current.instruction();
-        match plant::behind_system(self.surface.dialect(), &body, &sentence) {
-            Some(planted) => Ok((planted.into(), Some(tokens))),
-            None => Ok((body, None)),
-        }
+        Ok(
+            match plant::behind_system(self.surface.dialect(), body, &sentence) {
+                Some(planted) => (Some(planted.into()), Some(tokens)),
+                None => (None, None),
+            },
+        )
     }
 
     /// What the caller says.
@@ -217,7 +232,7 @@ impl Incoming<'_> {
         let said: Vec<&str> = passages[last..]
             .iter()
             .filter(|passage| passage.source == Source::User)
-            .map(|passage| &*passage.text)
+            .map(Passage::text)
             .collect();
         if said.is_empty() {
             return Ok(false);
@@ -262,10 +277,10 @@ impl Incoming<'_> {
 }
 
 /// The body with marks around what tools say that looks like instructions.
-fn fenced(body: &[u8], passages: &[Passage<'_>], verdict: &Verdict) -> Vec<u8> {
+fn fenced(body: &str, passages: &[Passage<'_>], verdict: &Verdict) -> String {
     let tainted = verdict.tainted.iter().filter_map(|at| passages.get(*at));
     let texts: Vec<_> = tainted
-        .map(|passage| (passage.at.clone(), fence(&passage.text)))
+        .map(|passage| (passage.at.clone(), fence(passage.text())))
         .collect();
     plant::replaced(body, &texts)
 }

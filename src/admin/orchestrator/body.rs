@@ -143,7 +143,7 @@ impl Conversation {
 
     /// The request in the words of Anthropic's messages, for this model; `tokens` of output where it names no
     /// limit itself.
-    pub(super) fn asking(&self, model: &str, tokens: u64) -> Result<Vec<u8>, serde_json::Error> {
+    pub(super) fn asking(&self, model: &str, tokens: u64) -> Result<String, serde_json::Error> {
         let mut body: BTreeMap<&str, &RawValue> = BTreeMap::new();
         let model = serde_json::value::to_raw_value(model)?;
         let tokens = serde_json::value::to_raw_value(&tokens)?;
@@ -157,7 +157,7 @@ impl Conversation {
         if let Some(system) = &self.system {
             body.insert("system", system);
         }
-        serde_json::to_vec(&body)
+        serde_json::to_string(&body)
     }
 
     /// The text of the system prompt; empty without one.

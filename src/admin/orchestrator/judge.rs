@@ -132,10 +132,10 @@ fn one(
     const BEFORE: &str = "{\"messages\":[";
     let body = format!("{BEFORE}{}]}}", message.get());
     let mut own = Vec::new();
-    for passage in passages(Dialect::Messages, body.as_bytes()) {
+    for passage in passages(Dialect::Messages, &body) {
         match passage.source {
-            Source::User => own.push((passage.at, passage.text.into_owned())),
-            Source::Tool => untrusted(&passage.text, judged),
+            Source::User => own.push((passage.at.clone(), passage.text().to_owned())),
+            Source::Tool => untrusted(passage.text(), judged),
             Source::System | Source::Assistant => {}
         }
     }
@@ -172,8 +172,7 @@ fn one(
     if stripped.is_empty() {
         return None;
     }
-    let body = plant::replaced(body.as_bytes(), &stripped);
-    let body = String::from_utf8(body).ok()?;
+    let body = plant::replaced(&body, &stripped);
     let message = body.strip_prefix(BEFORE)?.strip_suffix("]}")?;
     RawValue::from_string(message.to_owned()).ok()
 }

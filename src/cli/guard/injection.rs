@@ -7,7 +7,6 @@ use crate::guard::{Passage, Source};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Deserialize;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -114,17 +113,12 @@ fn header(title: &str) {
     println!("  {:<28}{:>6}{}", "", "texts", marks.concat());
 }
 
-fn passage(source: Source, text: &str) -> Passage<'_> {
-    Passage {
-        source,
-        text: Cow::Borrowed(text),
-        at: 0..0,
-    }
-}
-
 /// The score of a request with these texts.
 fn judge(rules: &Rules, source: Source, texts: &[String]) -> Score {
-    let passages: Vec<Passage<'_>> = texts.iter().map(|text| passage(source, text)).collect();
+    let passages: Vec<Passage<'_>> = texts
+        .iter()
+        .map(|text| Passage::plain(source, text))
+        .collect();
     let verdict = rules.judge(&passages, &Options::default());
     match source {
         Source::Tool => verdict.untrusted,

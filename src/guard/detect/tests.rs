@@ -314,3 +314,15 @@ fn labelled_personal_data_is_found_and_other_data_is_not() {
         wrong.len()
     );
 }
+
+#[test]
+fn a_key_is_taken_to_its_end_once_and_not_from_every_place_in_it() {
+    let rules = Rules::bundled();
+    let text = "sk-ant-".repeat(10_000);
+    let mut hits = Vec::new();
+    rules
+        .secrets
+        .in_run(text.as_bytes(), &(0..text.len()), &mut hits);
+    assert!(hits.len() < 200, "{}", hits.len());
+    assert_eq!(rules.find(&text, Wanted::SECRETS).len(), 1);
+}

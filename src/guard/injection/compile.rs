@@ -2,6 +2,7 @@
 
 use super::file::{Draft, DraftRule, Test};
 use super::{Pattern, Rule, Rules};
+use crate::guard::known::Known;
 use crate::guard::phrases::{Classes, Lexicon, MOST_CLASSES};
 use crate::guard::structure::{Shape, Structure};
 use crate::settings::problem::{Problem, Problems, did_you_mean};
@@ -110,7 +111,7 @@ impl Compiler<'_> {
             classes: draft.words.iter().map(|(name, _)| name.clone()).collect(),
             backwards: 1 << backwards,
             rot13: 1 << rot13,
-            known: super::known::Known::default(),
+            known: Known::default(),
         };
         let mut shapes = Vec::new();
         for (index, rule) in draft.rules.iter().enumerate() {

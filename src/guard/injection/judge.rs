@@ -75,9 +75,7 @@ impl Rules {
             if !asked {
                 continue;
             }
-            let reading = self
-                .known
-                .reading(&passage.text, || self.read(&passage.text));
+            let reading = self.known.get(passage.name(), || self.read(passage.text()));
             let trusted = passage.source != Source::Tool;
             let score = self.score(&mut reading.fired.clone(), trusted);
             if trusted {
@@ -141,7 +139,7 @@ impl Rules {
             }));
             offset += reading.length + BETWEEN;
             if let Some((next, _)) = said.get(index + 1) {
-                self.seam(&passage.text, &next.text, offset, &mut hits);
+                self.seam(passage.text(), next.text(), offset, &mut hits);
             }
         }
         hits.sort_unstable_by_key(|hit| (hit.start, hit.end, hit.class));

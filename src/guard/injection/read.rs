@@ -6,6 +6,7 @@
 use super::Rules;
 use super::file::Seen;
 use crate::guard::decode;
+use crate::guard::known::Weight;
 use crate::guard::phrases::{Classes, Hit};
 use crate::guard::score::Fired;
 use crate::guard::view::survey::Signs;
@@ -29,6 +30,12 @@ pub(super) struct Reading {
     pub(super) hits: Vec<Hit>,
     /// The rules that it meets in any view.
     pub(super) fired: Vec<Fired>,
+}
+
+impl Weight for Reading {
+    fn weight(&self) -> usize {
+        self.hits.len() + self.fired.len()
+    }
 }
 
 impl Rules {

@@ -1,15 +1,10 @@
 use super::*;
 use crate::guard::{Passage, Source};
-use std::borrow::Cow;
 
 fn said(texts: &[(Source, &str)]) -> Vec<Passage<'static>> {
     texts
         .iter()
-        .map(|(source, text)| Passage {
-            source: *source,
-            text: Cow::Owned((*text).to_owned()),
-            at: 0..0,
-        })
+        .map(|(source, text)| Passage::plain(*source, (*text).to_owned()))
         .collect()
 }
 

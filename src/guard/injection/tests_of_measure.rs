@@ -5,7 +5,6 @@ use crate::guard::text::passages;
 use crate::guard::{Passage, Source};
 use crate::wire::Dialect;
 use serde_json::Value;
-use std::borrow::Cow;
 
 const ATTACKS: &str = include_str!("../../../tests/data/injection/attacks.jsonl");
 const BENIGN: &str = include_str!("../../../tests/data/injection/benign.jsonl");
@@ -99,7 +98,7 @@ fn what_agents_really_send_is_left_alone() {
             if !path.to_string_lossy().ends_with(".req.json") {
                 continue;
             }
-            let body = std::fs::read(&path).unwrap();
+            let body = std::fs::read_to_string(&path).unwrap();
             let found = passages(dialect, &body);
             seen += found.len();
             let verdict = Rules::bundled().judge(&found, &Options::default());
@@ -118,11 +117,7 @@ fn a_long_harmless_conversation_does_not_add_up() {
     let texts: Vec<String> = rows(BENIGN, 1).into_iter().map(|(_, text)| text).collect();
     let passages: Vec<Passage<'_>> = texts
         .iter()
-        .map(|text| Passage {
-            source: Source::User,
-            text: Cow::Borrowed(text),
-            at: 0..0,
-        })
+        .map(|text| Passage::plain(Source::User, text))
         .collect();
     let verdict = Rules::bundled().judge(&passages, &Options::default());
     assert!(!verdict.attack, "{:?}", verdict.caller);

@@ -56,17 +56,14 @@ fn a_named_value_in_a_whole_answer_is_found_by_its_name() {
 fn placeholders_are_put_back_in_streams_and_whole_answers() {
     use crate::guard::{Passage, Source, input};
     let body = format!("\"{KEY} 123-45-6789\"");
-    let passages = [Passage {
-        source: Source::User,
-        text: body[1..body.len() - 1].into(),
-        at: 0..body.len(),
-    }];
+    let inner = &body[1..body.len() - 1];
+    let passages = [Passage::json(Source::User, inner, 0..body.len())];
     let taken = input::Options {
         secrets: Setting::enforce(Action::Redact),
         pii: Setting::enforce(Action::Redact),
         contacts: false,
     };
-    let restore = input::redact(body.as_bytes(), &passages, &Rules::bundled(), taken)
+    let restore = input::redact(&body, &passages, &Rules::bundled(), taken)
         .unwrap()
         .restore;
     let options = Options {
