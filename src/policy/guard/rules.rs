@@ -5,6 +5,8 @@ use crate::guard::{Rules, injection};
 use crate::settings::file;
 use crate::settings::problem::{Complaint, Problems};
 use crate::settings::reader::{Section, Value};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,12 +17,30 @@ pub struct Files {
     pub injection: Option<PathBuf>,
     /// What is added to the rules for secrets, personal data and words of a system prompt.
     pub screen: Vec<PathBuf>,
+    /// What they held, as digests.
+    held: BTreeMap<PathBuf, [u8; 32]>,
 }
 
 impl Files {
     /// All of them.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.injection.iter().chain(&self.screen)
+    }
+
+    fn hold(&mut self, (path, text): (String, String)) {
+        let digest = Sha256::digest(text.as_bytes()).into();
+        self.held.insert(path.into(), digest);
+    }
+
+    /// Those that were read before, too, and held something else then.
+    pub fn changed_since<'f>(&'f self, before: &'f Self) -> impl Iterator<Item = &'f PathBuf> {
+        let other = |path: &PathBuf, held: &[u8; 32]| {
+            let before = before.held.get(path);
+            before.is_some_and(|before| before != held)
+        };
+        let held = self.held.iter();
+        held.filter(move |(path, held)| other(path, held))
+            .map(|(path, _)| path)
     }
 }
 
@@ -35,6 +55,7 @@ pub(in crate::policy) fn read(section: &Section<'_>) -> (Rules, Files) {
             if let Some(parsed) = sound(&value, parsed) {
                 rules.injection = Arc::new(parsed);
             }
+            files.hold(own);
         }
     }
     if let Some(list) = section.get("screen") {
@@ -53,6 +74,7 @@ pub(in crate::policy) fn read(section: &Section<'_>) -> (Rules, Files) {
         {
             rules.screen = Arc::new(parsed);
         }
+        texts.into_iter().for_each(|text| files.hold(text));
     }
     (rules, files)
 }
