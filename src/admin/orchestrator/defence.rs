@@ -22,6 +22,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
+/// What a caller's session is called that has no name: a prompt and the answer to it come in two requests, and
+/// the token of the first is to be found in the second.
+const NAMELESS: &str = "";
+
 /// Why a caller was struck.
 pub(super) const BLOCKED: &str = "blocked_pattern";
 pub(super) const LEAKED: &str = "canary_leak";
@@ -89,8 +93,8 @@ pub(super) async fn prepare_system_prompt(
             json!({"error": "SYSTEM_PROMPT_INVALID", "errors": errors}),
         ));
     }
-    let session = name(&fields, "sessionId");
-    let tokens = tokens(&shared, &caller, session.as_deref()).await?;
+    let session = name(&fields, "sessionId").unwrap_or_else(|| NAMELESS.to_owned());
+    let tokens = tokens(&shared, &caller, Some(&session)).await?;
     let canary = &tokens.current;
     Ok(reply(&json!({
         "prompt": prompt + &canary.instruction(),
@@ -108,16 +112,14 @@ pub(super) async fn filter_output(
     let (caller, fields) = admitted(&shared, &headers, peer, &body)?;
     let output = text(&fields, "output").ok_or_else(|| Denied::missing("output"))?;
     let length = output.chars().count();
-    let session = name(&fields, "sessionId").map(|name| caller.session(&name));
-    let tokens = match &session {
-        Some(session) => shared.gateway.canaries.watched(session).await,
-        None => None,
-    };
+    let session = name(&fields, "sessionId");
+    let session = caller.session(session.as_deref().unwrap_or(NAMELESS));
+    let tokens = shared.gateway.canaries.watched(&session).await;
     let live = shared.gateway.live();
     let work = move || said::text(&live.policy.rules.screen, &output, tokens.as_ref());
     let verdict = guarded(work).await?;
     let mut note = Note::new(&caller, Event::OutputFilter);
-    note.session(session.map(|session| session.masked()));
+    note.session(Some(session.masked()));
     judged(&shared, &caller, note, &verdict).await;
     if verdict.leaked {
         return Err(Denied::new(
