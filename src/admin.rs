@@ -8,6 +8,7 @@
 //! needs the admin token, or a loopback peer while no token is set. Changes are logged before they
 //! are applied, by [`crate::ledger::Book`]. `/events` shows what happens, for as long as one watches.
 
+mod amiss;
 mod attempts;
 mod breaker;
 mod budgets;
@@ -32,6 +33,7 @@ use crate::identity::AgentId;
 use crate::metrics::Levels;
 use crate::refusal::Refusal;
 use crate::settings::problem::Problem;
+use amiss::{no_route, not_found, speaks_orchestrator, wrong_method};
 use attempts::Attempts;
 use axum::Router;
 use axum::body::Body;
@@ -43,6 +45,7 @@ use bytes::Bytes;
 pub use events::Door;
 use events::Endless;
 use http_body_util::BodyExt as _;
+use orchestrator::Denied;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -105,7 +108,6 @@ impl Admin {
             .route("/api/reload", post(reload))
             .route("/events", get(events::events))
             .route("/metrics", get(metrics))
-            .method_not_allowed_fallback(wrong_method)
             .fallback(no_route)
             .with_state(shared.clone());
         Self { router, shared }
@@ -149,11 +151,15 @@ impl Admin {
             || orchestrator::is_for_operators(path)
     }
 
-    /// Whether `path` is one of the API Orchestrator's, which may have a listener of their own.
+    /// Whether `path` is one of the API Orchestrator's or of its cost breaker's, which may have a listener of
+    /// their own.
     pub fn is_of_orchestrator(path: &str) -> bool {
-        path == "/health"
-            || orchestrator::is_for_callers(path)
-            || orchestrator::is_for_operators(path)
+        path == "/health" || speaks_orchestrator(path)
+    }
+
+    /// What is answered on a listener that has nothing at `path`, in the API Orchestrator's words.
+    pub fn nothing_at(path: &str) -> Answer {
+        Denied::from(not_found(path)).into_answer()
     }
 
     /// Whether requests to `path` may be as large as those to models.
@@ -173,6 +179,7 @@ impl Admin {
         request: Request<Bytes>,
         peer: Option<IpAddr>,
     ) -> (Answer, Option<Rest>) {
+        let path = request.uri().path().to_owned();
         let mut request = request.map(Body::from);
         request.extensions_mut().insert(peer);
         let response = match self.router.clone().oneshot(request).await {
@@ -191,6 +198,9 @@ impl Admin {
         };
         if parts.extensions.get::<Endless>().is_some() {
             return (answer, Some(body.map_err(Into::into).boxed_unsync()));
+        }
+        if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+            return (wrong_method(&path, &answer), None);
         }
         match body.collect().await {
             Ok(body) => answer.body = body.to_bytes(),
@@ -375,16 +385,6 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     });
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(header::CONTENT_TYPE, kind)], text).into_response()
-}
-
-async fn wrong_method() -> Refused {
-    Refused(Refusal::MethodNotAllowed { allow: "GET, POST" })
-}
-
-async fn no_route(request: Request<Body>) -> Refused {
-    Refused(Refusal::NotFound(
-        request.uri().path().chars().take(128).collect(),
-    ))
 }
 
 fn origin(peer: Option<IpAddr>) -> String {

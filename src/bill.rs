@@ -126,6 +126,17 @@ pub fn unanswered(terms: &Terms<'_>, input: u64) -> Bill {
     }
 }
 
+/// Whether nothing that was asked for has any price, so that nothing was held for it and the bill is a flat rate.
+pub fn is_unpriced(bill: &Bill, terms: &Terms<'_>) -> bool {
+    let priced = |model: &String| {
+        let price = terms.catalog.find_or_ceiling_at(terms.provider, model);
+        price.is_some()
+    };
+    bill.source == CostSource::Estimated
+        && terms.own.is_none()
+        && !terms.asked.iter().chain([&bill.model]).any(priced)
+}
+
 /// The part of a bill that is for input, by the prices; zero for a model without any.
 pub fn input_cost(bill: &Bill, terms: &Terms<'_>) -> Nanos {
     let price = terms.own.or_else(|| {

@@ -34,7 +34,7 @@ use crate::identity::{AgentId, TeamId, UserId};
 use crate::limit::Limits;
 use crate::money::Nanos;
 use crate::provider::openrouter::OpenRouter;
-use crate::provider::{OPENCLAW, Provider as _};
+use crate::provider::{OPENCLAW, Provider};
 use crate::settings::ORCHESTRATOR_PORT;
 use crate::settings::environment::Environment;
 use crate::settings::file::{self, Files};
@@ -249,12 +249,23 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Policy, Problems> 
 const MODELS_ONLY: &str = "cost_routing: {agents: {default: {budget_total: 1000000, hard_cap: false, period: daily, \
                            timezone: UTC, warn_at: []}}}";
 
+/// What the API Orchestrator's variables make: the same, and every model has a price, if only the ceiling of
+/// those without one. The breaker is the only limit then, and must not be told too little.
+const ORCHESTRATOR_ONLY: &str = "cost_routing: {agents: {default: {budget_total: 1000000, hard_cap: false, \
+                                  period: daily, timezone: UTC, warn_at: []}}, \
+                                  unpriced_ceiling: {input_usd_per_million: 15, output_usd_per_million: 75}}";
+
 /// Reads the policy and, if there is one, the models file, and puts them together. Where there is no
 /// policy file, the AI Firewall's variables may be the policy; else a models file with a daily limit will do.
 ///
 /// # Errors
 /// Everything that is wrong with either.
 pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Problems> {
+    let orchestrator = files.policy.is_left_out()
+        && !is_in_force(files, environment)
+        && environment.filled(ORCHESTRATOR_PORT).is_some();
+    let with_gateway = orchestrator.then(|| with_gateway(environment));
+    let environment = with_gateway.as_ref().unwrap_or(environment);
     let models = if files.models.is_left_out() {
         models::parse(&files.models.path.display().to_string(), "", environment)
     } else {
@@ -263,8 +274,8 @@ pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Prob
     let limited = |models: &Models| models.gateway.as_ref().is_some_and(|all| all.hard);
     let policy = if is_in_force(files, environment) {
         firewall::read(environment)
-    } else if files.policy.is_left_out() && is_orchestrator(environment) {
-        read("(no policy file)", MODELS_ONLY, environment).map(|mut policy| {
+    } else if orchestrator {
+        read("(no policy file)", ORCHESTRATOR_ONLY, environment).map(|mut policy| {
             let remark = "there is no policy.yaml, so the cost circuit breaker is the only limit";
             let remark = Problem::of_file(ORCHESTRATOR_PORT, remark);
             policy.warnings.push(remark.warning());
@@ -300,12 +311,16 @@ pub fn load_all(files: &Files, environment: &Environment) -> Result<Policy, Prob
     }
 }
 
-/// Whether the variables are those of the API Orchestrator, which has no policy file.
-fn is_orchestrator(environment: &Environment) -> bool {
-    let variables = [ORCHESTRATOR_PORT, "OPENCLAW_GATEWAY_URL"];
-    variables
-        .iter()
-        .all(|name| environment.filled(name).is_some())
+/// The API Orchestrator's variables, with its default for where the OpenClaw gateway is.
+fn with_gateway(environment: &Environment) -> Environment {
+    let environment = environment.clone();
+    let gateway = crate::provider::named(OPENCLAW).and_then(Provider::environment);
+    match gateway.and_then(|gateway| Some((gateway.base_url, gateway.default_url?))) {
+        Some((name, url)) if environment.filled(name).is_none() => {
+            environment.with_dotenv("(default)", &format!("{name}={url}"))
+        }
+        _ => environment,
+    }
 }
 
 fn read_file(files: &Files, environment: &Environment) -> Result<Policy, Problems> {

@@ -4,8 +4,8 @@
 //! Decides who may: with a client's key or the admin token one tells and asks how things stand; the rest needs the
 //! admin token. Amounts are exact numbers.
 
-use super::caller::caller;
-use super::{Peer, Refused, Reply, Shared, origin, unavailable};
+use super::orchestrator::Denied;
+use super::{Peer, Refused, Shared, origin, unavailable};
 use crate::auth::Identity;
 use crate::breaker::{Level, Spent, Standing};
 use crate::gateway::breaker::{Costs, NotLimited, NotTracked, Told};
@@ -13,7 +13,7 @@ use crate::money::Nanos;
 use crate::refusal::Refusal;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
@@ -29,6 +29,9 @@ const MOST_TOKENS: u64 = 1_000_000_000;
 const LONGEST_MODEL: usize = 256;
 
 type Dollars = Box<RawValue>;
+
+/// An answer, or an error as the API Orchestrator wrote them.
+type Reply = Result<Response, Denied>;
 
 /// What `/track` is told.
 #[derive(Deserialize)]
@@ -125,7 +128,7 @@ fn time(millis: i64) -> Option<String> {
 
 /// An answer whose amounts are as they are.
 fn exact(body: &impl Serialize) -> Reply {
-    let text = serde_json::to_string(body).map_err(|_| Refused(Refusal::Internal))?;
+    let text = serde_json::to_string(body).map_err(|_| Refusal::Internal)?;
     let json = HeaderValue::from_static("application/json");
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, json)], text).into_response())
 }
@@ -153,9 +156,10 @@ fn anybody(
     headers: &HeaderMap,
     peer: Option<IpAddr>,
 ) -> Result<Option<Identity>, Refused> {
-    let live = shared.gateway.live();
-    match caller(&live.policy, headers, peer) {
+    match shared.caller(headers, peer) {
         Ok(identity) => Ok(Some(identity)),
+        // Being on this machine helps nobody out of quarantine.
+        Err(refusal @ Refusal::KeyQuarantined(_)) => Err(Refused(refusal)),
         Err(refusal) => match shared.allow(headers, peer) {
             Ok(()) => Ok(None),
             Err(Refused(busy @ Refusal::TooManyAttempts)) => Err(Refused(busy)),
@@ -189,7 +193,7 @@ pub(super) async fn track(
     let track: Track = read(&body)?;
     let model = track.model.trim();
     if model.is_empty() || model.len() > LONGEST_MODEL {
-        return Err(wrong("model", "'model' must be the name of a model"));
+        return Err(wrong("model", "'model' must be the name of a model").into());
     }
     for (field, tokens) in [
         ("inputTokens", track.input_tokens),
@@ -197,7 +201,7 @@ pub(super) async fn track(
     ] {
         if tokens > MOST_TOKENS {
             let message = format!("'{field}' must be at most {MOST_TOKENS}");
-            return Err(wrong(field, message));
+            return Err(wrong(field, message).into());
         }
     }
     let of = |read: fn(&Identity) -> Option<String>| identity.as_ref().and_then(read);
@@ -246,7 +250,7 @@ pub(super) async fn costs(
 ) -> Reply {
     shared.allow(&headers, peer)?;
     let costs = shared.gateway.costs().await;
-    let costs = costs.ok_or(Refused(Refusal::Internal))?;
+    let costs = costs.ok_or(Refusal::Internal)?;
     let Costs { standing, by, .. } = costs;
     let [model, user, key, agent] = by.map(Sums);
     exact(&Shown {
@@ -311,10 +315,8 @@ pub(super) async fn limits(
     shared.allow(&headers, peer)?;
     let stated: BTreeMap<String, &RawValue> = read(&body)?;
     if stated.is_empty() {
-        return Err(wrong(
-            "body",
-            "Name a level and its limit, such as {\"SOFT\": 300}",
-        ));
+        let example = "Name a level and its limit, such as {\"SOFT\": 300}";
+        return Err(wrong("body", example).into());
     }
     let mut change = BTreeMap::new();
     for (name, amount) in stated {

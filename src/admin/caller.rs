@@ -1,10 +1,29 @@
 //! Who asks for a route that takes a client's key: found as for any of its requests.
 
+use super::Shared;
 use crate::auth::{self, Identity};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use axum::http::{HeaderMap, header};
 use std::net::IpAddr;
+
+impl Shared {
+    /// The identity behind a client's headers, unless its key is in quarantine.
+    ///
+    /// # Errors
+    /// The refusal to answer with.
+    pub(super) fn caller(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+    ) -> Result<Identity, Refusal> {
+        let identity = caller(&self.gateway.live().policy, headers, peer)?;
+        match self.gateway.quarantine.check_key(identity.key.as_ref()) {
+            None => Ok(identity),
+            Some(quarantined) => Err(Refusal::KeyQuarantined(quarantined.remaining())),
+        }
+    }
+}
 
 /// The identity behind a client's headers.
 ///

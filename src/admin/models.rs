@@ -4,7 +4,6 @@
 //! Decides which models are listed. Whoever may send a request may see its list; nobody sees more
 //! than it may use. An agent that may ask for any model is shown those of the models file.
 
-use super::caller::caller;
 use super::{Peer, Refused, Reply, Shared, TASK, reply};
 use crate::auth;
 use crate::policy::{Agent, Policy};
@@ -42,7 +41,7 @@ pub(super) async fn all(
     headers: HeaderMap,
 ) -> Reply {
     let live = shared.gateway.live();
-    let agent = caller(&live.policy, &headers, peer)?.agent;
+    let agent = shared.caller(&headers, peer)?.agent;
     let names = usable(&live.policy, &agent);
     let data: Vec<Value> = names.iter().map(|name| entry(&live.policy, name)).collect();
     Ok(reply(&json!({
@@ -62,7 +61,7 @@ pub(super) async fn one(
     Path(model): Path<String>,
 ) -> Reply {
     let live = shared.gateway.live();
-    let agent = caller(&live.policy, &headers, peer)?.agent;
+    let agent = shared.caller(&headers, peer)?.agent;
     if usable(&live.policy, &agent).contains(&model.as_str()) {
         return Ok(reply(&entry(&live.policy, &model)));
     }

@@ -145,6 +145,16 @@ impl Denied {
         )
     }
 
+    /// The same as an answer.
+    pub(super) fn into_answer(self) -> Answer {
+        let mut answer = Answer::json(self.status, &self.body);
+        if let Some(seconds) = self.retry_after {
+            let after = (http::header::RETRY_AFTER, seconds.into());
+            answer.headers.push(after);
+        }
+        answer
+    }
+
     /// With another thing said.
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.body[name] = value.into();
@@ -177,13 +187,14 @@ impl From<Refusal> for Denied {
     }
 }
 
+impl From<super::Refused> for Denied {
+    fn from(super::Refused(refusal): super::Refused) -> Self {
+        refusal.into()
+    }
+}
+
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
-        let mut response = super::response(Answer::json(self.status, &self.body));
-        if let Some(seconds) = self.retry_after {
-            let headers = response.headers_mut();
-            headers.insert(http::header::RETRY_AFTER, seconds.into());
-        }
-        response
+        super::response(self.into_answer())
     }
 }

@@ -4,7 +4,6 @@
 //! limits that would hold for it, found by its key and the headers that choose agent and user.
 //! Nobody else's, and nothing is held or counted for it.
 
-use super::caller::caller;
 use super::party::{end, figures, put};
 use super::{Peer, Reply, Shared, reply};
 use crate::auth::Identity;
@@ -26,7 +25,7 @@ pub(super) async fn budget(
     headers: HeaderMap,
 ) -> Reply {
     let live = shared.gateway.live();
-    let identity = caller(&live.policy, &headers, peer)?;
+    let identity = shared.caller(&headers, peer)?;
     let mut accounts = Vec::new();
     for spec in identity.accounts(&live.policy).iter() {
         let balance = shared.gateway.book.balance(spec).await;

@@ -17,6 +17,8 @@ pub struct Asker {
     pub peer: Option<IpAddr>,
     /// Whether it presented the admin token.
     pub operator: bool,
+    /// A digest of what was asked for, without what this process adds to it: the same call twice is the same.
+    pub call: Option<[u8; 32]>,
 }
 
 /// What was said.

@@ -116,6 +116,8 @@ fn provider(policy: &Policy, found: &mut Vec<Problem>) {
     match upstream.api_key.as_ref().or(upstream.fallback_key.as_ref()) {
         // A variable that is not set has been remarked on when the policy was read.
         None if policy.warnings.iter().any(|warning| warning.path == PATH) => {}
+        // Nobody is asked there unless the models file says so.
+        None if policy.default_provider != OpenRouter.name() => {}
         None => {
             let message = if policy.keys.is_empty() {
                 "no provider key is configured, so clients must send their own"

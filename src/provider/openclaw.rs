@@ -55,10 +55,14 @@ impl Provider for OpenClaw {
         one_model(request, rewrite)
     }
 
-    /// The gateway's models are called `vendor/model`; the table has most of them by the second half.
+    /// The gateway's models are called `vendor/model`; the table has most of them by the second half, and some
+    /// as OpenRouter sells them only.
     fn priced_as(&self, engine: &str) -> Vec<String> {
         let mut names = vec![engine.to_owned()];
-        names.extend(engine.split_once('/').map(|(_, model)| model.to_owned()));
+        if let Some((_, model)) = engine.split_once('/') {
+            names.push(model.to_owned());
+            names.push(format!("openrouter/{engine}"));
+        }
         names
     }
 }

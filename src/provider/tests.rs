@@ -193,7 +193,11 @@ fn prices_are_looked_up_where_the_table_has_them() {
         (
             "openclaw",
             "anthropic/claude-x",
-            &["anthropic/claude-x", "claude-x"],
+            &[
+                "anthropic/claude-x",
+                "claude-x",
+                "openrouter/anthropic/claude-x",
+            ],
         ),
         ("openrouter", "a/b", &["openrouter/a/b", "a/b"]),
     ] {

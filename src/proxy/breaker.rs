@@ -5,6 +5,7 @@
 //! EMERGENCY only.
 
 use super::context::Context;
+use super::inner;
 use crate::auth::Identity;
 use crate::breaker::repeat::Heard;
 use crate::breaker::{Action, Level};
@@ -104,7 +105,9 @@ fn behaves(
             retry_after_seconds: left.div_ceil(1000),
         });
     }
-    let left = match gateway.breaker.hear(rules, agent, body, now) {
+    let call = inner::asker().and_then(|asker| asker.call);
+    let call = call.as_ref().map_or(body, <[u8; 32]>::as_slice);
+    let left = match gateway.breaker.hear(rules, agent, call, now) {
         Heard::New => return Ok(()),
         Heard::Refused(left) => left,
         Heard::Again { times } => {

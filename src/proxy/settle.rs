@@ -269,7 +269,9 @@ impl Exchange {
         self.tell(reservation.id());
         let settled = reservation.settle(bill.clone());
         self.gateway.breaker.settled();
-        if settled.over_bound {
+        // A soft limit takes models without a price, for which nothing can be held.
+        let over_bound = settled.over_bound && !bill::is_unpriced(&bill, &self.terms());
+        if over_bound {
             tracing::warn!(
                 agent.id = %self.agent,
                 cost.usd = %settled.cost,
@@ -282,7 +284,7 @@ impl Exchange {
             &self.candidate.block.name,
             self.live.name_of(&self.candidate, Some(&bill.model)),
             &bill,
-            settled.over_bound,
+            over_bound,
         );
         Outcome {
             bill: Some(bill),

@@ -4,6 +4,7 @@
 mod document;
 mod fleet;
 mod javascript;
+mod newcomer;
 mod places;
 mod quarantine;
 mod records;

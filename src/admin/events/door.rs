@@ -2,8 +2,10 @@
 //!
 //! Decides how long a request may take to arrive, and how many connections there may be without one.
 
-use super::super::{Shared, no_route, wrong_method};
+use super::super::amiss::no_route;
+use super::super::{Refused, Shared};
 use super::events;
+use crate::refusal::Refusal;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -51,7 +53,7 @@ impl Door {
         let (header, most) = (settings.timeouts.header, settings.events.watchers + SPARE);
         let router = Router::new()
             .route("/events", get(events))
-            .method_not_allowed_fallback(wrong_method)
+            .method_not_allowed_fallback(only_get)
             .fallback(no_route)
             .with_state(shared);
         Self {
@@ -100,6 +102,10 @@ impl Door {
             () = cut.0.notified() => {}
         }
     }
+}
+
+async fn only_get() -> Refused {
+    Refused(Refusal::MethodNotAllowed { allow: "GET" })
 }
 
 /// Counts a connection for as long as it lives.

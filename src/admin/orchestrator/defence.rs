@@ -1,6 +1,6 @@
 //! `/validate-input`, `/prepare-system-prompt`, `/filter-output`: the injection defence by itself.
 
-use super::body::{fields, name, text};
+use super::body::{Fields, fields, name, text};
 use super::caller::Caller;
 use super::judge::{self, findings};
 use super::said::{self, Verdict};
@@ -20,6 +20,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
+use std::net::IpAddr;
+
+/// What a caller's session is called that has no name: a prompt and the answer to it come in two requests, and
+/// the token of the first is to be found in the second.
+const NAMELESS: &str = "";
 
 /// Why a caller was struck.
 pub(super) const BLOCKED: &str = "blocked_pattern";
@@ -32,10 +37,7 @@ pub(super) async fn validate_input(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Denied> {
-    let caller = Caller::of(&shared, &headers, peer)?;
-    let fields = fields(&shared, &body)?;
-    let caller = caller.named(name(&fields, "apiKey").as_deref());
-    caller.admit(&shared)?;
+    let (caller, fields) = admitted(&shared, &headers, peer, &body)?;
     let message = text(&fields, "message").ok_or_else(|| Denied::missing("message"))?;
     let data = fields.get("sessionData");
     let data: Value = data
@@ -82,10 +84,7 @@ pub(super) async fn prepare_system_prompt(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Denied> {
-    let caller = Caller::of(&shared, &headers, peer)?;
-    let fields = fields(&shared, &body)?;
-    let caller = caller.named(name(&fields, "apiKey").as_deref());
-    caller.admit(&shared)?;
+    let (caller, fields) = admitted(&shared, &headers, peer, &body)?;
     let prompt = text(&fields, "systemPrompt").unwrap_or_default();
     let errors = validate::system_prompt(&prompt, &limits(&shared));
     if !errors.is_empty() {
@@ -94,8 +93,8 @@ pub(super) async fn prepare_system_prompt(
             json!({"error": "SYSTEM_PROMPT_INVALID", "errors": errors}),
         ));
     }
-    let session = name(&fields, "sessionId");
-    let tokens = tokens(&shared, &caller, session.as_deref()).await?;
+    let session = name(&fields, "sessionId").unwrap_or_else(|| NAMELESS.to_owned());
+    let tokens = tokens(&shared, &caller, Some(&session)).await?;
     let canary = &tokens.current;
     Ok(reply(&json!({
         "prompt": prompt + &canary.instruction(),
@@ -110,22 +109,17 @@ pub(super) async fn filter_output(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Denied> {
-    let caller = Caller::of(&shared, &headers, peer)?;
-    let fields = fields(&shared, &body)?;
-    let caller = caller.named(name(&fields, "apiKey").as_deref());
-    caller.admit(&shared)?;
+    let (caller, fields) = admitted(&shared, &headers, peer, &body)?;
     let output = text(&fields, "output").ok_or_else(|| Denied::missing("output"))?;
     let length = output.chars().count();
-    let session = name(&fields, "sessionId").map(|name| caller.session(&name));
-    let tokens = match &session {
-        Some(session) => shared.gateway.canaries.watched(session).await,
-        None => None,
-    };
+    let session = name(&fields, "sessionId");
+    let session = caller.session(session.as_deref().unwrap_or(NAMELESS));
+    let tokens = shared.gateway.canaries.watched(&session).await;
     let live = shared.gateway.live();
     let work = move || said::text(&live.policy.rules.screen, &output, tokens.as_ref());
     let verdict = guarded(work).await?;
     let mut note = Note::new(&caller, Event::OutputFilter);
-    note.session(session.map(|session| session.masked()));
+    note.session(Some(session.masked()));
     judged(&shared, &caller, note, &verdict).await;
     if verdict.leaked {
         return Err(Denied::new(
@@ -158,6 +152,20 @@ pub(super) async fn filter_output(
         answer["findings"] = verdict.told;
     }
     Ok(reply(&answer))
+}
+
+/// Who asks, unless that is somebody in quarantine, and what the request says.
+fn admitted(
+    shared: &Shared,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+    body: &[u8],
+) -> Result<(Caller, Fields), Denied> {
+    let caller = Caller::of(shared, headers, peer)?;
+    let fields = fields(shared, body)?;
+    let caller = caller.named(name(&fields, "apiKey").as_deref());
+    caller.admit(shared)?;
+    Ok((caller, fields))
 }
 
 /// Turns as a number, or as a list of them.

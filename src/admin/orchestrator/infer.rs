@@ -34,6 +34,7 @@ use bytes::Bytes;
 use errors::{details, failed, in_quarantine_now, invalid, too_dear, unsafe_output};
 use http::{Method, Request, StatusCode};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -272,6 +273,7 @@ impl<'a> Inference<'a> {
         let most = self.shared.gateway.settings.orchestrator.max_tokens;
         let body = conversation.asking(model, most);
         let body = body.map_err(|error| Denied::unguarded(&error.to_string()))?;
+        let call = Sha256::digest(&body).into();
         let sentence = tokens.current.instruction();
         let body = plant::behind_system(Dialect::Messages, &body, &sentence)
             .ok_or_else(|| Denied::unguarded("the system prompt takes no canary"))?;
@@ -291,6 +293,7 @@ impl<'a> Inference<'a> {
         let asker = Asker {
             peer: self.peer,
             operator: self.caller.operator,
+            call: Some(call),
         };
         let asked = match self.shared.inner.get() {
             Some(inner) => inner.ask(request, asker).await,

@@ -11,6 +11,7 @@ use crate::gateway::Live;
 use crate::guard::canary::Canary;
 use crate::policy::provider::Block;
 use crate::policy::upstream::BaseUrl;
+use crate::provider::OPENCLAW;
 use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -128,11 +129,15 @@ fn authority(url: &BaseUrl) -> String {
     }
 }
 
-/// The providers, those with a key first: they are what requests go to.
+/// The providers that requests go to: the OpenClaw gateway where what nobody describes is asked of it, else those
+/// with a key.
 fn asked_first(live: &Live) -> Vec<&Block> {
     let policy = &live.policy;
     let mut blocks: Vec<&Block> = policy.providers.values().map(|block| &**block).collect();
-    if blocks.iter().any(|block| block.has_key()) {
+    if policy.default_provider == OPENCLAW {
+        // The original's gateway: that another provider can be reached says nothing about it.
+        blocks.retain(|block| block.name == OPENCLAW);
+    } else if blocks.iter().any(|block| block.has_key()) {
         blocks.retain(|block| block.has_key());
     }
     blocks.sort_by_key(|block| block.name != policy.default_provider);

@@ -5,12 +5,9 @@
 //! changes nothing about that, so that whoever blames them twice blames the same ones.
 
 use super::Rules;
-use super::judge::NEIGHBOURS;
-use super::read::Reading;
-use crate::guard::Passage;
+use super::judge::{NEIGHBOURS, Said};
 use crate::guard::score::Score;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// The longest row that is looked at: as many as are read as one, and those that a rule reaches into.
 const ROW: usize = NEIGHBOURS + 2;
@@ -18,30 +15,18 @@ const ROW: usize = NEIGHBOURS + 2;
 /// How many texts are looked at together first.
 const STRIDE: usize = 64;
 
-/// A caller's text and what was found in it.
-type Said<'p, 't> = (&'p Passage<'t>, Arc<Reading>);
-
 impl Rules {
     /// The newest texts, by their numbers among the passages, that score `from` or more. `scores` are those
     /// of single texts.
-    pub(super) fn blamed<'t>(
-        &self,
-        passages: &[Passage<'t>],
-        said: &[Said<'_, 't>],
-        scores: &[(usize, Score)],
-        from: u16,
-    ) -> Vec<usize> {
-        // They stand in the order of the passages.
-        let mut left = said.iter().peekable();
-        let mut own: Vec<(usize, u16)> = Vec::with_capacity(said.len());
-        for (number, passage) in passages.iter().enumerate() {
-            let next = left.next_if(|(next, _)| std::ptr::eq(*next, passage));
-            if next.is_some() {
-                let at = scores.binary_search_by_key(&number, |(at, _)| *at).ok();
+    pub(super) fn blamed(&self, said: &[Said], scores: &[(usize, Score)], from: u16) -> Vec<usize> {
+        let own: Vec<(usize, u16)> = said
+            .iter()
+            .map(|(number, _)| {
+                let at = scores.binary_search_by_key(number, |(at, _)| *at).ok();
                 let score = at.and_then(|at| scores.get(at));
-                own.push((number, score.map_or(0, |(_, score)| score.total)));
-            }
-        }
+                (*number, score.map_or(0, |(_, score)| score.total))
+            })
+            .collect();
         let last = own.iter().rposition(|(_, total)| *total >= from);
         let after = last.map_or(0, |last| last + 1);
         let row = match (self.row(&said[after..], from), last) {
@@ -59,8 +44,8 @@ impl Rules {
     }
 
     /// The last row of texts that is an attack and would be none without its first or its last one.
-    fn row(&self, said: &[Said<'_, '_>], from: u16) -> Option<Range<usize>> {
-        let attacks = |row: &[Said<'_, '_>]| self.together(row).total >= from;
+    fn row(&self, said: &[Said], from: u16) -> Option<Range<usize>> {
+        let attacks = |row: &[Said]| self.together(row).total >= from;
         let reach = |at: usize| said.len().min(at + ROW);
         if said.len() < 2 || !attacks(said) {
             return None;

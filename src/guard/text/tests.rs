@@ -191,7 +191,7 @@ fn what_a_provider_keeps_is_there_and_nobody_said_it() {
 
 #[test]
 fn numbers_of_tokens_are_noticed_where_a_text_could_be() {
-    let numbers = |dialect, body: &str| has_token_numbers(dialect, body);
+    let numbers = has_token_numbers;
     for body in [
         r#"{"prompt":[1,2]}"#,
         r#"{"prompt":["a",[1]]}"#,
