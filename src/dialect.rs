@@ -10,6 +10,7 @@ pub mod form;
 
 mod chat;
 mod completions;
+mod effort;
 mod gemini;
 mod json;
 mod messages;

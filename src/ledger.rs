@@ -20,6 +20,7 @@ mod follow;
 mod keeper;
 pub mod log;
 pub mod memory;
+pub mod named;
 mod projection;
 mod recover;
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod firewall;
 mod insights;
 mod orchestrator;
 pub mod origin;
+mod own_address;
 pub mod problem;
 pub mod reader;
 pub mod restart;

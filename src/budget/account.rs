@@ -4,10 +4,14 @@
 //! and a reset do, and what is left. It knows no clock, no lock and no log; [`crate::ledger`] calls
 //! it under a lock and records what it did.
 
+mod kept;
+mod standing;
 mod watch;
 
+pub use kept::Kept;
+
+use super::AccountSpec;
 use super::period::Window;
-use super::{AccountSpec, Balance};
 use crate::identity::AttemptId;
 use crate::money::{MAX_AMOUNT, Nanos};
 use std::collections::{BTreeMap, HashMap};
@@ -102,31 +106,6 @@ pub struct Changes {
     pub period: bool,
 }
 
-/// The parts of an account that a snapshot keeps beside its open holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
-    /// Whether the opening spend is posted.
-    pub opened: bool,
-    /// Tag of the period.
-    pub tag: String,
-    /// How often that has changed, where a shared store counts that.
-    pub turn: u64,
-    /// The current window.
-    pub window: Window,
-    /// Posted in it.
-    pub posted: Nanos,
-    /// The push in force.
-    pub pushed: Option<Pushed>,
-    /// Charged by this process's own records, of what is posted.
-    pub charged: Nanos,
-    /// Charged by other processes' records.
-    pub elsewhere: Nanos,
-    /// What is posted besides charges, where a shared store has said so.
-    pub based: Option<Based>,
-    /// Posted in earlier windows with open holds, and charged there by own records.
-    pub earlier: Vec<(i64, Nanos, Nanos)>,
-}
-
 /// Brings an amount into `0..=MAX_AMOUNT`.
 pub fn clamped(amount: Nanos) -> Nanos {
     amount.clamp(Nanos::ZERO, MAX_AMOUNT)
@@ -136,56 +115,6 @@ impl Account {
     /// An account that nobody has used.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// An account as a snapshot kept it, without its open holds.
-    pub fn restored(kept: Kept) -> Self {
-        let earlier = kept.earlier.into_iter();
-        Self {
-            opened: kept.opened,
-            tag: kept.tag,
-            turn: kept.turn,
-            window: kept.window,
-            posted: clamped(kept.posted),
-            charged: kept.charged,
-            elsewhere: kept.elsewhere,
-            based: kept.based,
-            pushed: kept.pushed,
-            earlier: earlier
-                .map(|(start, posted, charged)| {
-                    let open = 0;
-                    (
-                        start,
-                        Earlier {
-                            posted,
-                            charged,
-                            open,
-                        },
-                    )
-                })
-                .collect(),
-            ..Self::default()
-        }
-    }
-
-    /// What a snapshot keeps of the account beside its open holds.
-    pub fn kept(&self) -> Kept {
-        Kept {
-            opened: self.opened,
-            tag: self.tag.clone(),
-            turn: self.turn,
-            window: self.window,
-            posted: self.posted,
-            charged: self.charged,
-            elsewhere: self.elsewhere,
-            based: self.based,
-            pushed: self.pushed,
-            earlier: self
-                .earlier
-                .iter()
-                .map(|(start, e)| (*start, e.posted, e.charged))
-                .collect(),
-        }
     }
 
     /// Whether `spec` is the very one adopted last: then [`Account::adopt`] has nothing to do.
@@ -455,47 +384,5 @@ impl Account {
     /// Every open hold, earlier windows included.
     pub fn holds(&self) -> impl Iterator<Item = (AttemptId, Held)> + '_ {
         self.holds.iter().map(|(id, held)| (*id, *held))
-    }
-
-    /// The state under `spec` in the current window, the clock not consulted.
-    pub fn standing(&self, spec: &AccountSpec) -> Balance {
-        self.show(spec, self.window, self.posted, self.pending)
-    }
-
-    /// The state under `spec` at `now`, as [`Account::adopt`] and [`Account::roll`] would leave it.
-    pub fn balance(&self, spec: &AccountSpec, now: i64) -> Balance {
-        let opening = if self.opened {
-            Nanos::ZERO
-        } else {
-            spec.opening
-        };
-        let posted = clamped(self.posted + opening);
-        let tag = spec.period.tag();
-        if tag != self.tag {
-            let pending = self.holds.values().map(|held| held.amount).sum();
-            return self.show(spec, spec.period.window(now), posted, pending);
-        }
-        let current = spec.period.window(self.window.start);
-        if current.end.is_some_and(|end| now >= end) {
-            let window = spec.period.window(now);
-            return self.show(spec, window, Nanos::ZERO, Nanos::ZERO);
-        }
-        let window = Window {
-            start: self.window.start,
-            end: current.end,
-        };
-        self.show(spec, window, posted, self.pending)
-    }
-
-    fn show(&self, spec: &AccountSpec, window: Window, posted: Nanos, pending: Nanos) -> Balance {
-        let pushed = self.pushed.filter(|pushed| pushed.policy == spec.limit);
-        Balance {
-            limit: pushed.map_or(spec.limit, |pushed| pushed.total),
-            posted,
-            pending,
-            period_start: window.start,
-            period_end: window.end,
-            pushed: pushed.is_some(),
-        }
     }
 }

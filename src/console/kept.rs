@@ -7,10 +7,11 @@
 
 use crate::identity::AccountId;
 use crate::ledger::log::tail::Position;
+use crate::ledger::named::Named;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The only version of the file so far.
@@ -32,44 +33,23 @@ pub(super) struct Kept {
 /// The right to speak to the console for a log.
 pub(super) struct Home {
     log: PathBuf,
-    gateway_id: String,
-    /// Locked as long as it is open.
-    _lock: File,
+    right: Named,
 }
 
 impl Home {
     /// Takes the right, unless another process has it.
     pub(super) fn claim(log: &Path) -> io::Result<Option<Self>> {
         let path = beside(log, ".gateway");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(&path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text)?;
-        let mut gateway_id = text.trim().to_owned();
-        if !is_own_name(&gateway_id) {
-            gateway_id = new_name()?;
-            file.set_len(0)?;
-            writeln!(file, "{gateway_id}")?;
-            file.sync_all()?;
-        }
-        Ok(Some(Self {
+        let right = Named::claim(&path, "gw", 0o666)?;
+        Ok(right.map(|right| Self {
             log: log.to_owned(),
-            gateway_id,
-            _lock: file,
+            right,
         }))
     }
 
     /// The name that this gateway has made up for itself.
     pub(super) fn gateway_id(&self) -> &str {
-        &self.gateway_id
+        self.right.name()
     }
 
     /// The spend log.
@@ -130,18 +110,6 @@ fn beside(log: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// `gw_` and 32 hexadecimal digits.
-fn is_own_name(text: &str) -> bool {
-    let digits = text.strip_prefix("gw_").unwrap_or_default();
-    digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-fn new_name() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(format!("gw_{:032x}", u128::from_be_bytes(bytes)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,17 +142,12 @@ mod tests {
     fn one_process_speaks_and_the_name_stays() {
         let directory = Directory::new();
         let home = Home::claim(&directory.log()).unwrap().unwrap();
-        assert!(is_own_name(home.gateway_id()));
+        assert!(home.gateway_id().starts_with("gw_"));
         assert!(Home::claim(&directory.log()).unwrap().is_none());
         let name = home.gateway_id().to_owned();
         drop(home);
         let home = Home::claim(&directory.log()).unwrap().unwrap();
         assert_eq!(home.gateway_id(), name);
-        drop(home);
-        // Half of a name is what a crash may leave.
-        std::fs::write(directory.0.join("spend.jsonl.gateway"), &name[..9]).unwrap();
-        let home = Home::claim(&directory.log()).unwrap().unwrap();
-        assert!(is_own_name(home.gateway_id()) && home.gateway_id() != name);
     }
 
     #[test]

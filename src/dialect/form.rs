@@ -4,8 +4,13 @@
 //! possible. Parts that no dialect but one knows have no place here: a reader refuses them by name,
 //! or leaves them out where they change nothing about the answer (`user`, `metadata`, `store`).
 
+mod failure;
+mod inexpressible;
+
+pub use failure::{Failure, FailureKind};
+pub use inexpressible::{Feature, Inexpressible};
+
 use crate::usage::Usage;
-use crate::wire::Dialect;
 use std::borrow::Cow;
 
 /// A text, unescaped.
@@ -307,147 +312,6 @@ pub enum Event<'a> {
     Ping,
     /// The provider said that this was all.
     End,
-}
-
-/// An error of a provider, in the answer's place or in the middle of a stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Failure {
-    /// For people. The provider's own words, bounded; our key was taken out before.
-    pub message: String,
-    /// What kind it is.
-    pub kind: FailureKind,
-    /// The provider's own code, such as `context_length_exceeded`.
-    pub code: Option<String>,
-}
-
-/// The kinds of errors that every dialect has a word for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FailureKind {
-    /// 400 and what is like it.
-    Invalid,
-    /// 401.
-    Authentication,
-    /// 402.
-    Payment,
-    /// 403.
-    Permission,
-    /// 404.
-    NotFound,
-    /// 413.
-    TooLarge,
-    /// 429.
-    RateLimit,
-    /// 529, 503.
-    Overloaded,
-    /// 504, 408.
-    Timeout,
-    /// 500 and what is like it.
-    #[default]
-    Server,
-}
-
-impl FailureKind {
-    /// The kind that a status stands for.
-    pub const fn of_status(status: u16) -> Self {
-        match status {
-            401 => Self::Authentication,
-            402 => Self::Payment,
-            403 => Self::Permission,
-            404 => Self::NotFound,
-            413 => Self::TooLarge,
-            429 => Self::RateLimit,
-            408 | 504 => Self::Timeout,
-            503 | 529 => Self::Overloaded,
-            400..=499 => Self::Invalid,
-            _ => Self::Server,
-        }
-    }
-}
-
-/// What a dialect cannot say: the answer to the client is a 400 that names the field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inexpressible {
-    /// A field of the client's request, found while reading it: its path, and what is wrong.
-    Field(String, &'static str),
-    /// Something of the common form, found while writing.
-    Feature(Feature),
-}
-
-/// What not every dialect can say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feature {
-    /// Top-k sampling.
-    TopK,
-    /// A frequency penalty.
-    FrequencyPenalty,
-    /// A presence penalty.
-    PresencePenalty,
-    /// A seed.
-    Seed,
-    /// Texts that end an answer, or more of them than there may be.
-    Stop,
-    /// Tools.
-    Tools,
-    /// A choice of tools.
-    ToolChoice,
-    /// A result of a tool.
-    ToolResult,
-    /// JSON as the answer's form.
-    Format,
-    /// An amount of reasoning.
-    Reasoning,
-    /// An image.
-    Image,
-    /// An image, document or sound at an address.
-    MediaUrl,
-    /// A document.
-    Document,
-    /// Sound.
-    Audio,
-}
-
-impl Inexpressible {
-    /// The client's field, in the words of its dialect, and what is wrong with it.
-    pub fn explain(&self, client: Dialect) -> (String, String) {
-        match self {
-            Self::Field(field, why) => (field.clone(), (*why).to_owned()),
-            Self::Feature(feature) => (
-                feature.field(client).to_owned(),
-                "cannot be said to the provider of this model".to_owned(),
-            ),
-        }
-    }
-}
-
-impl Feature {
-    /// The field of a request of that dialect which asks for it.
-    const fn field(self, client: Dialect) -> &'static str {
-        let responses = matches!(client, Dialect::Responses);
-        let messages = matches!(client, Dialect::Messages);
-        match self {
-            Self::TopK => "top_k",
-            Self::FrequencyPenalty => "frequency_penalty",
-            Self::PresencePenalty => "presence_penalty",
-            Self::Seed => "seed",
-            Self::Stop if messages => "stop_sequences",
-            Self::Stop => "stop",
-            Self::Tools => "tools",
-            Self::ToolChoice => "tool_choice",
-            Self::Format if messages => "output_config.format",
-            Self::Format if responses => "text.format",
-            Self::Format => "response_format",
-            Self::Reasoning if messages => "thinking",
-            Self::Reasoning if responses => "reasoning",
-            Self::Reasoning => "reasoning_effort",
-            Self::ToolResult | Self::Image | Self::MediaUrl | Self::Document | Self::Audio => {
-                if responses {
-                    "input"
-                } else {
-                    "messages"
-                }
-            }
-        }
-    }
 }
 
 /// What a translated request says besides the conversation.

@@ -22,7 +22,6 @@ mod request;
 mod request_tests;
 #[cfg(test)]
 mod tests;
-mod usage;
 
 pub(super) use failure::read_failure;
 pub(super) use read::{Events, read_reply};

@@ -71,10 +71,7 @@ impl Fleet {
         level: &str,
         kept: i64,
     ) -> Result<Option<String>, Away> {
-        let mut command = redis::cmd("SET");
-        command.arg(self.breaker_key(&format!("{tag}:level")));
-        command.arg(level).arg("EX").arg(kept).arg("GET");
-        self.word(&command).await
+        self.set_level(tag, level, kept, &["GET"]).await
     }
 
     /// Puts the level there if there is none, else gives the one that is there.
@@ -87,9 +84,19 @@ impl Fleet {
         level: &str,
         kept: i64,
     ) -> Result<Option<String>, Away> {
+        self.set_level(tag, level, kept, &["NX", "GET"]).await
+    }
+
+    async fn set_level(
+        &self,
+        tag: &str,
+        level: &str,
+        kept: i64,
+        how: &[&str],
+    ) -> Result<Option<String>, Away> {
         let mut command = redis::cmd("SET");
         command.arg(self.breaker_key(&format!("{tag}:level")));
-        command.arg(level).arg("EX").arg(kept).arg("NX").arg("GET");
+        command.arg(level).arg("EX").arg(kept).arg(how);
         self.word(&command).await
     }
 

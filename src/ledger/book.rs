@@ -5,23 +5,20 @@
 //! are appended while the accounts are locked. What a record does is decided in `projection.rs`, how
 //! it is made durable in [`super::log`].
 
+mod change;
+mod opening;
 mod raise;
 
-use super::keeper::{Keeper, with_body};
+use super::keeper::Keeper;
 use super::log::record::{self, Party};
-use super::log::segment::Family;
-use super::log::writer::{Log, Poisoned};
-use super::log::{Durability, LogError, LogOptions, Recovery};
-use super::memory::pushed;
+use super::log::{Durability, LogError};
 use super::reservation::State;
-use super::shared::{Away, Changed, Granted, Shared, Witness};
-use super::turn::{Turn, Turns};
-use super::{Ask, Denied, Grant, Hold, Push, Reservation, follow, recover};
-use crate::budget::account::Account;
+use super::shared::{Away, Granted};
+use super::turn::Turn;
+use super::{Ask, Denied, Grant, Hold, Reservation};
 use crate::budget::warn::Passed;
 use crate::budget::{AccountSpec, Balance};
-use crate::money::{MAX_AMOUNT, Nanos};
-use std::io::Write;
+use crate::money::Nanos;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -51,147 +48,6 @@ pub struct Counters {
 }
 
 impl Book {
-    /// Opens the log, replays it, and charges what dead processes left open. `specs` are the
-    /// accounts of the policy; others appear when they are first used.
-    ///
-    /// # Errors
-    /// [`LogError`] when a file cannot be read or written, or is damaged anywhere but at the end of
-    /// the active segment.
-    pub fn open(
-        options: LogOptions,
-        specs: &[Arc<AccountSpec>],
-    ) -> Result<(Arc<Self>, Recovery), LogError> {
-        Self::open_sharing(options, specs, None)
-    }
-
-    /// Like [`Book::open`], with a store of balances that several gateways share: it decides, and
-    /// the log is this gateway's part of the record.
-    ///
-    /// # Errors
-    /// As [`Book::open`].
-    pub fn open_sharing(
-        options: LogOptions,
-        specs: &[Arc<AccountSpec>],
-        shared: Option<Arc<dyn Shared>>,
-    ) -> Result<(Arc<Self>, Recovery), LogError> {
-        let family = Family::of(&options.path);
-        let now = options.clock.millis();
-        let mut claim = family.claim(now)?;
-        let own = claim.chain.clone();
-        let mut recovered = recover::recover(&family, &own, specs)?;
-        let mut recovery = Recovery {
-            segment: claim.path.clone(),
-            ..Recovery::default()
-        };
-        for chain in recovered.chains.values() {
-            recovery.records += chain.records;
-            recovery.legacy += chain.legacy;
-            recovery.live += usize::from(chain.live);
-        }
-        let found = recovered.chains.get(&own);
-        let newest = found.map(|chain| chain.newest).unwrap_or_default();
-        if newest.tail > 0 {
-            let (path, at) = (claim.path.display(), newest.valid);
-            tracing::warn!(%path, at, bytes = newest.tail, "cut an invalid tail off the spend log");
-            claim
-                .file
-                .set_len(newest.valid)
-                .map_err(LogError::io(&claim.path))?;
-            recovery.cut_bytes = newest.tail;
-        }
-        let mut size = newest.valid;
-        if newest.unterminated {
-            claim
-                .file
-                .write_all(b"\n")
-                .map_err(LogError::io(&claim.path))?;
-            size += 1;
-        }
-        let last = found.and_then(|chain| chain.last);
-        let next = last.map_or(1, |(seq, _)| seq + 1);
-        let first = found.and_then(|chain| chain.first);
-        let others = follow::Others::of(&mut recovered.chains, &own);
-        let dead = |party: &Party| !others.live(&party.chain);
-        let orphans: Vec<_> = recovered
-            .projection
-            .open()
-            .into_iter()
-            .filter(|p| dead(p))
-            .collect();
-        let log = Log::new(&options, family, claim, last, first.unwrap_or(next), size);
-        let turns = Turns::of(&options.path)?;
-        recovered.projection.memory.watch(specs);
-        let core = Keeper::new(
-            log,
-            recovered.projection,
-            options.clock,
-            shared,
-            others,
-            turns,
-        );
-        if first.is_none() {
-            core.checkpoint("header")?;
-        } else if recovered.unfolded {
-            core.checkpoint("checkpoint")?;
-        }
-        for party in orphans {
-            recovery.orphans += 1;
-            recovery.orphaned += party.held;
-            core.charge_orphan(&party)?;
-        }
-        let core = Arc::new(core);
-        let shared = Arc::clone(&core);
-        let interval = match options.durability {
-            Durability::Strict => options.group_commit,
-            // Nobody waits for the disk, so it is asked less often.
-            Durability::Process => options.group_commit * RELAXED,
-        };
-        let syncer = std::thread::Builder::new()
-            .name("spend-log".into())
-            .spawn(move || shared.run(interval))
-            .map_err(LogError::io(&options.path))?;
-        core.log.wake(syncer.thread().clone());
-        let book = Self {
-            core,
-            durability: options.durability,
-            syncer: Some(syncer),
-        };
-        book.adopt(specs);
-        book.flush()?;
-        book.core.arrived()?;
-        if let Some(shared) = &book.core.shared {
-            let core: Arc<dyn Witness> = Arc::clone(&book.core) as _;
-            shared.begin(Arc::downgrade(&core));
-        }
-        Ok((Arc::new(book), recovery))
-    }
-
-    /// Takes over what a new policy says of its accounts: opening spend of new ones, changed
-    /// periods, and the end of pushes that its own limits have overtaken. Requests do the first two
-    /// by themselves.
-    pub fn adopt(&self, specs: &[Arc<AccountSpec>]) {
-        let core = &*self.core;
-        let now = core.clock.millis();
-        if let Some(shared) = &core.shared {
-            // Which period they have is decided there, when they are asked for.
-            shared.adopt(specs, now);
-            return;
-        }
-        for spec in specs {
-            let note = |spec: &_, account: &_, changes| core.adopted(now, spec, account, changes);
-            core.projection
-                .memory
-                .current(spec, now, None, note, |account| {
-                    if account.overtaken(spec) {
-                        let _ = core.append(|out| record::limit(out, now, spec));
-                        account.end_push();
-                    }
-                });
-        }
-        // A failure has poisoned the log, which every later step reports.
-        let _ = core.log.write_all();
-    }
-
     /// Holds the worst case of a request on every account it falls under, and records it.
     ///
     /// # Errors
@@ -358,126 +214,6 @@ impl Book {
         let now = core.clock.millis();
         let heard = core.shared.as_ref().and_then(|s| s.glance(spec, now));
         heard.unwrap_or_else(|| core.projection.memory.look(spec, now))
-    }
-
-    /// Sets the limit of an account (until the policy's own number changes), the spend of its
-    /// current window, or both. Recorded before it acts.
-    ///
-    /// # Errors
-    /// [`LogError`] when an amount is out of range or the record cannot be written; nothing has
-    /// changed then.
-    pub async fn push(
-        &self,
-        spec: &AccountSpec,
-        total: Option<Nanos>,
-        spent: Option<Nanos>,
-        by: &str,
-    ) -> Result<Balance, LogError> {
-        let sane = |amount: &Nanos| (Nanos::ZERO..=MAX_AMOUNT).contains(amount);
-        if ![total, spent].iter().flatten().all(sane) {
-            return Err(LogError::AmountOutOfRange);
-        }
-        let mut change = Push { total, spent };
-        let changed = self.change_shared(spec, &mut change).await?;
-        let local = self.change(spec, changed.as_ref(), |core, now, account| {
-            // A push that leaves the limit alone takes it over all the same: from now on the
-            // budget is the console's.
-            let total = change.total.or_else(|| Some(account.standing(spec).limit));
-            let change = Push { total, spent };
-            let window = account.window().start;
-            let based = changed.map(|changed| changed.based);
-            with_body(
-                |out| record::budget(out, now, spec, change, window, based, by),
-                |body| core.log.put(body),
-            )?;
-            account.push(pushed(change, spec.limit, now), spent);
-            if let Some(based) = based {
-                account.rebase(based);
-            }
-            Ok(account.standing(spec))
-        })?;
-        Ok(changed.map_or(local, |changed| changed.balance))
-    }
-
-    /// Makes a change in the store that gateways share, if there is one.
-    async fn change_shared(
-        &self,
-        spec: &AccountSpec,
-        change: &mut Push,
-    ) -> Result<Option<Changed>, LogError> {
-        let Some(shared) = &self.core.shared else {
-            return Ok(None);
-        };
-        if self.core.log.poisoned() {
-            return Err(LogError::Poisoned);
-        }
-        let now = self.core.clock.millis();
-        if change.total.is_none() && change.spent.is_some() {
-            let limit = shared.balance(spec, now).await.map(|balance| balance.limit);
-            change.total = Some(limit.map_err(|Away| LogError::Away)?);
-        }
-        let changed = shared.push(spec, *change, now).await;
-        let changed = changed.map_err(|Away| LogError::Away)?;
-        shared.arm(spec, &changed.balance, now).await;
-        Ok(Some(changed))
-    }
-
-    /// Forgets the spend of an account's current window and says what it was. Recorded before it
-    /// acts.
-    ///
-    /// # Errors
-    /// [`LogError`] when the record cannot be written; nothing has changed then.
-    pub async fn reset(&self, spec: &AccountSpec, by: &str) -> Result<Nanos, LogError> {
-        let changed = match &self.core.shared {
-            None => None,
-            Some(_) if self.core.log.poisoned() => return Err(LogError::Poisoned),
-            Some(shared) => {
-                let nothing = Push {
-                    total: None,
-                    spent: Some(Nanos::ZERO),
-                };
-                let now = self.core.clock.millis();
-                let changed = shared.push(spec, nothing, now).await;
-                let changed = changed.map_err(|Away| LogError::Away)?;
-                shared.arm(spec, &changed.balance, now).await;
-                Some(changed)
-            }
-        };
-        self.change(spec, changed.as_ref(), |core, now, account| {
-            let window = account.window().start;
-            let previous = changed.map_or(account.standing(spec).posted, |changed| changed.before);
-            let based = changed.map(|changed| changed.based);
-            with_body(
-                |out| record::reset(out, now, &spec.id, previous, window, based, by),
-                |body| core.log.put(body),
-            )?;
-            account.reset();
-            if let Some(based) = based {
-                account.rebase(based);
-            }
-            Ok(previous)
-        })
-    }
-
-    /// Runs a recorded change, and returns once it is on the disk where that is asked for.
-    fn change<T>(
-        &self,
-        spec: &AccountSpec,
-        changed: Option<&Changed>,
-        step: impl FnOnce(&Keeper, u64, &mut Account) -> Result<T, Poisoned>,
-    ) -> Result<T, LogError> {
-        let core = &*self.core;
-        let now = core.clock.millis();
-        let note = |spec: &_, account: &_, changes| core.adopted(now, spec, account, changes);
-        let (spec, moved) = (Arc::new(spec.clone()), changed.map(|changed| changed.moved));
-        let value = core
-            .projection
-            .memory
-            .current(&spec, now, moved, note, |account| step(core, now, account))?;
-        if self.durability == Durability::Strict {
-            core.log.sync()?;
-        }
-        Ok(value)
     }
 
     /// Tells `listener` of every warning level that is passed, also of those passed before. Not where

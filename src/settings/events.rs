@@ -1,9 +1,9 @@
 //! Where events go: the section `events`.
 
-use super::origin::Origin;
+use super::own_address::own_address;
 use super::problem::Complaint;
 use super::reader::Section;
-use super::sections::read::{address, bytes, file, number, time};
+use super::sections::read::{bytes, file, number, time};
 use super::{Listen, Stores, units};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -81,7 +81,7 @@ pub(super) fn read(section: &Section<'_>, listen: &Listen, stores: &Stores) -> E
     Events {
         redis: redis(section, stores),
         file: lines(section),
-        websocket: websocket(section, listen),
+        websocket: own_address(section, "websocket", EVENTS_PORT, listen, &[]),
         origins: origins(section),
         watchers: section.or("watchers", default.watchers, count, ToString::to_string),
         ping: time(section, "ping", default.ping, Duration::from_millis(100)),
@@ -163,44 +163,6 @@ fn lines(section: &Section<'_>) -> Option<EventFile> {
         size: size(largest),
         keep: u32::try_from(keep).unwrap_or(u32::MAX),
     })
-}
-
-fn websocket(section: &Section<'_>, listen: &Listen) -> Option<SocketAddr> {
-    const TAKEN: &str = "must be another address than the others";
-    let reader = section.reader();
-    let taken = |address: &SocketAddr| listen.all().any(|other| other == *address);
-    let apart = |text: &str| {
-        let address = address(text)?;
-        if taken(&address) {
-            return Err(Complaint::new(TAKEN));
-        }
-        Ok(address)
-    };
-    let written = section.resolve("websocket", apart);
-    let (mut address, mut origin) = match written {
-        Some((address, origin)) => (Some(address), origin),
-        None => (None, Origin::Default),
-    };
-    if let Some(text) = reader.environment.filled(EVENTS_PORT) {
-        match text.trim().parse() {
-            Ok(port) => {
-                let mut chosen = address.unwrap_or(listen.http);
-                chosen.set_port(port);
-                if taken(&chosen) {
-                    reader.report_variable(EVENTS_PORT, Complaint::new(TAKEN));
-                }
-                (address, origin) = (Some(chosen), Origin::Variable(EVENTS_PORT));
-            }
-            Err(_) => reader.report_variable(
-                EVENTS_PORT,
-                Complaint::new("must be a port between 0 and 65535"),
-            ),
-        }
-    }
-    if let Some(address) = address {
-        reader.fact(section.path_of("websocket"), address.to_string(), origin);
-    }
-    address
 }
 
 fn origins(section: &Section<'_>) -> Vec<String> {

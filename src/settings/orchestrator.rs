@@ -5,10 +5,10 @@
 //! in the policy.
 
 use super::Listen;
-use super::origin::Origin;
+use super::own_address::own_address;
 use super::problem::Complaint;
 use super::reader::Section;
-use super::sections::read::{address, bytes, file, number, time};
+use super::sections::read::{bytes, file, number, time};
 use super::units;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -159,7 +159,7 @@ pub(super) fn read(section: &Section<'_>, listen: &Listen, taken: &[SocketAddr])
     let size = usize::try_from(default.audit.size).unwrap_or(usize::MAX);
     let to_u64 = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     Orchestrator {
-        listen: listener(section, listen, taken),
+        listen: own_address(section, "listen", ORCHESTRATOR_PORT, listen, taken),
         limits: MessageLimits {
             message: most(&limits, "message_characters", limit.message, 100_000_000),
             turns: most(&limits, "turns", limit.turns, 1_000_000),
@@ -208,46 +208,6 @@ fn long(section: &Section<'_>, key: &'static str, default: Duration) -> Duration
         Err(Complaint::new("must be between 1m and ten years"))
     };
     section.or(key, default, read, |time| units::show_duration(*time))
-}
-
-fn listener(section: &Section<'_>, listen: &Listen, others: &[SocketAddr]) -> Option<SocketAddr> {
-    const TAKEN: &str = "must be another address than the others";
-    let reader = section.reader();
-    let taken = |address: &SocketAddr| {
-        let mut all = listen.all().chain(others.iter().copied());
-        all.any(|other| other == *address)
-    };
-    let apart = |text: &str| {
-        let address = address(text)?;
-        if taken(&address) {
-            return Err(Complaint::new(TAKEN));
-        }
-        Ok(address)
-    };
-    let (mut address, mut origin) = match section.resolve("listen", apart) {
-        Some((address, origin)) => (Some(address), origin),
-        None => (None, Origin::Default),
-    };
-    if let Some(text) = reader.environment.filled(ORCHESTRATOR_PORT) {
-        match text.trim().parse() {
-            Ok(port) => {
-                let mut chosen = address.unwrap_or(listen.http);
-                chosen.set_port(port);
-                if taken(&chosen) {
-                    reader.report_variable(ORCHESTRATOR_PORT, Complaint::new(TAKEN));
-                }
-                (address, origin) = (Some(chosen), Origin::Variable(ORCHESTRATOR_PORT));
-            }
-            Err(_) => reader.report_variable(
-                ORCHESTRATOR_PORT,
-                Complaint::new("must be a port between 0 and 65535"),
-            ),
-        }
-    }
-    if let Some(address) = address {
-        reader.fact(section.path_of("listen"), address.to_string(), origin);
-    }
-    address
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Decides which of its numbers can be believed. A usage is taken whole or not at all: one number
 //! that no honest provider would send makes the others worthless too.
 
-pub(super) mod gemini;
+pub(crate) mod gemini;
 pub(super) mod messages;
 
 use crate::json::Cursor;

@@ -1,16 +1,8 @@
 //! The admin API: shapes, the token, changes of the policy, metrics.
 
+use crate::support::client::keys;
 use crate::support::{Agent, Gateway, Provider};
 use serde_json::{Value, json};
-
-fn keys(value: &Value) -> Vec<&str> {
-    value
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_endpoint_has_the_shape_that_consoles_read() {

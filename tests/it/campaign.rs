@@ -20,6 +20,8 @@
 //! | `WEIR_PROVE_AWAY` | 3, 300 | seconds that PostgreSQL is away under load |
 //! | `WEIR_PROVE_CROWD` | 150, 3,000 | requests that stay open meanwhile |
 //! | `WEIR_PROVE_FUZZ` | 2,000, 200,000 | hostile requests and hostile answers |
+//! | `WEIR_PROVE_VALUES` | 20, 1,000 | secrets and personal data at every split in every encoding |
+//! | `WEIR_PROVE_SCREENED` | 120, 10,000 | streams with and without them through the gateway |
 //! | `WEIR_PROVE_EVENTS` | 20,000, 1,000,000 | events that everybody who watches must get |
 //! | `WEIR_PROVE_ALTERED` | 5,000, 100,000 | signed answers that are altered, replayed, reordered, cut off |
 //! | `WEIR_PROVE_UPGRADES` | 2, 20 | restarts without downtime, under load |
@@ -41,6 +43,7 @@ mod mutation;
 mod race;
 mod reload;
 mod replay;
+mod screen;
 mod signature;
 mod similar;
 mod upgrade;

@@ -6,6 +6,7 @@ pub(crate) mod console;
 pub(crate) mod detour;
 pub(crate) mod faults;
 pub(crate) mod gateway;
+pub(crate) mod listener;
 pub(crate) mod postgres;
 pub(crate) mod provider;
 pub(crate) mod purse;

@@ -1,5 +1,6 @@
 //! The Model Gateway's routes as its clients use them.
 
+use crate::support::client::keys;
 use crate::support::gateway::Setup;
 use crate::support::{Provider, Reply, Seen};
 use serde_json::{Value, json};
@@ -191,15 +192,6 @@ async fn the_admin_token_opens_these_routes_and_never_goes_to_a_provider() {
     assert_eq!(chat.status, 401, "it is no client key");
 }
 
-fn kinds(value: &Value) -> Vec<&str> {
-    value
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_days_spending_is_told_by_model_and_outlives_a_crash_but_not_a_reset() {
     let provider = Provider::that("dialect=openai tokens_in=100 tokens_out=50");
@@ -221,8 +213,8 @@ async fn the_days_spending_is_told_by_model_and_outlives_a_crash_but_not_a_reset
             "remaining_usd",
             "tokens",
         ];
-        assert_eq!(kinds(&stats), names);
-        assert_eq!(kinds(&stats["tokens"]), ["completion", "prompt"]);
+        assert_eq!(keys(&stats), names);
+        assert_eq!(keys(&stats["tokens"]), ["completion", "prompt"]);
         assert_eq!(stats["models_usage"], json!({"gpt-4o": 0.00225}));
         assert_eq!(stats["tokens"], json!({"prompt": 300, "completion": 150}));
         assert_eq!(stats["daily_limit_usd"], 20.0);

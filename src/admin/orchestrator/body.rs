@@ -47,17 +47,17 @@ pub(super) struct Conversation {
     pub session: Option<String>,
     pub api_key: Option<String>,
     /// Further fields, as they were written.
-    more: BTreeMap<String, Box<RawValue>>,
+    more: Fields,
 }
+
+/// The members of a request.
+pub(super) type Fields = BTreeMap<String, Box<RawValue>>;
 
 /// The object in a body, field by field.
 ///
 /// # Errors
 /// A body that is no JSON that Weir reads.
-pub(super) fn fields(
-    shared: &Shared,
-    body: &[u8],
-) -> Result<BTreeMap<String, Box<RawValue>>, Denied> {
+pub(super) fn fields(shared: &Shared, body: &[u8]) -> Result<Fields, Denied> {
     let depth = shared.gateway.settings.limits.json_depth;
     json::object(body, json::Limits { depth }).map_err(|error| Refusal::InvalidJson {
         reason: error.reason,
@@ -68,12 +68,12 @@ pub(super) fn fields(
 }
 
 /// A field that is a text; nothing for `null`.
-pub(super) fn text(fields: &BTreeMap<String, Box<RawValue>>, name: &str) -> Option<String> {
+pub(super) fn text(fields: &Fields, name: &str) -> Option<String> {
     serde_json::from_str(fields.get(name)?.get()).ok()
 }
 
 /// A name that callers write as a text or a number.
-pub(super) fn name(fields: &BTreeMap<String, Box<RawValue>>, name: &str) -> Option<String> {
+pub(super) fn name(fields: &Fields, name: &str) -> Option<String> {
     let value: Value = serde_json::from_str(fields.get(name)?.get()).ok()?;
     match value {
         Value::String(text) => Some(text).filter(|text| !text.trim().is_empty()),

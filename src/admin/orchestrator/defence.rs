@@ -1,6 +1,6 @@
 //! `/validate-input`, `/prepare-system-prompt`, `/filter-output`: the injection defence by itself.
 
-use super::body::{fields, name, text};
+use super::body::{Fields, fields, name, text};
 use super::caller::Caller;
 use super::judge::{self, findings};
 use super::said::{self, Verdict};
@@ -20,6 +20,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 
 /// What a caller's session is called that has no name: a prompt and the answer to it come in two requests, and
 /// the token of the first is to be found in the second.
@@ -36,10 +37,7 @@ pub(super) async fn validate_input(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Denied> {
-    let caller = Caller::of(&shared, &headers, peer)?;
-    let fields = fields(&shared, &body)?;
-    let caller = caller.named(name(&fields, "apiKey").as_deref());
-    caller.admit(&shared)?;
+    let (caller, fields) = admitted(&shared, &headers, peer, &body)?;
     let message = text(&fields, "message").ok_or_else(|| Denied::missing("message"))?;
     let data = fields.get("sessionData");
     let data: Value = data
@@ -86,10 +84,7 @@ pub(super) async fn prepare_system_prompt(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Denied> {
-    let caller = Caller::of(&shared, &headers, peer)?;
-    let fields = fields(&shared, &body)?;
-    let caller = caller.named(name(&fields, "apiKey").as_deref());
-    caller.admit(&shared)?;
+    let (caller, fields) = admitted(&shared, &headers, peer, &body)?;
     let prompt = text(&fields, "systemPrompt").unwrap_or_default();
     let errors = validate::system_prompt(&prompt, &limits(&shared));
     if !errors.is_empty() {
@@ -114,10 +109,7 @@ pub(super) async fn filter_output(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Denied> {
-    let caller = Caller::of(&shared, &headers, peer)?;
-    let fields = fields(&shared, &body)?;
-    let caller = caller.named(name(&fields, "apiKey").as_deref());
-    caller.admit(&shared)?;
+    let (caller, fields) = admitted(&shared, &headers, peer, &body)?;
     let output = text(&fields, "output").ok_or_else(|| Denied::missing("output"))?;
     let length = output.chars().count();
     let session = name(&fields, "sessionId");
@@ -160,6 +152,20 @@ pub(super) async fn filter_output(
         answer["findings"] = verdict.told;
     }
     Ok(reply(&answer))
+}
+
+/// Who asks, unless that is somebody in quarantine, and what the request says.
+fn admitted(
+    shared: &Shared,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+    body: &[u8],
+) -> Result<(Caller, Fields), Denied> {
+    let caller = Caller::of(shared, headers, peer)?;
+    let fields = fields(shared, body)?;
+    let caller = caller.named(name(&fields, "apiKey").as_deref());
+    caller.admit(shared)?;
+    Ok((caller, fields))
 }
 
 /// Turns as a number, or as a list of them.

@@ -5,9 +5,10 @@
 //! know. OpenRouter, known by its fallbacks, takes both.
 
 use super::reply::details;
+use crate::dialect::effort;
 use crate::dialect::form::{
-    Conversation, Effort, Feature, Format, Inexpressible, Media, Part, Reasoning, Role, Text, Tool,
-    ToolChoice, Turn, Writing,
+    Conversation, Feature, Format, Inexpressible, Media, Part, Role, Text, Tool, ToolChoice, Turn,
+    Writing,
 };
 use crate::dialect::json::{Members, string};
 
@@ -80,7 +81,7 @@ pub(in crate::dialect) fn write_request(
     if let Some(effort) = conversation
         .reasoning
         .as_ref()
-        .and_then(|reasoning| effort(reasoning, most))
+        .and_then(|reasoning| effort::write(reasoning, most))
     {
         members.text("reasoning_effort", effort);
     }
@@ -95,29 +96,6 @@ pub(in crate::dialect) fn write_request(
     }
     members.close();
     Ok(out)
-}
-
-/// The word for an amount of reasoning. A number of tokens becomes the smallest word that covers it
-/// among the three that every reasoning model knows.
-fn effort(reasoning: &Reasoning, max_tokens: u64) -> Option<&'static str> {
-    if let Some(effort) = reasoning.effort {
-        return Some(match effort {
-            Effort::None => "none",
-            Effort::Minimal => "minimal",
-            Effort::Low => "low",
-            Effort::Medium => "medium",
-            Effort::High => "high",
-            Effort::Highest => "xhigh",
-        });
-    }
-    let budget = reasoning.budget?;
-    let covers = |tenths: u64| (max_tokens / 10).saturating_mul(tenths).max(1024) >= budget;
-    Some(match budget {
-        0 => "none",
-        _ if covers(2) => "low",
-        _ if covers(5) => "medium",
-        _ => "high",
-    })
 }
 
 fn tool(out: &mut Vec<u8>, tool: &Tool<'_>, openrouter: bool) {

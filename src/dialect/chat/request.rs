@@ -4,6 +4,7 @@
 //! left out, and which the client would miss: those are refused by name.
 
 use super::turns;
+use crate::dialect::effort;
 use crate::dialect::form::{
     Conversation, Effort, Format, Inexpressible, Json, Reasoning, Tool, ToolChoice,
 };
@@ -89,7 +90,7 @@ fn own<'a>(key: &str, value: &Value<'a, '_>, to: &mut Conversation<'a>) -> Read 
         "function_call" => to.tool_choice = Some(function_choice(value)?),
         "parallel_tool_calls" => to.parallel_tools = Some(value.flag()?),
         "response_format" => to.format = Some(format(value)?),
-        "reasoning_effort" => reasoning(to).effort = Some(effort(value)?),
+        "reasoning_effort" => reasoning(to).effort = Some(effort::read(value)?),
         "reasoning" => openrouter_reasoning(value, reasoning(to))?,
         "include_reasoning" => reasoning(to).shown = Some(value.flag()?),
         "logprobs" => value.only_if(!value.flag()?)?,
@@ -228,25 +229,13 @@ fn schema_format<'a>(value: &Value<'a, '_>) -> Read<Format<'a>> {
     })
 }
 
-fn effort(value: &Value<'_, '_>) -> Read<Effort> {
-    match &*value.text()? {
-        "none" => Ok(Effort::None),
-        "minimal" => Ok(Effort::Minimal),
-        "low" => Ok(Effort::Low),
-        "medium" => Ok(Effort::Medium),
-        "high" => Ok(Effort::High),
-        "xhigh" | "max" => Ok(Effort::Highest),
-        _ => Err(value.wrong("must be none, minimal, low, medium, high or xhigh")),
-    }
-}
-
 /// OpenRouter's object: thought is shown unless it is excluded, and medium unless it says more.
 fn openrouter_reasoning(value: &Value<'_, '_>, to: &mut Reasoning) -> Read {
     let mut enabled = None;
     to.shown.get_or_insert(true);
     value.object(|key, member| {
         match key {
-            "effort" => to.effort = Some(effort(member)?),
+            "effort" => to.effort = Some(effort::read(member)?),
             "max_tokens" => to.budget = Some(member.count()?),
             "enabled" => enabled = Some(member.flag()?),
             "exclude" => to.shown = Some(!member.flag()?),

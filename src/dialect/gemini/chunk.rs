@@ -4,9 +4,10 @@
 //! to, which nobody here does; what such parts say is left out. So are candidates but the first:
 //! nobody asks for more.
 
-use super::{failure, usage};
+use super::failure;
 use crate::dialect::form::{Failure, Text};
 use crate::json::{Cursor, unescape};
+use crate::stream::usage::gemini::read as read_usage;
 use crate::usage::Usage;
 
 /// An answer, or what one event of a stream adds to it.
@@ -65,7 +66,10 @@ pub(super) fn chunk<'a>(cursor: &mut Cursor<'a>) -> Option<Chunk<'a>> {
                     Some(())
                 })?;
             }
-            "usageMetadata" => chunk.usage = usage::read(value.skip()?),
+            "usageMetadata" => {
+                let stated = read_usage(value.skip()?).ok().flatten();
+                chunk.usage = stated.and_then(|stated| stated.usage);
+            }
             "responseId" => chunk.id = text(value)?.filter(|id| !id.is_empty()),
             "modelVersion" => chunk.model = text(value)?.filter(|model| !model.is_empty()),
             "error" => chunk.failure = failure::read(value, 500)?,

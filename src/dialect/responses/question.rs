@@ -6,9 +6,9 @@
 //! fallbacks; Azure refuses ids of what it does not keep.
 
 use super::item::Items;
+use crate::dialect::effort;
 use crate::dialect::form::{
-    Conversation, Effort, Feature, Format, Inexpressible, Json, Part, Reasoning, Role, Tool,
-    ToolChoice, Turn, Writing,
+    Conversation, Feature, Format, Inexpressible, Json, Part, Role, Tool, ToolChoice, Turn, Writing,
 };
 use crate::dialect::json::{Members, string};
 
@@ -178,7 +178,7 @@ fn format(members: &mut Members<'_>, wanted: &Format<'_>) {
 /// An amount of reasoning, and thoughts to take along: only a model that reasons is asked for those.
 fn reasoning(members: &mut Members<'_>, conversation: &Conversation<'_>, most: u64) {
     let wanted = conversation.reasoning.clone().unwrap_or_default();
-    let effort = effort(&wanted, most);
+    let effort = effort::write(&wanted, most);
     let shown = wanted.shown == Some(true) && effort != Some("none");
     if effort.is_some() || shown {
         let mut reasoning = members.object("reasoning");
@@ -194,27 +194,4 @@ fn reasoning(members: &mut Members<'_>, conversation: &Conversation<'_>, most: u
     if reasons {
         members.raw("include", r#"["reasoning.encrypted_content"]"#);
     }
-}
-
-/// The word for an amount of reasoning. A number of tokens becomes the smallest word that covers it
-/// among the three that every reasoning model knows.
-fn effort(reasoning: &Reasoning, max_tokens: u64) -> Option<&'static str> {
-    if let Some(effort) = reasoning.effort {
-        return Some(match effort {
-            Effort::None => "none",
-            Effort::Minimal => "minimal",
-            Effort::Low => "low",
-            Effort::Medium => "medium",
-            Effort::High => "high",
-            Effort::Highest => "xhigh",
-        });
-    }
-    let budget = reasoning.budget?;
-    let covers = |tenths: u64| (max_tokens / 10).saturating_mul(tenths).max(1024) >= budget;
-    Some(match budget {
-        0 => "none",
-        _ if covers(2) => "low",
-        _ if covers(5) => "medium",
-        _ => "high",
-    })
 }

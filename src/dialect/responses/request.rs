@@ -4,9 +4,9 @@
 //! left out, and which the client would miss: those are refused by name.
 
 use super::input;
+use crate::dialect::effort;
 use crate::dialect::form::{
-    Conversation, Effort, Format, Inexpressible, Json, Part, Reasoning, Role, Tool, ToolChoice,
-    Turn,
+    Conversation, Format, Inexpressible, Json, Part, Reasoning, Role, Tool, ToolChoice, Turn,
 };
 use crate::dialect::value::Value;
 use crate::json::Object;
@@ -197,7 +197,7 @@ fn schema_format<'a>(value: &Value<'a, '_>) -> Read<Format<'a>> {
 fn reasoning(value: &Value<'_, '_>, to: &mut Reasoning) -> Read {
     value.object(|key, member| {
         match key {
-            "effort" => to.effort = Some(effort(member)?),
+            "effort" => to.effort = Some(effort::read(member)?),
             // How much of it is shown is for whoever shows it to say.
             "summary" | "generate_summary" => match &*member.text()? {
                 "auto" | "concise" | "detailed" => to.shown = Some(true),
@@ -212,16 +212,4 @@ fn reasoning(value: &Value<'_, '_>, to: &mut Reasoning) -> Read {
         }
         Ok(())
     })
-}
-
-fn effort(value: &Value<'_, '_>) -> Read<Effort> {
-    match &*value.text()? {
-        "none" => Ok(Effort::None),
-        "minimal" => Ok(Effort::Minimal),
-        "low" => Ok(Effort::Low),
-        "medium" => Ok(Effort::Medium),
-        "high" => Ok(Effort::High),
-        "xhigh" | "max" => Ok(Effort::Highest),
-        _ => Err(value.wrong("must be none, minimal, low, medium, high or xhigh")),
-    }
 }

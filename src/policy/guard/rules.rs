@@ -3,10 +3,9 @@
 use crate::guard::detect::{self, Extra};
 use crate::guard::{Rules, injection};
 use crate::settings::file;
+use crate::settings::fingerprint::Fingerprint;
 use crate::settings::problem::{Complaint, Problems};
 use crate::settings::reader::{Section, Value};
-use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,8 +16,8 @@ pub struct Files {
     pub injection: Option<PathBuf>,
     /// What is added to the rules for secrets, personal data and words of a system prompt.
     pub screen: Vec<PathBuf>,
-    /// What they held, as digests.
-    held: BTreeMap<PathBuf, [u8; 32]>,
+    /// What they held when they were read.
+    print: Fingerprint,
 }
 
 impl Files {
@@ -27,20 +26,21 @@ impl Files {
         self.injection.iter().chain(&self.screen)
     }
 
-    fn hold(&mut self, (path, text): (String, String)) {
-        let digest = Sha256::digest(text.as_bytes()).into();
-        self.held.insert(path.into(), digest);
+    /// What they held when they were read.
+    pub fn print(&self) -> &Fingerprint {
+        &self.print
     }
 
-    /// Those that were read before, too, and held something else then.
-    pub fn changed_since<'f>(&'f self, before: &'f Self) -> impl Iterator<Item = &'f PathBuf> {
-        let other = |path: &PathBuf, held: &[u8; 32]| {
-            let before = before.held.get(path);
-            before.is_some_and(|before| before != held)
+    /// Which of them hold something else than they did in `old`, in words.
+    pub(in crate::policy) fn changes(&self, old: &Self) -> Vec<String> {
+        let other = |path: &&PathBuf| {
+            let before = old.paths().any(|known| known == *path);
+            before && !self.print.agrees_on(&old.print, path)
         };
-        let held = self.held.iter();
-        held.filter(move |(path, held)| other(path, held))
-            .map(|(path, _)| path)
+        let changed = self.paths().filter(other);
+        changed
+            .map(|path| format!("guard.rules: {} changed", path.display()))
+            .collect()
     }
 }
 
@@ -50,19 +50,19 @@ pub(in crate::policy) fn read(section: &Section<'_>) -> (Rules, Files) {
     let mut rules = Rules::default();
     if let Some(value) = section.get("injection") {
         files.injection = path(&value);
-        if let Some(own) = contents(&value, files.injection.as_deref()) {
+        let path = files.injection.clone();
+        if let Some(own) = contents(&value, path.as_deref(), &mut files.print) {
             let parsed = injection::Rules::parse(&own.0, &own.1);
             if let Some(parsed) = sound(&value, parsed) {
                 rules.injection = Arc::new(parsed);
             }
-            files.hold(own);
         }
     }
     if let Some(list) = section.get("screen") {
         let mut texts = Vec::new();
         for value in list.list() {
             let path = path(&value);
-            texts.extend(contents(&value, path.as_deref()));
+            texts.extend(contents(&value, path.as_deref(), &mut files.print));
             files.screen.extend(path);
         }
         let extra: Vec<Extra<'_>> = texts
@@ -74,7 +74,6 @@ pub(in crate::policy) fn read(section: &Section<'_>) -> (Rules, Files) {
         {
             rules.screen = Arc::new(parsed);
         }
-        texts.into_iter().for_each(|text| files.hold(text));
     }
     (rules, files)
 }
@@ -90,9 +89,14 @@ fn path(value: &Value<'_>) -> Option<PathBuf> {
 }
 
 /// The name and the text of a file.
-fn contents(value: &Value<'_>, path: Option<&Path>) -> Option<(String, String)> {
+fn contents(
+    value: &Value<'_>,
+    path: Option<&Path>,
+    print: &mut Fingerprint,
+) -> Option<(String, String)> {
     let path = path?;
     let text = sound(value, file::read(path))?;
+    print.add(path, &text);
     Some((path.display().to_string(), text))
 }
 

@@ -20,7 +20,7 @@ struct Counts {
 }
 
 /// Reads a usage. `Ok(None)` for null, `Err` when it is not to be believed.
-pub(in crate::stream) fn read(raw: &str) -> Result<Option<Stated>, ()> {
+pub(crate) fn read(raw: &str) -> Result<Option<Stated>, ()> {
     if raw == "null" {
         return Ok(None);
     }

@@ -1,6 +1,7 @@
 //! Whoever is told by the webhook, scripted.
 
 use crate::support::eventually;
+use crate::support::listener::Listener;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -55,9 +56,8 @@ type Shared = Arc<Mutex<Memory>>;
 
 /// A running receiver; it ends when this is dropped.
 pub(super) struct Receiver {
-    address: std::net::SocketAddr,
+    listener: Listener,
     memory: Shared,
-    serving: tokio::task::JoinHandle<()>,
 }
 
 impl Receiver {
@@ -66,20 +66,12 @@ impl Receiver {
         let router = Router::new()
             .route("/hook", post(take))
             .with_state(Arc::clone(&memory));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(async move {
-            axum::serve(listener, router).await.unwrap();
-        });
-        Self {
-            address,
-            memory,
-            serving,
-        }
+        let listener = Listener::start(router).await;
+        Self { listener, memory }
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://{}/hook", self.address)
+        self.listener.url("/hook")
     }
 
     /// What it says to the next messages; 200 afterwards.
@@ -102,12 +94,6 @@ impl Receiver {
         .await;
         assert_eq!(messages.len(), count);
         messages
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.serving.abort();
     }
 }
 

@@ -1,20 +1,12 @@
 //! The breaker's routes: shapes, who may, and what is refused.
 
 use super::{HAIKU, events, guarded, level, levels, put, spend, total};
+use crate::support::client::keys;
 use crate::support::{Agent, Gateway, Provider, Reply, client};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "admin-0123456789abcdef0123456789abcdef";
 const KEY: &str = "a-key-of-some-length-for-ann";
-
-fn keys(value: &Value) -> Vec<&str> {
-    value
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_orchestrators_routes_have_its_shapes() {

@@ -82,10 +82,12 @@ fn sized(status: &str, body: &[u8]) -> Vec<u8> {
     out
 }
 
-const EVENT_HEAD: &[u8] =
+/// What begins a stream in chunks.
+pub(super) const EVENT_HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-fn chunk(data: &[u8]) -> Vec<u8> {
+/// One chunk.
+pub(super) fn chunk(data: &[u8]) -> Vec<u8> {
     let mut out = format!("{:x}\r\n", data.len()).into_bytes();
     out.extend_from_slice(data);
     out.extend_from_slice(b"\r\n");

@@ -202,6 +202,12 @@ pub(crate) fn events(text: &str) -> Vec<Value> {
         .collect()
 }
 
+/// What the members of an object are called.
+pub(crate) fn keys(value: &Value) -> Vec<&str> {
+    let members = value.as_object().expect("an object");
+    members.keys().map(String::as_str).collect()
+}
+
 /// An HTTP/1.1 chat request as bytes, with the given header lines instead of the usual ones for the
 /// body when there are any.
 pub(crate) fn request(headers: &[&str], body: &str) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! A scripted collector of OpenTelemetry: it keeps what it is sent, as it was sent.
 
 use super::eventually;
+use super::listener::Listener;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -29,9 +30,8 @@ struct Memory {
 
 /// A running collector; it ends when this is dropped.
 pub(crate) struct Collector {
-    address: std::net::SocketAddr,
+    listener: Listener,
     memory: Arc<Mutex<Memory>>,
-    serving: tokio::task::JoinHandle<()>,
 }
 
 type Shared = State<Arc<Mutex<Memory>>>;
@@ -43,21 +43,13 @@ impl Collector {
             .route("/v1/traces", post(traces))
             .route("/v1/metrics", post(metrics))
             .with_state(Arc::clone(&memory));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(async move {
-            axum::serve(listener, router).await.unwrap();
-        });
-        Self {
-            address,
-            memory,
-            serving,
-        }
+        let listener = Listener::start(router).await;
+        Self { listener, memory }
     }
 
     /// What `OTEL_EXPORTER_OTLP_ENDPOINT` is set to.
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.listener.url("")
     }
 
     /// Refuses so many messages with 503.
@@ -108,12 +100,6 @@ impl Collector {
     pub(crate) fn saw(&self, text: &str) -> bool {
         let raw = &lock(&self.memory).raw;
         raw.windows(text.len()).any(|part| part == text.as_bytes())
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.serving.abort();
     }
 }
 

@@ -1,6 +1,7 @@
 //! One process after another.
 
-use super::{Gateway, Setup, client, eventually, ready};
+use super::setup::ready;
+use super::{Gateway, Setup, client, eventually};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Child;
