@@ -259,9 +259,9 @@ fn reply(body: &Value) -> Response {
 impl Shared {
     fn allow(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), Refused> {
         let token = self.gateway.settings.admin.token.as_ref();
-        if token.is_none() && headers.contains_key(header::ORIGIN) {
+        if token.is_none() && auth::page::may_have_sent(headers) {
             return Err(Refusal::AdminOnly(
-                "Web pages may use the admin API with ADMIN_TOKEN only",
+                "Web pages, and requests to a public name (Host), may use the admin API with ADMIN_TOKEN only",
             )
             .into());
         }

@@ -1,13 +1,15 @@
 //! Who is asking: from a presented key to an identity.
 //!
-//! Decides which agent, user and teams a request falls under, and who may use the admin API. It reads no headers
-//! and no sockets: the caller says what was presented and whether the peer is on this machine.
+//! Decides which agent, user and teams a request falls under, and who may use the admin API. It reads no sockets,
+//! and headers only in [`page`]: the caller says what was presented and whether the peer is on this machine.
 //!
 //! With keys configured, the key decides; `X-Agent-ID` and `X-User-ID` only choose among the agents
 //! and users that the key lists. Without any, the gateway is open to this machine and to nobody else.
 //!
 //! The `user` field of a body is OpenAI's tag for whoever sits at the other end, and clients write
 //! anything there. It chooses a user only for keys that list users.
+
+pub mod page;
 
 use crate::budget::AccountSpec;
 use crate::identity::{KeyId, UserId};

@@ -35,9 +35,9 @@ pub(super) fn caller(
     peer: Option<IpAddr>,
 ) -> Result<Identity, Refusal> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if policy.keys.is_empty() && headers.contains_key(header::ORIGIN) {
+    if policy.keys.is_empty() && auth::page::may_have_sent(headers) {
         return Err(Refusal::MissingKey(
-            "Web pages are served with an API key only",
+            "Web pages, and requests to a public name (Host), are served with an API key only",
         ));
     }
     auth::authenticate(

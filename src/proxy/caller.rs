@@ -36,10 +36,10 @@ pub(super) fn identify(
     {
         return Ok(operator);
     }
-    if live.policy.keys.is_empty() && headers.contains_key(header::ORIGIN) {
+    if live.policy.keys.is_empty() && auth::page::may_have_sent(headers) {
         // Any page that a browser on this machine opens could spend the budget.
         return Err(Refusal::MissingKey(
-            "Web pages are served with an API key only",
+            "Web pages, and requests to a public name (Host), are served with an API key only",
         ));
     }
     let presented = auth::presented(

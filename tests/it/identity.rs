@@ -179,3 +179,33 @@ async fn without_keys_this_machine_is_served_and_web_pages_are_not() {
     assert_eq!(admin.status(), 403);
     assert_eq!(provider.records().len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_whose_name_points_to_this_machine_reads_and_spends_nothing() {
+    let provider = Provider::start().await;
+    let gateway = Gateway::over(&provider)
+        .agent(Agent::new("default", "10"))
+        .start()
+        .await;
+    let status = async |path: &str, host: &str| {
+        let asked = crate::support::client::http().get(gateway.url(path));
+        let answer = asked.header("host", host).send().await;
+        answer.expect("an answer").status().as_u16()
+    };
+    // A browser sends no Origin when a page reads from its own host.
+    let page = "rebound.example.com:8080";
+    for (path, refused) in [
+        ("/v1/models", 401),
+        ("/api/budget", 403),
+        ("/admin/stats", 403),
+    ] {
+        assert_eq!(status(path, page).await, refused, "{path}");
+        assert_eq!(status(path, "localhost:8080").await, 200, "{path}");
+    }
+    let spent = gateway.chat("x").header("host", page).send().await;
+    assert_eq!(
+        (spent.status, spent.code()),
+        (401, "missing_api_key".into())
+    );
+    assert!(provider.records().is_empty());
+}
