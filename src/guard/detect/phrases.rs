@@ -6,8 +6,11 @@
 use aho_corasick::packed::{self, MatchKind, Searcher};
 use std::ops::Range;
 
-/// So many spellings are looked for in one pass.
+/// So many are looked for in one pass.
 const AT_ONCE: usize = 64;
+
+/// So much of a text is made small letters at a time.
+const PIECE: usize = 4096;
 
 /// Below this length a text is compared byte by byte.
 const SHORT: usize = 96;
@@ -45,8 +48,8 @@ impl Phrases {
             })
             .collect();
         let (mut first, mut second) = ([false; 256], [false; 256]);
-        // Three bytes in every spelling, and for which phrases they stand.
-        let mut spellings: Vec<([u8; 3], Vec<Place>)> = Vec::new();
+        // Three bytes, and for which phrases they stand.
+        let mut windows: Vec<([u8; 3], Vec<Place>)> = Vec::new();
         for (number, phrase) in phrases.iter().enumerate() {
             let Some(window) = rarest(&phrase.text) else {
                 continue;
@@ -60,14 +63,12 @@ impl Phrases {
                 phrase.text[window + 1],
                 phrase.text[window + 2],
             ];
-            for three in cases(three) {
-                match spellings.iter_mut().find(|(known, _)| *known == three) {
-                    Some((_, places)) => places.push((number, window)),
-                    None => spellings.push((three, vec![(number, window)])),
-                }
+            match windows.iter_mut().find(|(known, _)| *known == three) {
+                Some((_, places)) => places.push((number, window)),
+                None => windows.push((three, vec![(number, window)])),
             }
         }
-        let searchers = spellings.chunks(AT_ONCE).filter_map(|some| {
+        let searchers = windows.chunks(AT_ONCE).filter_map(|some| {
             let mut builder = packed::Config::new()
                 .match_kind(MatchKind::LeftmostFirst)
                 .builder();
@@ -117,18 +118,27 @@ impl Phrases {
             return;
         }
         // What is looked for may stand anywhere in a phrase.
-        let part = &text[..range.end.saturating_add(self.longest).min(text.len())];
-        for (searcher, places) in &self.searchers {
-            let mut at = range.start;
-            while let Some(found) = searcher.find_in(part, (at..part.len()).into()) {
-                at = found.start() + 1;
-                let places = places.get(found.pattern().as_usize());
-                for &(number, window) in places.into_iter().flatten() {
-                    if let Some(start) = found.start().checked_sub(window)
-                        && range.contains(&start)
-                        && self.is_at(text, number, start)
-                    {
-                        each(number, start);
+        let end = range.end.saturating_add(self.longest).min(text.len());
+        let mut small = [0; PIECE + 2];
+        for from in (range.start..end).step_by(PIECE) {
+            // Two bytes more, as three are looked for.
+            let part = &text[from..end.min(from + PIECE + 2)];
+            let copy = &mut small[..part.len()];
+            copy.copy_from_slice(part);
+            copy.make_ascii_lowercase();
+            let copy = &*copy;
+            for (searcher, places) in &self.searchers {
+                let mut at = 0;
+                while let Some(found) = searcher.find_in(copy, (at..copy.len()).into()) {
+                    at = found.start() + 1;
+                    let places = places.get(found.pattern().as_usize());
+                    for &(number, window) in places.into_iter().flatten() {
+                        if let Some(start) = (from + found.start()).checked_sub(window)
+                            && range.contains(&start)
+                            && self.is_at(text, number, start)
+                        {
+                            each(number, start);
+                        }
                     }
                 }
             }
@@ -202,22 +212,6 @@ fn rarest(text: &[u8]) -> Option<usize> {
         .map(|(at, _)| at)
 }
 
-/// The bytes in every mixture of cases.
-fn cases(three: [u8; 3]) -> impl Iterator<Item = [u8; 3]> {
-    (0..8_u8).filter_map(move |mask| {
-        let mut spelled = three;
-        for (bit, byte) in spelled.iter_mut().enumerate() {
-            if mask >> bit & 1 == 1 {
-                if !byte.is_ascii_lowercase() {
-                    return None;
-                }
-                byte.make_ascii_uppercase();
-            }
-        }
-        Some(spelled)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,6 +237,15 @@ mod tests {
                 [(0, at), (1, at + 33), (2, at + 47), (3, at)],
                 "{padding}"
             );
+        }
+    }
+
+    #[test]
+    fn a_phrase_is_found_once_wherever_a_piece_ends() {
+        let phrases = Phrases::new(&["system prompt"]);
+        for at in PIECE - 20..PIECE + 20 {
+            let text = format!("{} System prompt.", ".".repeat(at - 1));
+            assert_eq!(found(&phrases, &text), [(0, at)]);
         }
     }
 

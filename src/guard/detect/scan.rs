@@ -4,6 +4,7 @@
 //! what stands there. The masks are made without a branch between the bytes, so that the compiler can use
 //! vector instructions: this is what decides the cost of a long text.
 
+use crate::guard::view::survey::masks::{BLOCK, gather, gather_few};
 use std::ops::Range;
 
 /// The shortest run that is told of.
@@ -14,8 +15,6 @@ pub(in crate::guard) const WORDY: usize = 20;
 
 /// How many digits a place must have, within about a hundred bytes.
 const DIGITS: u32 = 7;
-
-const BLOCK: usize = 64;
 
 /// Whether tokens are made of this character.
 #[inline]
@@ -31,17 +30,6 @@ struct Masks {
     digit: Vec<u64>,
 }
 
-/// The bits of the flags, which are 0 or 1, the first one lowest.
-#[inline]
-fn gather(flags: &[u8; BLOCK]) -> u64 {
-    let mut mask = 0;
-    for word in flags.as_chunks::<8>().0.iter().rev() {
-        let bits = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        mask = mask << 8 | bits;
-    }
-    mask
-}
-
 #[inline]
 fn block_masks(block: &[u8; BLOCK]) -> (u64, u64) {
     let mut tokens = [0_u8; BLOCK];
@@ -53,12 +41,7 @@ fn block_masks(block: &[u8; BLOCK]) -> (u64, u64) {
         *token = u8::from(letter | middle | other);
         *digit = u8::from(byte.wrapping_sub(b'0') < 10);
     }
-    let digits = if digits.iter().fold(0, |any, flag| any | flag) == 0 {
-        0
-    } else {
-        gather(&digits)
-    };
-    (gather(&tokens), digits)
+    (gather(&tokens), gather_few(&digits))
 }
 
 impl Masks {

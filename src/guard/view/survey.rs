@@ -3,7 +3,7 @@
 //! Sixty-four bytes at a time, as bit masks without a branch between the bytes. What is told is only
 //! where to look closer: every sign here has harmless causes.
 
-mod masks;
+pub(in crate::guard) mod masks;
 
 use masks::{BLOCK, Masks};
 use std::ops::Range;

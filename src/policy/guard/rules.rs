@@ -39,7 +39,7 @@ impl Files {
         };
         let changed = self.paths().filter(other);
         changed
-            .map(|path| format!("guard.rules: {} changed", path.display()))
+            .map(|path| format!("guard.rules: {} has changed", path.display()))
             .collect()
     }
 }

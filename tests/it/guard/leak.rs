@@ -132,11 +132,11 @@ async fn addresses_and_numbers_pass_unless_a_policy_wants_contacts_replaced() {
     let replacing = start("{input: {pii: enforce}, contacts: true}").await;
     let prompt = format!(
         "I am jane.doe@example.com. {}",
-        saying("Dear [REDACTED_EMAIL_1]", 5)
+        saying("Dear [REDACTED_EMAIL_1], hello", 5)
     );
     assert_eq!(
         content(&says(&passing, KEY, &prompt).await),
-        "Dear [REDACTED_EMAIL_1]"
+        "Dear [REDACTED_EMAIL_1], hello"
     );
     assert!(
         asked(&provider)
@@ -145,7 +145,7 @@ async fn addresses_and_numbers_pass_unless_a_policy_wants_contacts_replaced() {
     );
     assert_eq!(
         content(&says(&replacing, KEY, &prompt).await),
-        "Dear jane.doe@example.com"
+        "Dear jane.doe@example.com, hello"
     );
     let seen = asked(&provider);
     assert!(!seen.to_string().contains("jane.doe"), "{seen}");

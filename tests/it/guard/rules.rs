@@ -116,7 +116,7 @@ async fn a_changed_file_of_rules_takes_effect_and_a_broken_one_leaves_the_old_ru
     assert_eq!((status, &applied["result"]), (200, &json!("applied")));
     assert_eq!(
         applied["changes"],
-        json!(["guard.rules: own-screen.yaml changed"])
+        json!(["guard.rules: own-screen.yaml has changed"])
     );
     let text = "staff-123456 crew-123456";
     let now = "staff-123456 [REDACTED_STAFF_1]";

@@ -1,10 +1,7 @@
 //! Which bytes of a block are what, a bit for each: bit 0 for the first.
 
 /// How many bytes are looked at together.
-pub(super) const BLOCK: usize = 64;
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const TOPS: u64 = 0x8080_8080_8080_8080;
+pub(in crate::guard) const BLOCK: usize = 64;
 
 /// The bytes of a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,35 +15,45 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    /// Eight bytes at a time in one register, without a branch.
+    /// There is no branch between the bytes, so that the compiler can use vector instructions.
     #[inline]
     pub(super) fn of(block: &[u8; BLOCK]) -> Self {
-        let mut masks = Self::default();
-        for (index, bytes) in block.as_chunks::<8>().0.iter().enumerate() {
-            let word = u64::from_le_bytes(*bytes);
-            let shift = 8 * index;
-            masks.letters |= gather(within(word | (ONES * 0x20), b'a', b'z') & !word) << shift;
-            masks.digits |= gather(within(word, b'0', b'9') & !word) << shift;
-            masks.high |= gather(word) << shift;
+        let mut letters = [0; BLOCK];
+        let mut digits = [0; BLOCK];
+        let mut high = [0; BLOCK];
+        let flags = letters.iter_mut().zip(&mut digits).zip(&mut high);
+        for (((letter, digit), high), byte) in flags.zip(block) {
+            *letter = u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
+            *digit = u8::from(byte.wrapping_sub(b'0') < 10);
+            *high = byte >> 7;
         }
-        masks
+        Self {
+            letters: gather(&letters),
+            digits: gather_few(&digits),
+            high: gather_few(&high),
+        }
     }
 }
 
-/// The top bit of every byte that is between two others; whatever is no ASCII gives anything.
+/// The bits of flags that are 0 or 1, the first one lowest.
 #[inline]
-fn within(word: u64, first: u8, last: u8) -> u64 {
-    let low = word & !TOPS;
-    // Carries into the top bit from `first` on, and from after `last` on.
-    let from = low + ONES * u64::from(0x80 - first);
-    let after = low + ONES * u64::from(0x7F - last);
-    from & !after
+pub(in crate::guard) fn gather(flags: &[u8; BLOCK]) -> u64 {
+    let mut mask = 0;
+    for word in flags.as_chunks::<8>().0.iter().rev() {
+        let bits = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        mask = mask << 8 | bits;
+    }
+    mask
 }
 
-/// The top bits of eight bytes, in the lowest byte.
+/// The same of flags of which most blocks have none.
 #[inline]
-fn gather(word: u64) -> u64 {
-    ((word & TOPS) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+pub(in crate::guard) fn gather_few(flags: &[u8; BLOCK]) -> u64 {
+    if flags.iter().fold(0, |any, flag| any | flag) == 0 {
+        0
+    } else {
+        gather(flags)
+    }
 }
 
 #[cfg(test)]
