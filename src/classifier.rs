@@ -46,11 +46,16 @@ struct Verdict {
 }
 
 impl Asking {
-    /// Whether it calls any of the texts an attack.
+    /// The newest of the texts that it calls an attack, by its number. Where it does not say which it is, all that
+    /// it was shown; nothing where it calls none so.
     ///
     /// # Errors
     /// When it did not say, within its time.
-    pub async fn flags(&self, classifier: &Classifier, texts: &[&str]) -> Result<bool, Unjudged> {
+    pub async fn flags(
+        &self,
+        classifier: &Classifier,
+        texts: &[&str],
+    ) -> Result<Vec<usize>, Unjudged> {
         let away = |error: reqwest::Error| Unjudged::Away(error.without_url().to_string());
         let http = self.http.get_or_try_init(|| {
             reqwest::Client::builder()
@@ -60,7 +65,9 @@ impl Asking {
                 .build()
         });
         let http = http.map_err(away)?;
-        let mut body = json!({ "input": newest(texts) });
+        let shown = newest(texts);
+        let input: Vec<&str> = shown.iter().map(|(_, text)| *text).collect();
+        let mut body = json!({ "input": input });
         if let Some(model) = &classifier.model {
             body["model"] = json!(model);
         }
@@ -87,19 +94,32 @@ impl Asking {
         if said.results.is_empty() {
             return Err(Unjudged::Nonsense);
         }
-        Ok(said.results.iter().any(|verdict| verdict.flagged))
+        Ok(flagged(&shown, &said.results))
     }
 }
 
-/// The last texts, as many as may be sent; the first of them may be cut.
-fn newest<'t>(texts: &[&'t str]) -> Vec<&'t str> {
+/// Which texts a verdict is about.
+fn flagged(shown: &[(usize, &str)], results: &[Verdict]) -> Vec<usize> {
+    let Some(last) = results.iter().rposition(|verdict| verdict.flagged) else {
+        return Vec::new();
+    };
+    let blamed = if results.len() == shown.len() {
+        &shown[last..=last]
+    } else {
+        shown
+    };
+    blamed.iter().map(|(number, _)| *number).collect()
+}
+
+/// The last texts with their numbers, as many as may be sent; the first of them may be cut.
+fn newest<'t>(texts: &[&'t str]) -> Vec<(usize, &'t str)> {
     let mut room = MOST;
     let mut newest = Vec::new();
-    for text in texts.iter().rev() {
+    for (number, text) in texts.iter().enumerate().rev() {
         let from = text.ceil_char_boundary(text.len().saturating_sub(room));
         let part = &text[from..];
         if !part.is_empty() {
-            newest.push(part);
+            newest.push((number, part));
         }
         room -= part.len();
         if room == 0 {
@@ -116,11 +136,24 @@ mod tests {
 
     #[test]
     fn the_newest_texts_are_sent_whole_characters_and_no_more_than_that() {
-        assert_eq!(newest(&["a", "", "b"]), ["a", "b"]);
+        assert_eq!(newest(&["a", "", "b"]), [(0, "a"), (2, "b")]);
         let long = "ä".repeat(MOST / 2);
         let sent = newest(&["first", &long, "b"]);
-        let bytes: usize = sent.iter().map(|text| text.len()).sum();
+        let bytes: usize = sent.iter().map(|(_, text)| text.len()).sum();
         assert!((MOST - 1..=MOST).contains(&bytes), "{bytes}");
-        assert_eq!(sent.last(), Some(&"b"));
+        assert_eq!(sent.last(), Some(&(2, "b")));
+    }
+
+    #[test]
+    fn of_verdicts_on_each_text_the_newest_is_blamed_and_of_one_on_all_every_text() {
+        let shown = [(0, "a"), (2, "b"), (3, "c")];
+        let said = |flags: &[bool]| -> Vec<Verdict> {
+            let one = |flagged: &bool| Verdict { flagged: *flagged };
+            flags.iter().map(one).collect()
+        };
+        assert_eq!(flagged(&shown, &said(&[true, true, false])), [2]);
+        assert_eq!(flagged(&shown, &said(&[true])), [0, 2, 3]);
+        assert!(flagged(&shown, &said(&[false])).is_empty());
+        assert!(flagged(&shown, &said(&[false; 3])).is_empty());
     }
 }

@@ -187,9 +187,11 @@ impl Gateway {
         let fixed = Fixed::new(&settings, &live.policy);
         let day = day::Reader::new(Today::of(&live.policy.spend_log));
         let breaker = breaker::Breaker::beside(&live.policy.spend_log, &live.policy.breaker);
+        let read = source.begun().clone().and(fixed.print());
+        let read = read.and(live.policy.rule_files.print());
         Self {
             live: ArcSwap::from_pointee(live),
-            seen: Mutex::new(Seen::new(source.begun().clone().and(fixed.print()))),
+            seen: Mutex::new(Seen::new(read)),
             source,
             fixed,
             settings,

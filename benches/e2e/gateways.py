@@ -200,8 +200,18 @@ class Watched(Weir):
         super().stop()
 
 
-class Guarded(Weir):
-    """Weir that looks at every text, in and out, and would act."""
+class Open(Weir):
+    """Weir that keeps no rows of what was said. It writes them when it has time: whoever is asked next would pay."""
+
+    def prepare(self, directory):
+        command = super().prepare(directory)
+        with open(os.path.join(directory, "conf/weir.yaml"), "a") as file:
+            file.write("insights: {enabled: false}\n")
+        return command
+
+
+class Guarded(Open):
+    """The same that looks at every text, in and out, and would act."""
 
     GUARD = ("guard: {injection: enforce, untrusted: enforce, canary: enforce, secrets: enforce, pii: enforce, leak: enforce,"
              " input: {secrets: enforce, pii: enforce}}\n")

@@ -42,8 +42,11 @@ SCENARIOS = {
     "c1": (dict(conns=1, duration=3), None),
     # Arrivals at a fixed rate, far from what either gateway can do.
     "paced64": (dict(conns=64, duration=3, rate=1500), None),
-    # An agent's turn, and a long answer.
-    "turn36k": (dict(conns=16, duration=1.5, body_size=36864), None),
+    # An agent's turn: a conversation that grew by 3 kB, the same again, one of which nothing came before; a long
+    # answer.
+    "turn36k": (dict(conns=16, duration=1.5, body_size=36864, new_bytes=3072), None),
+    "turn36k-same": (dict(conns=16, duration=1.5, body_size=36864), None),
+    "turn36k-new": (dict(conns=16, duration=1.5, body_size=36864, new_bytes=36700), None),
     "sse1000": (dict(conns=8, duration=3, stream=True, directive="chunks=1000"), 1004),
     "first1": (dict(conns=1, duration=2, stream=True, directive="chunks=4"), None),
 }
@@ -234,7 +237,7 @@ def arguments():
     if parsed.only and not parsed.weir:
         parser.error("--only needs --weir")
     usual = {"redis": SHARED, "events": ["c64", "sse64"], "telling": ["c64", "sse64"],
-             "guard": ["turn36k", "sse1000", "first1"], None: COMPARED}
+             "guard": ["turn36k", "turn36k-same", "turn36k-new", "sse1000", "first1"], None: COMPARED}
     parsed.scenarios = parsed.scenarios or usual[parsed.only]
     unknown = [name for name in parsed.scenarios if name not in SCENARIOS]
     if unknown:
@@ -256,7 +259,7 @@ def main():
                        gateways.Watched("read", 9301, given.weir, 9304, reads=True),
                        gateways.Watched("stopped", 9302, given.weir, 9305, reads=False)]
     elif given.only == "guard":
-        contestants = [gateways.Weir("open", 9300, given.weir), gateways.Guarded("guarded", 9301, given.weir)]
+        contestants = [gateways.Open("open", 9300, given.weir), gateways.Guarded("guarded", 9301, given.weir)]
     elif given.only == "telling":
         contestants = [gateways.Plain("plain", 9300, given.weir),
                        gateways.Telling("telling", 9301, given.weir, 9304)]

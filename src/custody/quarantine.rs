@@ -11,7 +11,7 @@ use crate::fleet::Wards;
 use crate::fleet::connect::Connector;
 use crate::guard::audit::{Entry, Event};
 use crate::guard::finding::Severity;
-use crate::guard::quarantine::{Cells, Lift, Quarantined, Record, Strike, Struck, Who};
+use crate::guard::quarantine::{Cells, Lift, Quarantined, Record, Strike, Struck, Text, Who};
 use crate::identity::KeyId;
 use crate::ledger::log::Clock;
 use crate::settings::QuarantineRules;
@@ -113,8 +113,27 @@ impl Quarantine {
     ///
     /// Only what the caller itself wrote may be a reason: never the text of a tool or a document.
     pub async fn strike(&self, who: &Who, reason: &'static str) -> Struck {
+        self.strike_as(who, reason, fastrand::u64(..)).await
+    }
+
+    /// The same for a text that may come again with every turn of a conversation: it strikes once for as long
+    /// as that counts. `None` when it has done so; then nobody is told and nothing is written.
+    pub async fn strike_once(&self, who: &Who, reason: &'static str, text: Text) -> Option<Struck> {
+        let id = text.strike();
+        if self.cells.has_struck(who, id, self.clock.millis()) {
+            tracing::debug!(
+                caller = who.masked(),
+                reason,
+                "a text that has struck before"
+            );
+            return None;
+        }
+        Some(self.strike_as(who, reason, id).await)
+    }
+
+    async fn strike_as(&self, who: &Who, reason: &'static str, id: u64) -> Struck {
         let before = self.check(who);
-        let (alone, record) = self.count(who, reason);
+        let (alone, record) = self.count(who, reason, id);
         let struck = match self.shared.get() {
             Some(wards) => self.together(wards, who, &record).await.unwrap_or(alone),
             None => alone,
@@ -170,7 +189,7 @@ impl Quarantine {
     /// Counts a strike where nothing can be waited for, such as inside a stream. It is kept soon after.
     pub fn strike_soon(&self, who: &Who, reason: &'static str) -> Struck {
         let before = self.check(who);
-        let (struck, record) = self.count(who, reason);
+        let (struck, record) = self.count(who, reason, fastrand::u64(..));
         self.told(who, reason, before, struck);
         if let Some(journal) = &self.journal {
             journal.note(who, record);
@@ -181,9 +200,8 @@ impl Quarantine {
         struck
     }
 
-    fn count(&self, who: &Who, reason: &'static str) -> (Struck, Record) {
+    fn count(&self, who: &Who, reason: &'static str, id: u64) -> (Struck, Record) {
         let at = self.clock.millis();
-        let id = fastrand::u64(..);
         let (struck, record) = self.cells.strike(who, Strike { at, id });
         tracing::warn!(caller = who.masked(), reason, outcome = ?struck, "strike");
         (struck, record)

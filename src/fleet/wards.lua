@@ -1,4 +1,4 @@
-#!lua name=weir_wards_1
+#!lua name=weir_wards_2
 --[[
 Callers in quarantine and the canaries of sessions, as several gateways share them. Nothing is decided here:
 a record is the sum of what gateways have seen (`src/guard/quarantine.rs`). Every function is one atomic step
@@ -22,7 +22,7 @@ local function state(prefix)
 end
 
 --[[
-weir_wards_open_1 prefix | now mark
+weir_wards_open_2 prefix | now mark
 
 Begins a state named `mark` where there is none. Gives its name, the number of the last change, and everybody
 who has a record.
@@ -39,15 +39,19 @@ local function open(keys, args)
 end
 
 --[[
-weir_wards_add_1 prefix | caller now ends, then pairs: field value
+weir_wards_add_2 prefix | caller now ends, then pairs: field value
 
-Adds fields to the record of a caller, which ends at `ends` or later. Gives all its fields.
+Adds fields to the record of a caller, which ends at `ends` or later. Of two values of a field the larger one
+stays. Gives all its fields.
 ]]
 local function add(keys, args)
   local prefix, caller, now, ends = keys[1], args[1], tonumber(args[2]), tonumber(args[3])
   local key = prefix .. 'w:' .. caller
   for at = 4, #args, 2 do
-    redis.call('HSET', key, args[at], args[at + 1])
+    local known = tonumber(redis.call('HGET', key, args[at]) or '')
+    if not known or known < tonumber(args[at + 1]) then
+      redis.call('HSET', key, args[at], args[at + 1])
+    end
   end
   local keep = math.max(1, ends - now)
   -- Another gateway may know that it ends later.
@@ -61,7 +65,7 @@ local function add(keys, args)
 end
 
 --[[
-weir_wards_news_1 prefix | seq
+weir_wards_news_2 prefix | seq
 
 Gives the name of the state, the number up to which it tells, and whose record has changed after `seq`.
 ]]
@@ -81,7 +85,7 @@ local function news(keys, args)
 end
 
 --[[
-weir_wards_token_1 prefix | session before keep mine
+weir_wards_token_2 prefix | session before keep mine
 
 The token of a session: `mine` where it has none, unless that is empty. It is kept for `keep` milliseconds from
 now on. Gives it, and that of the session `before`; both may be empty.
@@ -97,7 +101,7 @@ local function token(keys, args)
   return { redis.call('GET', key) or '', redis.call('GET', prefix .. 's:' .. args[2]) or '' }
 end
 
-redis.register_function('weir_wards_open_1', open)
-redis.register_function('weir_wards_add_1', add)
-redis.register_function('weir_wards_news_1', news)
-redis.register_function('weir_wards_token_1', token)
+redis.register_function('weir_wards_open_2', open)
+redis.register_function('weir_wards_add_2', add)
+redis.register_function('weir_wards_news_2', news)
+redis.register_function('weir_wards_token_2', token)

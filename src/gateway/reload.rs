@@ -132,6 +132,11 @@ impl Gateway {
         let (print, read) = tokio::task::spawn_blocking(read)
             .await
             .unwrap_or_else(|_| (seen.read.clone(), Err(unreadable())));
+        // Files of rules that are named only now were not looked at before.
+        let print = match &read {
+            Ok(reading) => print.and(reading.live.policy.rule_files.print()),
+            Err(_) => print,
+        };
         let result = read.map(|reading| self.put_in_force(reading, &print, &mut seen));
         seen.read = print;
         match &result {

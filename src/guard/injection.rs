@@ -5,6 +5,7 @@
 //! orders. The rules are a file (`conf/guard/injection.yaml`) that a user reads and extends. None of this
 //! prevents anything: it finds what its rules know, in the disguises that it knows.
 
+mod blame;
 mod compile;
 mod fence;
 mod file;

@@ -119,50 +119,45 @@ fn in_field(body: &str, name: &str, sentence: &str) -> Option<Edit> {
 /// The first message of the system's, which there may not be yet.
 fn in_messages(body: &str, sentence: &str) -> Option<Edit> {
     let mut list = None;
-    Cursor::new(body).object(|key, value| {
+    let mut prompt = None;
+    // Ends where the prompt was found: nobody needs the rest.
+    let walked = Cursor::new(body).object(|key, value| {
         if key != "messages" {
             return value.skip().map(drop);
         }
-        let is_list = value.peek()? == b'[';
-        let start = value.at();
-        let content = prompt_in(value)?;
-        list = is_list.then_some((start, content));
-        Some(())
-    })?;
-    let (start, content) = list?;
-    if let Some(edit) = content.and_then(|content| behind(body, content, sentence)) {
+        list = (value.peek()? == b'[').then_some(value.at());
+        value.array(|element| {
+            prompt = system_content(element)?;
+            prompt.is_none().then_some(())
+        })
+    });
+    if let Some(edit) = prompt.and_then(|content| behind(body, content, sentence)) {
         return Some(edit);
     }
+    walked.or(prompt.map(drop))?;
     let message = format!(
         r#"{{"role":"system","content":{}}}"#,
         quoted(sentence.trim_start())
     );
-    Some(first_at(body, start + 1, &message))
+    Some(first_at(body, list? + 1, &message))
 }
 
-/// What the first message of the system's says, among all of them.
-fn prompt_in<'a>(messages: &mut Cursor<'a>) -> Option<Option<&'a str>> {
-    let mut found = None;
-    messages.array(|element| {
-        let (mut system, mut content) = (false, None);
-        element.object(|key, value| {
-            let raw = value.skip()?;
-            match key {
-                "role" => {
-                    let role = json::string(raw);
-                    system = matches!(role.as_deref(), Some("system" | "developer"));
-                }
-                "content" => content = Some(raw),
-                _ => {}
+/// What a message of the system's says.
+fn system_content<'a>(message: &mut Cursor<'a>) -> Option<Option<&'a str>> {
+    let (mut system, mut content) = (false, None);
+    message.object(|key, value| {
+        let raw = value.skip()?;
+        match key {
+            "role" => {
+                let role = json::string(raw);
+                system = matches!(role.as_deref(), Some("system" | "developer"));
             }
-            Some(())
-        })?;
-        if system && found.is_none() {
-            found = content;
+            "content" => content = Some(raw),
+            _ => {}
         }
         Some(())
     })?;
-    Some(found)
+    Some(content.filter(|_| system))
 }
 
 /// Puts something first into an object or a list, which begins before `at`.

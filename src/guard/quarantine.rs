@@ -8,15 +8,22 @@
 //! It does not decide what is a strike. Whoever says so must have judged something that the caller itself
 //! wrote: a tool or a document may get a request refused, and never its caller a strike.
 //!
-//! Callers are known by digests here ([`Who`]); keys are not kept.
+//! Where a conversation comes again with every turn, the same text strikes the same caller once for as long as
+//! that strike counts: the strike has its number of the text ([`Text`]), and two of one number are one, also
+//! when several gateways saw it.
+//!
+//! Callers are known by digests here ([`Who`]); keys and texts are not kept.
 
 mod cells;
+mod text;
 
 pub use cells::Cells;
+pub use text::Text;
 
 use crate::identity::KeyId;
 use crate::settings::{KEPT_STRIKES, QuarantineRules};
 use sha2::{Digest as _, Sha256};
+use std::cmp::Reverse;
 use std::fmt;
 use std::time::Duration;
 
@@ -157,7 +164,7 @@ pub enum Lift {
 pub struct Strike {
     /// When, in Unix milliseconds.
     pub at: u64,
-    /// A number of its own, so that the same one is known again.
+    /// A number of its own, or of the text that it is for, so that the same one is known again.
     pub id: u64,
 }
 
@@ -215,8 +222,11 @@ impl Record {
     }
 
     fn tidy(&mut self) {
+        // Of two of one number the later one stays: it counts for longer, and nothing else depends on it.
+        self.strikes
+            .sort_unstable_by_key(|strike| (strike.id, Reverse(strike.at)));
+        self.strikes.dedup_by_key(|strike| strike.id);
         self.strikes.sort_unstable();
-        self.strikes.dedup();
         let old = self.strikes.len().saturating_sub(KEPT_STRIKES);
         self.strikes.drain(..old);
         if self.permanent <= self.pardoned {
@@ -224,8 +234,20 @@ impl Record {
         }
     }
 
-    /// Adds a strike, and notes when it is the one that leads to a quarantine for good.
+    /// Whether there is a strike of that number that counts at `now`, or would if nobody had lifted it.
+    pub fn has_struck(&self, id: u64, now: u64, rules: &QuarantineRules) -> bool {
+        let window = millis(rules.window);
+        self.strikes
+            .iter()
+            .any(|strike| strike.id == id && now.saturating_sub(strike.at) < window)
+    }
+
+    /// Adds a strike, unless it is there already, and notes when it is the one that leads to a quarantine for
+    /// good.
     pub fn strike(&mut self, strike: Strike, rules: &QuarantineRules) {
+        if self.has_struck(strike.id, strike.at, rules) {
+            return;
+        }
         // Whoever is struck now was let in before, whatever the clock of the one who lifted it says.
         let at = strike.at.max(self.lifted + 1).max(self.pardoned + 1);
         self.strikes.push(Strike { at, ..strike });

@@ -210,9 +210,10 @@ impl Secrets {
                 let Some(longest) = self.token(number).map(|pattern| pattern.longest) else {
                     continue;
                 };
+                // A pattern may ask for what stands before a run, such as a quotation mark.
                 let from = (run.start + found.start)
                     .saturating_sub(longest)
-                    .max(run.start);
+                    .max(run.start.saturating_sub(1));
                 let to = (run.start + found.end).saturating_add(longest).min(run.end);
                 match last.get(number).and_then(|&at| regions.get_mut(at)) {
                     Some((_, region)) if region.end >= from => region.end = region.end.max(to),

@@ -13,8 +13,8 @@ use place::{Field, Zone};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The deepest nesting that is walked; bodies are checked for less.
-const DEPTH: usize = 100;
+/// The deepest nesting that is read, the body being 1. One that goes deeper may hold texts that are not found.
+pub const DEPTH: usize = 100;
 
 /// The texts of a request in the order in which they stand there.
 ///
@@ -35,6 +35,26 @@ pub fn passages(dialect: Dialect, body: &str) -> Vec<Passage<'_>> {
         .collect()
 }
 
+/// Whether what a model is to read stands there as numbers of tokens, which are no text here.
+pub fn has_token_numbers(dialect: Dialect, body: &str) -> bool {
+    let name = match dialect {
+        Dialect::Completions => "prompt",
+        Dialect::Embeddings => "input",
+        _ => return false,
+    };
+    let mut numbers = false;
+    let _ = Cursor::new(body).object(|key, value| {
+        if key != name {
+            return value.skip().map(drop);
+        }
+        value.array(|element| {
+            numbers |= element.peek()? != b'"';
+            element.skip().map(drop)
+        })
+    });
+    numbers
+}
+
 /// A string, and whom it comes from as far as that is known.
 struct Leaf<'a> {
     source: Option<Source>,
@@ -53,6 +73,11 @@ impl<'a> Walk<'a> {
         let from = self.found.len();
         match place::field(dialect, key) {
             Field::Ignored => value.skip().map(drop),
+            Field::Carried => {
+                self.free(key, value, Zone::Carried, 1)?;
+                self.settle(from, Source::System);
+                Some(())
+            }
             Field::Descriptions => {
                 self.free(key, value, Zone::Descriptions, 1)?;
                 self.settle(from, Source::System);
@@ -123,8 +148,21 @@ impl<'a> Walk<'a> {
                 self.push(blob);
             }
         }
-        let source = kind.as_deref().and_then(place::of_kind);
-        if let Some(source) = source.or_else(|| role.as_deref().map(place::of_role)) {
+        let kind = kind.as_deref().and_then(place::of_kind);
+        let role = role.as_deref().map(place::of_role);
+        if role == Some(Source::User) {
+            // No model has said anything there, whatever it is called.
+            for leaf in self.found.iter_mut().skip(from) {
+                if leaf.source == Some(Source::Assistant) {
+                    leaf.source = role;
+                }
+            }
+        }
+        let source = match (kind, role) {
+            (Some(Source::Assistant), Some(Source::User)) => role,
+            (kind, role) => kind.or(role),
+        };
+        if let Some(source) = source {
             self.settle(from, source);
         }
         walked

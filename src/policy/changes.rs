@@ -35,6 +35,7 @@ pub fn between(old: &Policy, new: &Policy) -> Vec<String> {
     sent_keys(old, new, &mut said);
     said.extend(new.signatures.changes(&old.signatures));
     said.extend(new.breaker.changes(&old.breaker));
+    said.extend(new.rule_files.changes(&old.rule_files));
     let paths: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
     for path in paths {
         let told = thing(path).is_some_and(|thing| gone.contains(&thing) || come.contains(&thing));

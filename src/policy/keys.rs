@@ -139,6 +139,12 @@ impl KeyRing {
             .filter(|key| key.digest == digest)
     }
 
+    /// The digest of the key with that id.
+    pub fn digest_of(&self, id: &KeyId) -> Option<KeyDigest> {
+        let mut keys = self.by_digest.values();
+        keys.find(|key| key.id == *id).map(|key| key.digest)
+    }
+
     /// All keys, ordered by id.
     pub fn keys(&self) -> Vec<&Arc<Key>> {
         let mut keys: Vec<_> = self.by_digest.values().collect();

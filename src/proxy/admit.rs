@@ -198,7 +198,7 @@ async fn proxied(
     let (body, screening) = incoming.examine(body).await?;
     ctx.screening = screening;
     let depth = Limits {
-        depth: limits.json_depth,
+        depth: guard::deepest(&identity, limits.json_depth),
     };
     let mut request = surface.parse(&body, depth)?;
     if let Some(model) = &model {

@@ -13,6 +13,7 @@ use crate::guard::canary::Canary;
 use crate::guard::finding::{Action, Control, Finding, Mode, Severity};
 use crate::guard::injection::{self, Verdict, fence};
 use crate::guard::input::{self, Restore};
+use crate::guard::quarantine::{Text, Who};
 use crate::guard::score::Reason;
 use crate::guard::session::{Owner, SessionId, Tokens};
 use crate::guard::{Passage, Source, plant, text};
@@ -33,6 +34,16 @@ pub(super) fn admitted(gateway: &Gateway, identity: &Identity) -> Result<(), Ref
     match gateway.quarantine.check_key(identity.key.as_ref()) {
         None => Ok(()),
         Some(quarantined) => Err(Refusal::KeyQuarantined(quarantined.remaining())),
+    }
+}
+
+/// How deep a body may be nested: no deeper than it is read, where it is.
+pub(super) fn deepest(identity: &Identity, limit: usize) -> usize {
+    let guard = &identity.agent.guard;
+    if guard.looks_in() || guard.looks_out() {
+        limit.min(text::DEPTH)
+    } else {
+        limit
     }
 }
 
@@ -90,6 +101,7 @@ impl Incoming<'_> {
         if !judges && !redacts {
             return Ok((None, None));
         }
+        self.readable(guard, body)?;
         let passages = text::passages(self.surface.dialect(), body);
         let fenced = if judges {
             self.judged(guard, body, &passages).await?
@@ -108,6 +120,18 @@ impl Incoming<'_> {
             None => self.redacted(guard, body, &passages)?,
         };
         Ok((redacted.or(fenced), restore))
+    }
+
+    /// Refuses what cannot be read, where something would be done about what it says.
+    fn readable(&self, guard: &Guard, body: &str) -> Result<(), Stop> {
+        // What is embedded gives no orders.
+        let judges = guard.injection.act() == Act::Refuse && self.surface != Surface::Embeddings;
+        let redacts = [guard.input_secrets, guard.input_pii];
+        let redacts = redacts.iter().any(|taken| taken.act() != Act::Flag);
+        if (judges || redacts) && text::has_token_numbers(self.surface.dialect(), body) {
+            return Err(Refusal::PromptBlocked("numbers of tokens in the place of a text").into());
+        }
+        Ok(())
     }
 
     /// Whether it is an attack; the body, if it has to be another one.
@@ -203,49 +227,75 @@ impl Incoming<'_> {
         verdict: &Verdict,
         passages: &[Passage<'_>],
     ) -> Result<(), Stop> {
-        if verdict.attack {
+        let culprits = if verdict.attack {
             self.tell(guard.injection, &verdict.caller.reasons, 1);
-        } else if guard.injection.is_on() && self.is_flagged(guard, passages).await? {
+            verdict.blamed.clone()
+        } else if guard.injection.is_on() {
+            let flagged = self.flagged(guard, passages).await?;
+            if flagged.is_empty() {
+                return Ok(());
+            }
             self.found(guard.injection, "classifier".into(), 1);
+            flagged
         } else {
             return Ok(());
-        }
+        };
         if guard.injection.act() != Act::Refuse {
             return Ok(());
         }
-        if let Some(who) = blamed(guard, self.identity) {
-            self.gateway.quarantine.strike(&who, ATTACK).await;
+        // What is embedded is a document more often than not, and nobody is blamed for those.
+        let who = blamed(guard, self.identity).filter(|_| self.surface != Surface::Embeddings);
+        if let Some(who) = who {
+            let texts = culprits.iter().filter_map(|at| passages.get(*at));
+            self.strike(&who, texts.map(Passage::text)).await;
         }
         Err(Refusal::PromptBlocked("an attempt to change its instructions").into())
     }
 
-    /// Whether somebody else calls it an attack.
-    async fn is_flagged(&self, guard: &Guard, passages: &[Passage<'_>]) -> Result<bool, Stop> {
+    /// Holds these texts against a caller: once, as its conversation has them in every turn from now on.
+    async fn strike(&self, who: &Who, texts: impl Iterator<Item = &str>) {
+        let quarantine = &self.gateway.quarantine;
+        if asker().is_some() {
+            // The routes of the API Orchestrator count every request.
+            quarantine.strike(who, ATTACK).await;
+            return;
+        }
+        let key = self.identity.key.as_ref();
+        let key = key.and_then(|key| self.live.policy.keys.digest_of(key));
+        let text = Text::of(key, who, texts);
+        quarantine.strike_once(who, ATTACK, text).await;
+    }
+
+    /// Which texts somebody else calls an attack: the newest, or those of which it does not say which.
+    async fn flagged(&self, guard: &Guard, passages: &[Passage<'_>]) -> Result<Vec<usize>, Stop> {
         let Some(classifier) = &guard.classifier else {
-            return Ok(false);
+            return Ok(Vec::new());
         };
         // What was said before the model's last answer was judged then.
         let last = passages
             .iter()
             .rposition(|passage| passage.source == Source::Assistant)
             .map_or(0, |at| at + 1);
-        let said: Vec<&str> = passages[last..]
-            .iter()
-            .filter(|passage| passage.source == Source::User)
-            .map(Passage::text)
-            .collect();
+        let numbered = passages.iter().enumerate().skip(last);
+        let (numbers, said): (Vec<usize>, Vec<&str>) = numbered
+            .filter(|(_, passage)| passage.source == Source::User)
+            .map(|(number, passage)| (number, passage.text()))
+            .unzip();
         if said.is_empty() {
-            return Ok(false);
+            return Ok(Vec::new());
         }
         match self.gateway.classifier.flags(classifier, &said).await {
-            Ok(flagged) => Ok(flagged),
+            Ok(flagged) => {
+                let flagged = flagged.iter().filter_map(|at| numbers.get(*at));
+                Ok(flagged.copied().collect())
+            }
             Err(error) => {
                 tracing::warn!(%error, "the classifier did not judge a request");
                 let refuses = guard.injection.act() == Act::Refuse && !classifier.passes_unjudged;
                 if refuses {
                     return Err(Refusal::GuardUnavailable.into());
                 }
-                Ok(false)
+                Ok(Vec::new())
             }
         }
     }

@@ -23,6 +23,12 @@ impl Fingerprint {
         )
     }
 
+    /// With a file that was read: this is its text.
+    pub fn add(&mut self, path: &Path, text: &str) {
+        let digest = Sha256::digest(text.as_bytes()).into();
+        self.0.insert(path.to_owned(), Some(digest));
+    }
+
     /// Both together.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {

@@ -65,6 +65,28 @@ async fn a_quarantine_outlives_the_process_and_ends_with_its_hour() {
 }
 
 #[tokio::test]
+async fn a_text_that_has_struck_is_known_to_the_next_process() {
+    let (folder, time) = (Folder::new(), Time::new());
+    let who = Who::of_caller("a");
+    let text = |said: &str| Text::of(None, &who, [said]);
+    let quarantine = open(&folder, &time);
+    let struck = quarantine.strike_once(&who, "test", text("purple")).await;
+    assert_eq!(struck, Some(Struck::Counted(1)));
+    let again = open(&folder, &time);
+    for quarantine in [&quarantine, &again] {
+        let struck = quarantine.strike_once(&who, "test", text("purple")).await;
+        assert_eq!(struck, None);
+    }
+    let struck = again.strike_once(&who, "test", text("two")).await;
+    assert_eq!(struck, Some(Struck::Counted(2)));
+    time.pass(24 * HOUR);
+    let struck = again.strike_once(&who, "test", text("purple")).await;
+    assert_eq!(struck, Some(Struck::Counted(1)));
+    let file = std::fs::read_to_string(folder.file()).unwrap();
+    assert!(!file.contains("purple"), "{file}");
+}
+
+#[tokio::test]
 async fn lifting_it_outlives_the_process_too() {
     let (folder, time) = (Folder::new(), Time::new());
     let who = Who::of_caller("a");

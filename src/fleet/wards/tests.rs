@@ -45,7 +45,10 @@ impl Part {
     }
 
     async fn strike(&self, who: &Who) -> Struck {
-        let id = fastrand::u64(..);
+        self.strike_as(who, fastrand::u64(..)).await
+    }
+
+    async fn strike_as(&self, who: &Who, id: u64) -> Struck {
         let (alone, record) = self.cells.strike(who, Strike { at: self.at(), id });
         let Some(sum) = self.wards.add(who, &record).await else {
             return alone;
@@ -77,6 +80,27 @@ async fn strikes_at_several_gateways_are_counted_together() {
     two.wards.tell_later(&who);
     until("that it was lifted", || {
         (one.held(&who).is_none() && three.held(&who).is_none()).then_some(())
+    });
+}
+
+#[tokio::test]
+async fn one_text_at_several_gateways_is_one_strike_and_the_later_one_stays() {
+    let server = RedisServer::start();
+    let (one, two, three) = (Part::up(&server), Part::up(&server), Part::up(&server));
+    let who = Who::of_caller("a");
+    for part in [&one, &two, &three] {
+        assert_eq!(part.strike_as(&who, 7).await, Struck::Counted(1));
+    }
+    two.now.fetch_add(24 * HOUR, Ordering::Relaxed);
+    assert_eq!(two.strike_as(&who, 7).await, Struck::Counted(1));
+    // A gateway that has not heard of it tells what it knows: that must not hide it.
+    one.strike_as(&who, 8).await;
+    let late = Part::up(&server);
+    until("both strikes", || {
+        let record = late.cells.record(&who)?;
+        let later = |strike: &Strike| strike.id == 7 && strike.at == START + 24 * HOUR;
+        let strikes = record.strikes();
+        (strikes.len() == 2 && strikes.iter().any(later)).then_some(())
     });
 }
 

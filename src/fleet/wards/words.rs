@@ -40,7 +40,7 @@ impl Words {
 
     fn call(&self, function: &str) -> Cmd {
         let mut command = redis::cmd("FCALL");
-        command.arg(format!("weir_wards_{function}_1"));
+        command.arg(format!("weir_wards_{function}_2"));
         command.arg(1).arg(&self.prefix);
         command
     }

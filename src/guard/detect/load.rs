@@ -47,6 +47,8 @@ struct Loaded {
     kinds: Vec<(Kind, Arc<About>)>,
     leak: Vec<Indicator>,
     ids: HashSet<String>,
+    /// Those of the file that is being read.
+    own: HashSet<String>,
 }
 
 /// All rules, with what the files of `extra` add and switch off.
@@ -71,6 +73,7 @@ pub(super) fn load(extra: &[Extra<'_>]) -> Result<Rules, Problems> {
     let files = bundled.iter().map(|file| (file, true));
     for (file, trusted) in files.chain(extra.iter().map(|file| (file, false))) {
         let reader = Reader::new(file.file, &environment);
+        loaded.own.clear();
         if let Some(node) = reader.parse(file.text) {
             loaded.file(&reader.root(&node), trusted);
         }
@@ -125,15 +128,20 @@ impl Loaded {
         let Some(id) = item.written() else {
             return;
         };
-        if !self.ids.remove(id) {
+        if !self.remove(id) {
             let known: Vec<&str> = self.ids.iter().map(String::as_str).collect();
             let mut complaint = Complaint::new(format!("there is no rule `{id}`"));
             complaint.suggestion = did_you_mean(id, &known);
             item.error(complaint);
         }
+    }
+
+    /// Takes a rule out; `false` when there is none of that name.
+    fn remove(&mut self, id: &str) -> bool {
         self.secrets.retain(|rule| *rule.about.rule != *id);
         self.kinds.retain(|(_, about)| *about.rule != *id);
         self.leak.retain(|indicator| *indicator.about.rule != *id);
+        self.ids.remove(id)
     }
 
     fn phrase(&mut self, item: &Value<'_>) {
@@ -159,9 +167,13 @@ impl Loaded {
             section.error(Complaint::new("a rule must have an `id`"));
             return;
         };
-        if !self.ids.insert(id.clone()) {
+        if !self.own.insert(id.clone()) {
             section.error(Complaint::new(format!("there is a rule `{id}` already")));
+            return;
         }
+        // One of an earlier file gives way.
+        self.remove(&id);
+        self.ids.insert(id.clone());
         let mut about = About::new(control, &id, severity(section));
         if let Some(label) = text(section, "label") {
             about.label = label.into();

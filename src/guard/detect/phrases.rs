@@ -15,11 +15,14 @@ const SHORT: usize = 96;
 /// The phrases, ready to be found.
 pub(in crate::guard) struct Phrases {
     phrases: Vec<Phrase>,
-    searchers: Vec<(Searcher, Vec<(usize, usize)>)>,
+    searchers: Vec<(Searcher, Vec<Vec<Place>>)>,
     first: [bool; 256],
     second: [bool; 256],
     longest: usize,
 }
+
+/// The number of a phrase, and how far from its start the bytes stand that are looked for.
+type Place = (usize, usize);
 
 struct Phrase {
     /// In lower case, at least three bytes.
@@ -42,8 +45,8 @@ impl Phrases {
             })
             .collect();
         let (mut first, mut second) = ([false; 256], [false; 256]);
-        // Three bytes in every spelling, and for which phrase they stand, how far from its start.
-        let mut spellings: Vec<([u8; 3], (usize, usize))> = Vec::new();
+        // Three bytes in every spelling, and for which phrases they stand.
+        let mut spellings: Vec<([u8; 3], Vec<Place>)> = Vec::new();
         for (number, phrase) in phrases.iter().enumerate() {
             let Some(window) = rarest(&phrase.text) else {
                 continue;
@@ -57,23 +60,20 @@ impl Phrases {
                 phrase.text[window + 1],
                 phrase.text[window + 2],
             ];
-            spellings.extend(cases(three).map(|three| (three, (number, window))));
+            for three in cases(three) {
+                match spellings.iter_mut().find(|(known, _)| *known == three) {
+                    Some((_, places)) => places.push((number, window)),
+                    None => spellings.push((three, vec![(number, window)])),
+                }
+            }
         }
         let searchers = spellings.chunks(AT_ONCE).filter_map(|some| {
             let mut builder = packed::Config::new()
                 .match_kind(MatchKind::LeftmostFirst)
                 .builder();
-            let mut distinct: Vec<[u8; 3]> = Vec::new();
-            for (three, _) in some {
-                if !distinct.contains(three) {
-                    distinct.push(*three);
-                    builder.add(three);
-                }
-            }
-            Some((
-                builder.build()?,
-                some.iter().map(|(_, place)| *place).collect(),
-            ))
+            builder.extend(some.iter().map(|(three, _)| three));
+            let places = some.iter().map(|(_, places)| places.clone()).collect();
+            Some((builder.build()?, places))
         });
         Self {
             searchers: searchers.collect(),
@@ -101,13 +101,7 @@ impl Phrases {
         range: Range<usize>,
         mut each: impl FnMut(usize, usize),
     ) {
-        let complete = self
-            .searchers
-            .iter()
-            .map(|(_, places)| places.len())
-            .sum::<usize>()
-            > 0;
-        if range.len() < SHORT || !complete {
+        if range.len() < SHORT || self.searchers.is_empty() {
             let pairs = text[range.clone()]
                 .iter()
                 .zip(text[range.start..].iter().skip(1));
@@ -128,13 +122,8 @@ impl Phrases {
             let mut at = range.start;
             while let Some(found) = searcher.find_in(part, (at..part.len()).into()) {
                 at = found.start() + 1;
-                let mut last = usize::MAX;
-                for &(number, window) in places {
-                    // The spellings of one phrase follow each other.
-                    if number == last {
-                        continue;
-                    }
-                    last = number;
+                let places = places.get(found.pattern().as_usize());
+                for &(number, window) in places.into_iter().flatten() {
                     if let Some(start) = found.start().checked_sub(window)
                         && range.contains(&start)
                         && self.is_at(text, number, start)
@@ -184,18 +173,32 @@ fn begins_inside(text: &[u8], start: usize) -> bool {
         .is_some_and(|before| text[before].is_ascii_alphanumeric())
 }
 
+/// The pairs of letters that English has most often (P. Norvig, English Letter Frequency Counts, 2012).
+const PAIRS: &str = "th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co \
+    me de hi ri ro ic ne ea ra ce li ch ll be ma si om ur";
+
 /// Where the three bytes are that ordinary text has least often.
 fn rarest(text: &[u8]) -> Option<usize> {
-    let frequency = |byte: u8| match byte {
-        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 8,
-        b' ' | b'h' | b'l' | b'd' | b'c' | b'u' => 6,
-        b'm' | b'p' | b'f' | b'g' | b'y' => 4,
-        b'w' | b'b' | b'v' | b'k' | b'-' | b'.' => 2,
-        _ => 1,
+    let letter = |byte: u8| match byte {
+        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 4,
+        b' ' | b'h' | b'l' | b'd' | b'c' | b'u' => 3,
+        b'm' | b'p' | b'f' | b'g' | b'y' => 2,
+        b'w' | b'b' | b'v' | b'k' | b'-' | b'.' => 1,
+        _ => 0,
+    };
+    let is_common = |pair: &[u8]| PAIRS.split(' ').any(|common| common.as_bytes() == pair);
+    let pair = |pair: &[u8]| match pair {
+        _ if pair.contains(&b' ') => 10,
+        _ if is_common(pair) => 10,
+        _ => 0,
+    };
+    let cost = |window: &[u8]| {
+        let letters = window.iter().map(|byte| letter(*byte)).sum::<u32>();
+        letters + window.windows(2).map(pair).sum::<u32>()
     };
     let windows = text.windows(3).enumerate();
     windows
-        .min_by_key(|(_, window)| window.iter().map(|byte| frequency(*byte)).sum::<u32>())
+        .min_by_key(|(_, window)| cost(window))
         .map(|(at, _)| at)
 }
 

@@ -2,6 +2,7 @@
 
 use super::Rules;
 use super::read::Reading;
+use crate::guard::phrases::Hit;
 use crate::guard::score::{Fired, Reason, Score, heaviest};
 use crate::guard::{Passage, Source};
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub struct Verdict {
     pub caller: Score,
     /// Whether that counts as an attack.
     pub attack: bool,
+    /// The newest texts that make it one, by their numbers among the passages.
+    pub blamed: Vec<usize>,
     /// The worst of what a tool says.
     pub untrusted: Score,
     /// Which texts of tools count as attacks, by their numbers among the passages.
@@ -54,17 +57,17 @@ pub struct Verdict {
 /// Between texts that are read together, in bytes.
 const BETWEEN: usize = 2;
 
-/// How many texts in a row are read as one.
-const NEIGHBOURS: usize = 6;
+/// A text of a caller's, by its number among the passages, and what was found in it.
+pub(super) type Said = (usize, Arc<Reading>);
 
-/// How much of two neighbouring texts is read as one, for words that were cut, in bytes of each.
-const SEAM: usize = 48;
+/// How many texts in a row are read as one.
+pub(super) const NEIGHBOURS: usize = 6;
 
 impl Rules {
     /// Judges the texts of a request.
     pub fn judge(&self, passages: &[Passage<'_>], options: &Options) -> Verdict {
         let mut verdict = Verdict::default();
-        let mut said: Vec<(&Passage<'_>, Arc<Reading>)> = Vec::new();
+        let mut said: Vec<Said> = Vec::new();
         for (index, passage) in passages.iter().enumerate() {
             let asked = match passage.source {
                 Source::User => options.callers,
@@ -80,7 +83,7 @@ impl Rules {
             let score = self.score(&mut reading.fired.clone(), trusted);
             if trusted {
                 raise(&mut verdict.caller, &score);
-                said.push((passage, reading));
+                said.push((index, reading));
             } else {
                 if score.total >= options.untrusted_from.max(1) {
                     verdict.tainted.push(index);
@@ -94,7 +97,11 @@ impl Rules {
         if said.len() > 1 {
             raise(&mut verdict.caller, &self.together(&said));
         }
-        verdict.attack = options.callers && verdict.caller.total >= options.from.max(1);
+        let from = options.from.max(1);
+        verdict.attack = options.callers && verdict.caller.total >= from;
+        if verdict.attack {
+            verdict.blamed = self.blamed(&said, &verdict.scores, from);
+        }
         verdict
     }
 
@@ -120,12 +127,12 @@ impl Rules {
     }
 
     /// What a caller says in several texts, read as one: an attack may be cut into pieces.
-    fn together(&self, said: &[(&Passage<'_>, Arc<Reading>)]) -> Score {
+    pub(super) fn together(&self, said: &[Said]) -> Score {
         let mut hits = Vec::new();
         let mut fired = Vec::new();
         let mut offset = 0;
         let mut starts = Vec::with_capacity(said.len());
-        for (index, (passage, reading)) in said.iter().enumerate() {
+        for (index, (_, reading)) in said.iter().enumerate() {
             starts.push(offset);
             for hit in &reading.hits {
                 let mut hit = *hit;
@@ -138,8 +145,8 @@ impl Rules {
                 rule: one.rule,
             }));
             offset += reading.length + BETWEEN;
-            if let Some((next, _)) = said.get(index + 1) {
-                self.seam(passage.text(), next.text(), offset, &mut hits);
+            if let Some((_, next)) = said.get(index + 1) {
+                self.seam(&reading.tail, &next.head, offset, &mut hits);
             }
         }
         hits.sort_unstable_by_key(|hit| (hit.start, hit.end, hit.class));
@@ -159,23 +166,7 @@ impl Rules {
     }
 
     /// Words that begin at the end of one text and end at the beginning of the next.
-    fn seam(
-        &self,
-        before: &str,
-        after: &str,
-        offset: usize,
-        hits: &mut Vec<crate::guard::phrases::Hit>,
-    ) {
-        let from = before.len().saturating_sub(SEAM);
-        let from = (from..=before.len()).find(|at| before.is_char_boundary(*at));
-        let to = (0..=after.len().min(SEAM))
-            .rev()
-            .find(|at| after.is_char_boundary(*at));
-        let (Some(from), Some(to)) = (from, to) else {
-            return;
-        };
-        let tail = crate::guard::view::fold(&before[from..]).text;
-        let head = crate::guard::view::fold(&after[..to]).text;
+    fn seam(&self, tail: &str, head: &str, offset: usize, hits: &mut Vec<Hit>) {
         for between in ["", " "] {
             let seam = format!("{tail}{between}{head}");
             let mut found = Vec::new();

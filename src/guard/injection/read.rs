@@ -30,7 +30,13 @@ pub(super) struct Reading {
     pub(super) hits: Vec<Hit>,
     /// The rules that it meets in any view.
     pub(super) fired: Vec<Fired>,
+    /// How the folded text begins and ends, as far as a word may reach into its neighbours.
+    pub(super) head: Box<str>,
+    pub(super) tail: Box<str>,
 }
+
+/// How much of a text's beginning and end may be a part of a word with what stands beside it, in bytes.
+const SEAM: usize = 48;
 
 impl Weight for Reading {
     fn weight(&self) -> usize {
@@ -75,6 +81,9 @@ impl Rules {
         if depth == 0 {
             reading.length = folded.len();
             reading.hits = hits;
+            reading.head = folded[..folded.floor_char_boundary(SEAM)].into();
+            let from = folded.len().saturating_sub(SEAM);
+            reading.tail = folded[folded.ceil_char_boundary(from)..].into();
         }
     }
 

@@ -121,6 +121,12 @@ fn hash(key: u64) -> usize {
     (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - BITS)) as usize
 }
 
+/// As [`u8::is_ascii_alphanumeric`], without a branch.
+#[inline]
+const fn in_word(byte: u8) -> bool {
+    ((byte | 0x20).wrapping_sub(b'a') < 26) | (byte.wrapping_sub(b'0') < 10)
+}
+
 /// The hashes under which a text is looked for: of its first four bytes, of the first three and of the
 /// first two.
 #[inline]
@@ -177,13 +183,11 @@ impl Index {
     pub(super) fn may_hold(&self, head: u64) -> bool {
         let is_set = |hash: usize| self.filter[hash >> 6] >> (hash & 63) & 1 != 0;
         let [_, _, third, fourth, ..] = head.to_le_bytes();
-        let small = small(head);
-        // Words of two and three bytes have no open end.
-        if !third.is_ascii_alphanumeric() {
-            return is_set(hash(small & low(2))) || is_set(hash(small & low(4)));
-        }
-        is_set(hash(small & low(4)))
-            || (!fourth.is_ascii_alphanumeric() && is_set(hash(small & low(3))))
+        let (third, fourth) = (in_word(third), in_word(fourth));
+        let [four, three, two] = hashes(head);
+        // Words of two and three bytes have no open end. All of it is worked out, without a branch: nobody can
+        // tell how long the next word is.
+        is_set(four) | (third & !fourth & is_set(three)) | (!third & is_set(two))
     }
 
     /// What a text begins with, as far as eight bytes tell.

@@ -53,7 +53,14 @@ impl Cells {
         self.read(who).get(who)?.state(&self.rules, now)
     }
 
-    /// Counts a strike. Says what it led to, and gives the record as it is now.
+    /// Whether a strike of that number counts against a caller at `now`, or would if nobody had lifted it.
+    pub fn has_struck(&self, who: &Who, id: u64, now: u64) -> bool {
+        let record = self.read(who);
+        let record = record.get(who);
+        record.is_some_and(|record| record.has_struck(id, now, &self.rules))
+    }
+
+    /// Counts a strike, unless it is there already. Says what it led to, and gives the record as it is now.
     pub fn strike(&self, who: &Who, strike: Strike) -> (Struck, Record) {
         let record = self.change(who, strike.at, |record| record.strike(strike, &self.rules));
         (self.struck(&record, strike.at), record)

@@ -67,6 +67,42 @@ fn ten_strikes_of_a_day_are_for_good_until_somebody_lifts_it() {
 }
 
 #[test]
+fn the_same_text_strikes_once_for_as_long_as_that_counts() {
+    let cells = cells();
+    let say = |id: u64, at: u64| cells.strike(&who(), Strike { at, id }).0;
+    for minute in 0..50 {
+        assert_eq!(say(7, START + minute * MINUTE), Struck::Counted(1));
+    }
+    assert!(cells.has_struck(&who(), 7, START + HOUR));
+    assert!(!cells.has_struck(&who(), 8, START + HOUR));
+    assert!(!cells.has_struck(&Who::of_caller("other"), 7, START + HOUR));
+    assert_eq!(say(8, START + HOUR), Struck::Counted(2));
+    // Lifting forgives the strike; the text is still the same one.
+    cells.lift(&who(), Lift::Temporary, START + 2 * HOUR);
+    assert_eq!(say(8, START + 3 * HOUR), Struck::Counted(0));
+    // A day later it is as if it were new.
+    let day = START + 24 * HOUR;
+    assert!(!cells.has_struck(&who(), 7, day));
+    assert_eq!(say(7, day), Struck::Counted(1));
+    assert_eq!(say(9, day), Struck::Counted(2));
+    let third = Struck::Quarantined(Quarantined::Temporary { remaining: HOUR });
+    assert_eq!(say(10, day), third);
+}
+
+#[test]
+fn one_text_that_two_gateways_saw_is_one_strike() {
+    let rules = QuarantineRules::default();
+    let saw = |at: u64| Record::new([Strike { at, id: 7 }], 0, 0, 0);
+    let mut record = saw(START);
+    record.merge(&saw(START + MINUTE));
+    record.merge(&saw(START));
+    assert_eq!(record.count(&rules, START + HOUR), 1);
+    // The later one: a strike of the next day must not be hidden behind one of the day before.
+    record.merge(&saw(START + 25 * HOUR));
+    assert_eq!(record.count(&rules, START + 26 * HOUR), 1);
+}
+
+#[test]
 fn lifting_a_quarantine_for_a_while_forgives_nothing_for_good() {
     let cells = cells();
     let mut at = START;

@@ -222,11 +222,21 @@ fn escapes_are_seen_through() {
 
 #[test]
 fn what_is_said_of_single_tokens_goes_with_them() {
-    let event = event(
+    let chunk = event(
         &json!({"choices": [{"index": 0, "delta": {"content": format!("{KEY} ")}, "logprobs": {"content": [{"token": "sk"}]}}]}),
     );
-    let (left, _) = passed(&[event], enforced());
+    let (left, _) = passed(&[chunk], enforced());
     assert!(left.concat().contains("\"logprobs\":null"));
+    // As the Responses API has them, and something else of that name.
+    let part = |key: &str, value: serde_json::Value| {
+        let part = json!({"text": KEY, key: value});
+        event(&json!({"type": "response.completed", "response": {"output": [{"content": [part]}]}}))
+    };
+    let tokens = part("logprobs", json!([{"token": "sk"}]));
+    let other = part("logprobs", json!(["sk", KEY]));
+    let (left, _) = passed(&[tokens, other], enforced());
+    assert!(left[0].contains("\"logprobs\":[]"), "{left:?}");
+    assert!(left.concat().contains("\"sk\",\"[RED") && !left.concat().contains(KEY));
 }
 
 #[test]

@@ -193,6 +193,16 @@ impl Walk {
         Some(())
     }
 
+    /// What is called so deeper inside: that of the Responses API, or something else of that name, which is
+    /// read as well.
+    fn nested_logprobs(&mut self, text: &str, value: &Cursor<'_>) {
+        let mut ahead = *value;
+        let raw = ahead.skip().unwrap_or_default();
+        if raw.starts_with('[') && raw.contains("\"token\"") {
+            self.logprobs.push((span(text, raw), true));
+        }
+    }
+
     /// Any value. `path` says where it is in a text that goes on.
     fn value(
         &mut self,
@@ -225,6 +235,9 @@ impl Walk {
                     if key == "index" {
                         index = Some(hash(&value.skip()?));
                         return Some(());
+                    }
+                    if key == "logprobs" {
+                        self.nested_logprobs(text, value);
                     }
                     let path = path.map(|path| mix(path, hash(&key)));
                     self.value(text, value, &key.into(), path, depth + 1)

@@ -8,6 +8,8 @@ use crate::wire::Dialect;
 pub(super) enum Field {
     /// Nothing that a model reads.
     Ignored,
+    /// What no model reads, and a provider keeps.
+    Carried,
     /// Schemas and descriptions of tools, which the operator wrote.
     Descriptions,
     /// Text, or parts and items, of whoever is named unless they say otherwise themselves.
@@ -25,7 +27,6 @@ pub(super) fn field(dialect: Dialect, key: &str) -> Field {
             _,
             "model"
             | "models"
-            | "metadata"
             | "user"
             | "safety_identifier"
             | "prompt_cache_key"
@@ -66,6 +67,7 @@ pub(super) fn field(dialect: Dialect, key: &str) -> Field {
         (_, "tools" | "functions" | "response_format" | "mcp_servers" | "output_format")
         | (Dialect::Responses, "text")
         | (Dialect::Gemini, "generationConfig") => Field::Descriptions,
+        (_, "metadata") => Field::Carried,
         (_, "messages" | "contents") => Field::Turns,
         (
             _,
@@ -85,6 +87,8 @@ pub(super) enum Zone {
     Arguments,
     /// What is written for a reader, among the words of a schema.
     Descriptions,
+    /// Everything, but who the client says it asks for.
+    Carried,
     /// Whatever could be text.
     Unknown,
 }
@@ -94,6 +98,7 @@ impl Zone {
     pub(super) fn holds(self, key: &str, inner: &str) -> bool {
         match self {
             Self::Arguments => true,
+            Self::Carried => key != "user_id",
             Self::Descriptions => key == "description" || reads_as_text(inner),
             Self::Unknown => reads_as_text(inner),
         }
@@ -102,12 +107,19 @@ impl Zone {
 
 /// Who speaks in a message of a role.
 pub(super) fn of_role(role: &str) -> Source {
-    match role {
-        "system" | "developer" => Source::System,
-        "user" => Source::User,
-        "assistant" | "model" => Source::Assistant,
-        _ => Source::Tool,
-    }
+    const ROLES: [(&str, Source); 5] = [
+        ("user", Source::User),
+        ("assistant", Source::Assistant),
+        ("system", Source::System),
+        ("developer", Source::System),
+        ("model", Source::Assistant),
+    ];
+    // Not every server behind minds capitals.
+    let role = role.trim();
+    let known = ROLES
+        .iter()
+        .find(|(name, _)| role.eq_ignore_ascii_case(name));
+    known.map_or(Source::Tool, |(_, source)| *source)
 }
 
 /// Who speaks in an item or part of a type; `None` where the message around it tells.

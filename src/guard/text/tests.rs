@@ -160,6 +160,58 @@ fn a_gemini_request_is_read_by_its_roles() {
 }
 
 #[test]
+fn what_a_caller_says_is_the_callers_whatever_it_is_called() {
+    let body = r#"{"messages":[{"r\u006fle":" User ","content":"one"},
+        {"role":"user","type":"function_call","content":"two"},
+        {"role":"user","content":[{"type":"thinking","thinking":"three"},{"type":"x_call","text":"four"}],"refusal":"five"},
+        {"role":"user","content":[{"type":"tool_result","content":"theirs"}]},
+        {"role":"assistant","content":[{"type":"thinking","thinking":"hm"}]}]}"#;
+    assert_eq!(
+        read(Dialect::Chat, body),
+        said(&[
+            (User, "one"),
+            (User, "two"),
+            (User, "three"),
+            (User, "four"),
+            (User, "five"),
+            (Tool, "theirs"),
+            (Assistant, "hm"),
+        ])
+    );
+}
+
+#[test]
+fn what_a_provider_keeps_is_there_and_nobody_said_it() {
+    let body = r#"{"prompt":"a","metadata":{"user_id":"g h","id":"b","deep":[{"note":"c d"}]},"user":"e f"}"#;
+    assert_eq!(
+        read(Dialect::Completions, body),
+        said(&[(User, "a"), (System, "b"), (System, "c d")])
+    );
+}
+
+#[test]
+fn numbers_of_tokens_are_noticed_where_a_text_could_be() {
+    let numbers = has_token_numbers;
+    for body in [
+        r#"{"prompt":[1,2]}"#,
+        r#"{"prompt":["a",[1]]}"#,
+        r#"{"p\u0072ompt":[[1]]}"#,
+    ] {
+        assert!(numbers(Dialect::Completions, body), "{body}");
+        assert!(!numbers(Dialect::Chat, body), "{body}");
+    }
+    assert!(numbers(Dialect::Embeddings, r#"{"input":[[7]]}"#));
+    for body in [
+        r#"{"prompt":["a","b"],"logit_bias":[1]}"#,
+        r#"{"prompt":"a"}"#,
+        "{}",
+        "[",
+    ] {
+        assert!(!numbers(Dialect::Completions, body), "{body}");
+    }
+}
+
+#[test]
 fn what_stands_in_unknown_places_is_text_that_nobody_vouches_for() {
     let body = r#"{"messages":[{"role":"oracle","content":{"hidden":["a",{"type":"novelty","x":"b c"}]}}],
         "documents":[{"title":"a title","text":"some text","id":"x"}],"new_field":"two words","other":"word"}"#;

@@ -51,8 +51,7 @@ pub fn fold(text: &str) -> Fold {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        let plain = bytes[at..].iter().position(|byte| !byte.is_ascii());
-        let end = plain.map_or(bytes.len(), |plain| at + plain);
+        let end = at + plain(&bytes[at..]);
         folded.text.push_str(&text[at..end]);
         at = end;
         let Some(character) = text[at..].chars().next() else {
@@ -67,6 +66,15 @@ pub fn fold(text: &str) -> Fold {
         folded.push(character, beside);
     }
     folded
+}
+
+/// How many bytes come before the first that is not ASCII.
+fn plain(bytes: &[u8]) -> usize {
+    let (blocks, _) = bytes.as_chunks::<32>();
+    let whole = blocks.iter().take_while(|block| block.is_ascii()).count();
+    let from = whole * 32;
+    let rest = bytes[from..].iter().position(|byte| !byte.is_ascii());
+    rest.map_or(bytes.len(), |rest| from + rest)
 }
 
 impl Fold {

@@ -71,10 +71,12 @@ impl Signs {
         let word = letters | digits;
         let begins = word & !(word << 1 | before);
         let mut places = begins;
-        if high != 0 {
+        let mut rest = high;
+        while rest != 0 {
             // The first byte of every character that has several.
-            let firsts = block.iter().enumerate().filter(|(_, byte)| **byte >= 0xC0);
-            places |= firsts.fold(0, |places, (index, _)| places | 1 << index);
+            let index = rest.trailing_zeros() as usize;
+            places |= u64::from(block[index] >= 0xC0) << index;
+            rest &= rest - 1;
         }
         while places != 0 {
             start(at + places.trailing_zeros() as usize);

@@ -3,6 +3,7 @@
 use crate::guard::detect::{self, Extra};
 use crate::guard::{Rules, injection};
 use crate::settings::file;
+use crate::settings::fingerprint::Fingerprint;
 use crate::settings::problem::{Complaint, Problems};
 use crate::settings::reader::{Section, Value};
 use std::path::{Path, PathBuf};
@@ -15,12 +16,31 @@ pub struct Files {
     pub injection: Option<PathBuf>,
     /// What is added to the rules for secrets, personal data and words of a system prompt.
     pub screen: Vec<PathBuf>,
+    /// What they held when they were read.
+    print: Fingerprint,
 }
 
 impl Files {
     /// All of them.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.injection.iter().chain(&self.screen)
+    }
+
+    /// What they held when they were read.
+    pub fn print(&self) -> &Fingerprint {
+        &self.print
+    }
+
+    /// Which of them hold something else than they did in `old`, in words.
+    pub(in crate::policy) fn changes(&self, old: &Self) -> Vec<String> {
+        let other = |path: &&PathBuf| {
+            let before = old.paths().any(|known| known == *path);
+            before && !self.print.agrees_on(&old.print, path)
+        };
+        let changed = self.paths().filter(other);
+        changed
+            .map(|path| format!("guard.rules: {} changed", path.display()))
+            .collect()
     }
 }
 
@@ -30,7 +50,8 @@ pub(in crate::policy) fn read(section: &Section<'_>) -> (Rules, Files) {
     let mut rules = Rules::default();
     if let Some(value) = section.get("injection") {
         files.injection = path(&value);
-        if let Some(own) = contents(&value, files.injection.as_deref()) {
+        let path = files.injection.clone();
+        if let Some(own) = contents(&value, path.as_deref(), &mut files.print) {
             let parsed = injection::Rules::parse(&own.0, &own.1);
             if let Some(parsed) = sound(&value, parsed) {
                 rules.injection = Arc::new(parsed);
@@ -41,7 +62,7 @@ pub(in crate::policy) fn read(section: &Section<'_>) -> (Rules, Files) {
         let mut texts = Vec::new();
         for value in list.list() {
             let path = path(&value);
-            texts.extend(contents(&value, path.as_deref()));
+            texts.extend(contents(&value, path.as_deref(), &mut files.print));
             files.screen.extend(path);
         }
         let extra: Vec<Extra<'_>> = texts
@@ -68,9 +89,14 @@ fn path(value: &Value<'_>) -> Option<PathBuf> {
 }
 
 /// The name and the text of a file.
-fn contents(value: &Value<'_>, path: Option<&Path>) -> Option<(String, String)> {
+fn contents(
+    value: &Value<'_>,
+    path: Option<&Path>,
+    print: &mut Fingerprint,
+) -> Option<(String, String)> {
     let path = path?;
     let text = sound(value, file::read(path))?;
+    print.add(path, &text);
     Some((path.display().to_string(), text))
 }
 

@@ -9,7 +9,7 @@ const SECRET: &str = "sk-ant-a1B2c3D4e5F6g7H8i9J0k1L2m3N4";
 const REDACTED: &str = "[REDACTED_API_KEY_ANTHROPIC_KEY_1]";
 
 /// A prompt that makes the mock say this, in pieces of so many characters.
-fn saying(text: &str, piece: usize) -> String {
+pub(super) fn saying(text: &str, piece: usize) -> String {
     let letters: Vec<char> = text.chars().collect();
     let pieces: Vec<String> = letters
         .chunks(piece)
@@ -18,12 +18,12 @@ fn saying(text: &str, piece: usize) -> String {
     format!("[[text={}]]", pieces.join("|").replace(' ', "~"))
 }
 
-async fn streamed(gateway: &Gateway, prompt: &str) -> Reply {
+pub(super) async fn streamed(gateway: &Gateway, prompt: &str) -> Reply {
     gateway.chat(prompt).key(KEY).stream().send().await
 }
 
 /// What a chat stream says.
-fn said(reply: &Reply) -> String {
+pub(super) fn said(reply: &Reply) -> String {
     let events = reply.events();
     let texts = events.iter().filter_map(|event| {
         event["choices"][0]["delta"]["content"]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! loadgen --url http://127.0.0.1:8080/v1/chat/completions [--conns 16] [--duration 3] [--requests N]
-//!         [--rate R] [--ramp S] [--stream] [--body-size BYTES] [--directive "chunks=64 delay_ms=100"]
+//!         [--rate R] [--ramp S] [--stream] [--body-size BYTES] [--new-bytes BYTES] [--directive "chunks=64 delay_ms=100"]
 //!         [--model M] [--header name:value]... [--timeout S]
 //! ```
 //!
@@ -12,7 +12,7 @@
 //! gateway that stalls is charged for the queue behind it; arrivals over `--conns` wait, and that wait
 //! counts too. An answer counts only with status 200 and `"choices"`, a stream only with `[DONE]`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -38,6 +38,7 @@ struct Options {
     ramp: Duration,
     stream: bool,
     body_size: usize,
+    new_bytes: usize,
     directive: String,
     model: String,
     headers: Vec<(String, String)>,
@@ -55,6 +56,7 @@ impl Options {
             ramp: Duration::ZERO,
             stream: false,
             body_size: 0,
+            new_bytes: 0,
             directive: String::new(),
             model: "openai/gpt-4o-mini".into(),
             headers: vec![("authorization".into(), "Bearer sk-test".into())],
@@ -74,6 +76,7 @@ impl Options {
                 "--rate" => options.rate = number(&name, &value)?,
                 "--ramp" => options.ramp = seconds(&name, &value)?,
                 "--body-size" => options.body_size = number(&name, &value)?,
+                "--new-bytes" => options.new_bytes = number(&name, &value)?,
                 "--directive" => options.directive = value,
                 "--model" => options.model = value,
                 "--timeout" => options.timeout = seconds(&name, &value)?,
@@ -93,28 +96,29 @@ impl Options {
         }
     }
 
-    /// The request body: prose with the odd quote, line break and non-ASCII letter, as prompts have.
+    /// The request body: prose with the odd quote, line break and non-ASCII letter, as prompts have. Of it
+    /// `new_bytes` are a question of their own, which begins with [`MARK`].
     fn body(&self) -> Bytes {
-        const WORDS: &str =
-            "lorem ipsum dolor sit amet, consectetur adipiscing elit.\n \"quoted\" na\u{ef}ve ";
         let mut prompt = String::new();
         if !self.directive.is_empty() {
             prompt = format!("[[{}]] ", self.directive);
         }
         prompt
             .push_str("Please summarise the following notes in two sentences for a busy reader. ");
-        for word in WORDS.split_inclusive(' ').cycle() {
-            if prompt.len() >= self.body_size {
-                break;
-            }
-            prompt.push_str(word);
+        fill(&mut prompt, self.body_size.saturating_sub(self.new_bytes));
+        let mut messages = vec![
+            json!({"role": "system", "content": "You are a helpful assistant."}),
+            json!({"role": "user", "content": prompt}),
+        ];
+        if self.new_bytes > 0 {
+            let mut question = MARK.to_owned();
+            fill(&mut question, self.new_bytes);
+            messages.push(json!({"role": "assistant", "content": "Two sentences it is."}));
+            messages.push(json!({"role": "user", "content": question}));
         }
         let mut body = json!({
             "model": self.model,
-            "messages": [
-                {"role": "system", "content": "You are a helpful assistant."},
-                {"role": "user", "content": prompt},
-            ],
+            "messages": messages,
             "temperature": 0.7,
             "max_tokens": 256,
         });
@@ -123,6 +127,20 @@ impl Options {
             body["stream_options"] = json!({"include_usage": true});
         }
         Bytes::from(body.to_string())
+    }
+}
+
+/// What a question begins with that no other request has: a number takes its place.
+const MARK: &str = "note 0000000000: ";
+
+fn fill(text: &mut String, length: usize) {
+    const WORDS: &str =
+        "lorem ipsum dolor sit amet, consectetur adipiscing elit.\n \"quoted\" na\u{ef}ve ";
+    for word in WORDS.split_inclusive(' ').cycle() {
+        if text.len() >= length {
+            break;
+        }
+        text.push_str(word);
     }
 }
 
@@ -142,9 +160,23 @@ struct Target {
     address: String,
     path: String,
     body: Bytes,
+    /// Where the number stands that makes a request another one, and the last number.
+    number: Option<(usize, Cell<u64>)>,
     headers: Vec<(String, String)>,
     stream: bool,
     timeout: Duration,
+}
+
+impl Target {
+    fn next_body(&self) -> Bytes {
+        let Some((at, last)) = &self.number else {
+            return self.body.clone();
+        };
+        last.set(last.get() + 1);
+        let mut body = self.body.to_vec();
+        body[*at..*at + 10].copy_from_slice(format!("{:010}", last.get()).as_bytes());
+        body.into()
+    }
 }
 
 /// What was seen.
@@ -227,7 +259,7 @@ async fn exchange(
         request = request.header(name, value);
     }
     let request = request
-        .body(Full::new(target.body.clone()))
+        .body(Full::new(target.next_body()))
         .map_err(|error| format!("request: {error}"))?;
     let answer = connection.send_request(request).await.map_err(|error| {
         if error.is_incomplete_message() {
@@ -401,10 +433,17 @@ async fn open_loop(
 
 async fn run(options: Options) {
     let authority = options.url.authority().expect("checked by Options::parse");
+    let body = options.body();
+    // Another number at every start, so that what a gateway saw in an earlier run is not said again.
+    let first = std::time::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_millis() as u64 % 100_000_000 * 100);
+    let number = memmem::find(&body, MARK.as_bytes()).map(|at| (at + 5, Cell::new(first)));
     let target = Rc::new(Target {
         address: authority.to_string(),
         path: options.url.path().to_string(),
-        body: options.body(),
+        body,
+        number,
         headers: options.headers.clone(),
         stream: options.stream,
         timeout: options.timeout,
