@@ -268,7 +268,7 @@ pub(super) fn unnested(json: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// Makes white space of the escapes that stand for it in JSON, so that they end a word for the rules. The
+/// Undoes the escapes of white space and quotation marks in JSON, so that they end a word for the rules. The
 /// text keeps its length: `\n` becomes a blank and the end of a line.
 #[derive(Default)]
 pub(super) struct Spacing {
@@ -289,10 +289,11 @@ impl Spacing {
                 to.push(letter);
                 continue;
             }
-            let space = match letter {
+            let plain = match letter {
                 'n' => '\n',
                 'r' => '\r',
                 't' => '\t',
+                '"' => '"',
                 _ => {
                     to.push(letter);
                     continue;
@@ -300,7 +301,7 @@ impl Spacing {
             };
             to.pop();
             to.push(' ');
-            to.push(space);
+            to.push(plain);
         }
     }
 }
@@ -310,9 +311,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn white_space_is_seen_through_its_escapes_however_they_are_cut() {
+    fn what_ends_a_word_is_seen_through_its_escape_however_that_is_cut() {
         let json = r#"{"a":"x\ny\\nz\"w\tv\u000a"}"#;
-        let expected = "{\"a\":\"x \ny\\\\nz\\\"w \tv\\u000a\"}";
+        let expected = "{\"a\":\"x \ny\\\\nz \"w \tv\\u000a\"}";
         for at in 0..=json.len() {
             let (mut spacing, mut text) = (Spacing::default(), String::new());
             spacing.push(&json[..at], &mut text);
