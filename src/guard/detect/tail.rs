@@ -79,6 +79,10 @@ impl Rules {
         if watched.placeholders {
             open = open.min(placeholder(text));
         }
+        if watched.secrets && open < text.len() && is_token(text[open]) {
+            // What waits inside a run of token characters waits with all of it: a rule reads it as one.
+            open = run_start(&text[..open]);
+        }
         open.max(from)
     }
 

@@ -5,7 +5,7 @@
 
 use super::WAITING;
 use super::Watch;
-use super::judge::{Edit, Judge, unnested};
+use super::judge::{Edit, Judge, Spacing, unnested};
 use super::walk::{Leaf, Name};
 use crate::guard::detect::{Rules, Seen, is_token};
 use std::collections::VecDeque;
@@ -24,6 +24,8 @@ pub(super) struct Stream {
     pub(super) name: Name,
     /// It is JSON itself.
     nested: bool,
+    spacing: Spacing,
+    /// As rules read it.
     text: String,
     /// Where in the whole text `text` begins.
     base: usize,
@@ -47,6 +49,7 @@ impl Stream {
             group: leaf.group,
             name: leaf.name.clone(),
             nested: leaf.is_nested(),
+            spacing: Spacing::default(),
             text: String::new(),
             base: 0,
             decided: 0,
@@ -88,7 +91,11 @@ impl Stream {
             self.watch = None;
             judge.canary();
         }
-        self.text.push_str(piece);
+        if self.nested {
+            self.spacing.push(piece, &mut self.text);
+        } else {
+            self.text.push_str(piece);
+        }
         if self.cut.is_some() && !self.go_on_cutting() {
             return;
         }
@@ -127,6 +134,16 @@ impl Stream {
         let found = judge
             .rules
             .find_in(&self.text, start..to, judge.wanted, &mut self.seen);
+        // A finding that goes on beyond what is decided waits with all of it.
+        let crossing = found
+            .iter()
+            .filter(|one| one.span.start < to && one.span.end > to);
+        let to = crossing
+            .map(|one| one.span.start.max(from))
+            .fold(to, usize::min);
+        if to <= from {
+            return;
+        }
         let mut edits = judge.restored(&self.text, from..to, self.nested);
         for found in found {
             if found.span.end > from && found.span.end <= to {

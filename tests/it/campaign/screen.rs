@@ -190,10 +190,8 @@ impl Case {
         let mut cuts = chance.choose_multiple(places, some);
         cuts.sort_unstable();
         let mut encoding = ENCODINGS[chance.usize(0..ENCODINGS.len())];
-        // Not every API has a word for two texts at once, and the end of a line is no end of a word where it
-        // is written as `\n` in the arguments of a call.
-        let alone = client != provider || value.is_some() && text.contains('\n');
-        if alone && encoding == Encoding::Interleaved {
+        if client != provider && encoding == Encoding::Interleaved {
+            // Not every API has a word for two texts at once.
             encoding = Encoding::Plain;
         }
         let stream = stream(provider, &text, &cuts, encoding);

@@ -338,6 +338,13 @@ pub(crate) fn must_be_without(value: &str, text: &str, left: &str, how: &impl De
         assert!(!reading.contains(value), "{value} left, {how:?}: {left}");
     }
     let (before, after) = text.split_once(value).expect("the text has the value");
+    // A first word of nothing but letters could be any word, and need not wait.
+    let letters = value.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let is_redacted = |inner: &str| {
+        inner.find("[REDACTED_").is_some_and(|at| {
+            at <= letters && value.starts_with(&inner[..at]) && inner.ends_with(']')
+        })
+    };
     let heard = heard(left);
     let contents = heard.iter().filter(|(name, _)| name.starts_with("content"));
     let mut count = 0;
@@ -346,7 +353,7 @@ pub(crate) fn must_be_without(value: &str, text: &str, left: &str, how: &impl De
             .strip_prefix(before)
             .and_then(|rest| rest.strip_suffix(after));
         assert!(
-            inner.is_some_and(|inner| inner.contains("[REDACTED_")),
+            inner.is_some_and(is_redacted),
             "{value}, {how:?}: {name} is {said:?}"
         );
         count += 1;
