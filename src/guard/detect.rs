@@ -9,6 +9,7 @@ mod load;
 mod pattern;
 mod phrases;
 mod scan;
+mod spacing;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ mod tests;
 pub(super) use pattern::{Compiled, Pattern};
 pub(super) use phrases::Phrases;
 pub(super) use scan::is_token;
+pub(super) use spacing::Spacing;
 
 pub use load::Extra;
 pub(super) use tail::Seen;
@@ -207,7 +209,8 @@ impl Rules {
 
     /// What is in `text`, from its start to its end; no two findings overlap.
     pub fn find(&self, text: &str, wanted: Wanted) -> Vec<Found> {
-        self.find_in(text, 0..text.len(), wanted, &mut Vec::new())
+        let text = spacing::spaced(text);
+        self.find_in(&text, 0..text.len(), wanted, &mut Vec::new())
     }
 
     /// What is in a text, which may be known by its name from before.

@@ -354,3 +354,16 @@ fn a_key_is_taken_to_its_end_once_and_not_from_every_place_in_it() {
     assert!(hits.len() < 200, "{}", hits.len());
     assert_eq!(rules.find(&text, Wanted::SECRETS).len(), 1);
 }
+
+#[test]
+fn a_token_ends_where_a_list_markup_or_an_escape_goes_on() {
+    let token = format!("npm_{}", chance(36).to_ascii_lowercase());
+    for after in [
+        "", ",", ", and", ">", "<br>", ")", "]", "}", "&x=1", "|", "`", "\\\"", "\\n",
+    ] {
+        for before in ["", "(", "\\\"", "\\n", "\\t", "x="] {
+            let text = format!("{before}{token}{after}");
+            one(&text, "npm-access-token", &token);
+        }
+    }
+}

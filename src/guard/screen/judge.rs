@@ -187,26 +187,19 @@ impl Judge {
         }
         let mut edits = self.restored(&text, 0..text.len(), nested);
         if !self.wanted.is_none() {
-            let read = if nested {
-                let mut spaced = String::with_capacity(text.len());
-                Spacing::default().push(&text, &mut spaced);
-                Cow::Owned(spaced)
-            } else {
-                Cow::Borrowed(&*text)
-            };
-            let bare = !read.is_empty() && read.len() < 4096 && !read.contains(char::is_whitespace);
+            let bare = !text.is_empty() && text.len() < 4096 && !text.contains(char::is_whitespace);
             let named = bare && !name.is_empty() && name.len() <= NAME;
             let (shift, searched) = if named {
-                (name.len() + 1, Cow::Owned(format!("{name}={read}")))
+                (name.len() + 1, Cow::Owned(format!("{name}={text}")))
             } else {
-                (0, Cow::Borrowed(&*read))
+                (0, Cow::Borrowed(&*text))
             };
             for mut found in self.rules.find(&searched, self.wanted) {
                 if found.span.end <= shift {
                     continue;
                 }
                 found.span = found.span.start.saturating_sub(shift)..found.span.end - shift;
-                edits.extend(self.found(&read, &found));
+                edits.extend(self.found(&text, &found));
             }
         }
         if edits.is_empty() {
@@ -268,60 +261,9 @@ pub(super) fn unnested(json: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// Undoes the escapes of white space and quotation marks in JSON, so that they end a word for the rules. The
-/// text keeps its length: `\n` becomes a blank and the end of a line.
-#[derive(Default)]
-pub(super) struct Spacing {
-    /// The text so far ends with the first half of an escape.
-    half: bool,
-}
-
-impl Spacing {
-    /// Adds a piece.
-    pub(super) fn push(&mut self, piece: &str, to: &mut String) {
-        if !self.half && !piece.contains('\\') {
-            to.push_str(piece);
-            return;
-        }
-        for letter in piece.chars() {
-            if !std::mem::take(&mut self.half) {
-                self.half = letter == '\\';
-                to.push(letter);
-                continue;
-            }
-            let plain = match letter {
-                'n' => '\n',
-                'r' => '\r',
-                't' => '\t',
-                '"' => '"',
-                _ => {
-                    to.push(letter);
-                    continue;
-                }
-            };
-            to.pop();
-            to.push(' ');
-            to.push(plain);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_ends_a_word_is_seen_through_its_escape_however_that_is_cut() {
-        let json = r#"{"a":"x\ny\\nz\"w\tv\u000a"}"#;
-        let expected = "{\"a\":\"x \ny\\\\nz \"w \tv\\u000a\"}";
-        for at in 0..=json.len() {
-            let (mut spacing, mut text) = (Spacing::default(), String::new());
-            spacing.push(&json[..at], &mut text);
-            spacing.push(&json[at..], &mut text);
-            assert_eq!(text, expected, "{at}");
-            assert_eq!(text.len(), json.len());
-        }
-    }
 
     #[test]
     fn escapes_within_json_are_undone_where_they_are_not_needed() {

@@ -5,9 +5,9 @@
 
 use super::WAITING;
 use super::Watch;
-use super::judge::{Edit, Judge, Spacing, unnested};
+use super::judge::{Edit, Judge, unnested};
 use super::walk::{Leaf, Name};
-use crate::guard::detect::{Rules, Seen, is_token};
+use crate::guard::detect::{Rules, Seen, Spacing, is_token};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -91,11 +91,7 @@ impl Stream {
             self.watch = None;
             judge.canary();
         }
-        if self.nested {
-            self.spacing.push(piece, &mut self.text);
-        } else {
-            self.text.push_str(piece);
-        }
+        self.spacing.push(piece, &mut self.text);
         if self.cut.is_some() && !self.go_on_cutting() {
             return;
         }
