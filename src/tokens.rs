@@ -156,12 +156,12 @@ mod tests {
     #[test]
     fn runs_without_a_word_in_them_are_counted_closely() {
         let texts = [
-            " ".repeat(1_000_000),
-            "a".repeat(300_000),
-            "\n".repeat(150_000),
-            "世".repeat(100_000),
-            "e\u{301}".repeat(100_000),
-            "😀é".repeat(50_000),
+            " ".repeat(200_000),
+            "a".repeat(100_000),
+            "\n".repeat(100_000),
+            "世".repeat(30_000),
+            "e\u{301}".repeat(30_000),
+            "😀é".repeat(15_000),
         ];
         for text in texts {
             let (counted, exact) = (count(&text, Encoding::O200k), whole(&text, Encoding::O200k));

@@ -257,7 +257,7 @@ async fn the_rules_of_the_guide_work_as_they_are_written_and_a_reload_says_that_
     let reload = gateway.post("/api/reload", "{}").await;
     let changes = reload.json()["changes"].to_string();
     assert!(
-        changes.contains("our-rules.yaml changed"),
+        changes.contains("our-rules.yaml has changed"),
         "{}",
         reload.text()
     );
